@@ -1,0 +1,148 @@
+//! The accounting law: what a later read shows differs from what was sent in exactly the fields that were reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    field::{Compare, FieldInfo, as_set, lookup},
+    loss::{Loss, LossKind, Losses, Severity},
+    spec::{ClientSpec, same_value},
+};
+
+/// The canonical paths in which two specs differ, in no particular order.
+#[must_use]
+pub fn diff(a: &ClientSpec, b: &ClientSpec) -> BTreeSet<String> {
+    let (a, b) = (a.flatten(), b.flatten());
+    let paths: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    let differ = |path: &&String| match (a.get(*path), b.get(*path)) {
+        (Some(a), Some(b)) => !same_value(path, a, b),
+        _ => true,
+    };
+    paths.into_iter().filter(differ).cloned().collect()
+}
+
+/// One difference between the gateway's record and the vendor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// The canonical field.
+    pub field: String,
+    /// What was recorded after the last write; absent when nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Value>,
+    /// What the vendor shows now; absent when it shows nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<Value>,
+}
+
+/// What changed at the vendor since the last write, in canonical order.
+#[must_use]
+pub fn drift(recorded: &ClientSpec, vendor: &ClientSpec) -> Vec<Drift> {
+    let (a, b) = (recorded.flatten(), vendor.flatten());
+    let mut out: Vec<Drift> = diff(recorded, vendor)
+        .into_iter()
+        .map(|field| Drift { recorded: a.get(&field).cloned(), vendor: b.get(&field).cloned(), field })
+        .collect();
+    out.sort_by_cached_key(|d| crate::field::Key::of(&d.field));
+    out
+}
+
+/// Settles the account of a write: `sent` is what was asked, `read` what the vendor shows, `predicted` what the mapping
+/// said would be lost. The result names exactly the fields that differ: predictions that did not come true are left
+/// out, and differences that nobody predicted are added as `defaulted`, `narrowed`, `widened` or `substituted`.
+#[must_use]
+pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Vec<Loss> {
+    let (wanted, got) = (sent.flatten(), read.flatten());
+    let mut predicted: BTreeMap<String, Loss> = predicted.into_iter().map(|l| (l.field.clone(), l)).collect();
+    let mut losses = Losses::new();
+    for path in diff(sent, read) {
+        let (w, g) = (wanted.get(&path), got.get(&path));
+        match predicted.remove(&path) {
+            Some(loss) if loss.got.as_ref() == g || matches!((&loss.got, g), (Some(a), Some(b)) if same_value(&path, a, b)) => {
+                losses.push(Loss { wanted: w.cloned().or(loss.wanted.clone()), ..loss });
+            }
+            // something was foretold, but not this
+            Some(loss) if loss.kind == LossKind::Defaulted => losses.push(Loss { got: g.cloned(), ..loss }),
+            _ => losses.push(unforeseen(&path, w, g)),
+        }
+    }
+    // losses of things that are not fields of the spec (unknown names, labels) cannot be observed and stand as they are
+    for (path, loss) in predicted {
+        if !wanted.contains_key(&path) && !got.contains_key(&path) && loss.kind != LossKind::Defaulted && loss.got.is_none() {
+            losses.push(loss);
+        }
+    }
+    losses.finish()
+}
+
+fn unforeseen(path: &str, wanted: Option<&Value>, got: Option<&Value>) -> Loss {
+    let field = lookup(path);
+    let severity = field.map_or(Severity::Functional, |f| f.severity);
+    let (kind, severity, reason) = match (wanted, got) {
+        (None, _) => (LossKind::Defaulted, Severity::Info, "not sent; this is the vendor's own value"),
+        (Some(w), None) if severity == Severity::Info || field.is_some_and(|f| f.is_default(w)) => {
+            (LossKind::LocalOnly, Severity::Info, "the vendor did not keep it")
+        }
+        (Some(_), None) => (LossKind::Dropped, severity, "the vendor did not keep it"),
+        (Some(w), Some(g)) => match compare_sets(field, w, g) {
+            Some(true) => (LossKind::Widened, severity, "the vendor granted more than was asked"),
+            Some(false) => (LossKind::Narrowed, Severity::Functional.min(severity), "the vendor granted less than was asked"),
+            None => (LossKind::Substituted, severity, "the vendor holds another value than was asked"),
+        },
+    };
+    Loss {
+        field: path.to_owned(),
+        kind,
+        severity,
+        reason: reason.to_owned(),
+        wanted: wanted.cloned(),
+        got: got.cloned(),
+    }
+}
+
+/// `Some(true)` when `got` has everything of `wanted` and more, `Some(false)` when it is a part of it.
+fn compare_sets(field: Option<&FieldInfo>, wanted: &Value, got: &Value) -> Option<bool> {
+    let lists = field.is_some_and(|f| f.compare == Compare::Set) || (wanted.is_array() && got.is_array());
+    let (w, g) = (as_set(wanted)?, as_set(got)?);
+    if !lists {
+        return None;
+    }
+    if w.iter().all(|x| g.contains(x)) && g.len() > w.len() {
+        Some(true)
+    } else if g.iter().all(|x| w.contains(x)) && g.len() < w.len() {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// What the gateway's record shows after a write: the vendor's values, and the caller's for `local_only` losses.
+///
+/// # Errors
+/// Never in practice; a value that no longer decodes would be a defect, and its issues are returned.
+pub fn effective(sent: &ClientSpec, read: &ClientSpec, losses: &[Loss]) -> Result<ClientSpec, Vec<crate::Issue>> {
+    let mut metadata = read.metadata.encode();
+    let mut policy = read.policy.encode();
+    let mut vendor = read.vendor.clone();
+    let local: BTreeSet<&str> =
+        losses.iter().filter(|l| l.kind == LossKind::LocalOnly).map(|l| l.field.as_str()).collect();
+    for (path, value) in sent.flatten().into_iter().filter(|(p, _)| local.contains(p.as_str())) {
+        if let Some(name) = path.strip_prefix("metadata.") {
+            metadata.insert(name.to_owned(), value);
+        } else if let Some(name) = path.strip_prefix("policy.") {
+            policy.insert(name.to_owned(), value);
+        } else if let Some((kind, member)) = path.strip_prefix("vendor.").and_then(|p| p.split_once('.')) {
+            vendor.entry(kind.to_owned()).or_default().insert(member.to_owned(), value);
+        }
+    }
+    let vendor: Map<String, Value> = vendor.into_iter().map(|(kind, members)| (kind, Value::Object(members))).collect();
+    let object = Map::from_iter([
+        ("metadata".to_owned(), Value::Object(metadata)),
+        ("policy".to_owned(), Value::Object(policy)),
+        ("vendor".to_owned(), Value::Object(vendor)),
+    ]);
+    let mut issues = crate::Issues::lenient();
+    let (spec, _) = ClientSpec::decode(&object, &crate::Pointer::root(), &mut issues);
+    issues.into_result(spec)
+}

@@ -1,0 +1,136 @@
+//! The table of canonical fields: name, type, severity of losing it, comparison, default, source.
+//!
+//! The tables are made by the same macro as the structs ([`crate::metadata`], [`crate::policy`]), so that a member
+//! without a row cannot exist.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::loss::Severity;
+
+/// The constructors of each layer's rows by member name: `fields::metadata::jwks_uri()`.
+pub mod fields {
+    pub use crate::{metadata::rows as metadata, policy::rows as policy};
+}
+
+/// How two values of a field are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compare {
+    /// Equal as JSON.
+    Exact,
+    /// Arrays (or space-separated strings) equal as sets: vendors reorder them.
+    Set,
+}
+
+/// The JSON type of a member, for documents and messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JsonType {
+    /// A string.
+    String,
+    /// An array of strings.
+    Strings,
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number, not negative.
+    Integer,
+    /// An object.
+    Object,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct FieldInfo {
+    /// `metadata.jwks_uri`
+    pub path: &'static str,
+    /// `jwks_uri`
+    pub name: &'static str,
+    /// How much it matters when a vendor cannot hold it.
+    pub severity: Severity,
+    /// How values are compared.
+    pub compare: Compare,
+    /// The standard's default as JSON text, if it has one.
+    pub default: Option<&'static str>,
+    /// The JSON type.
+    pub json: JsonType,
+    /// True when `name#tag` variants are allowed (RFC 7591 §2.2).
+    pub localised: bool,
+    /// Where the member is defined.
+    pub source: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+}
+
+impl FieldInfo {
+    /// The standard's default, parsed.
+    #[must_use]
+    pub fn default_value(&self) -> Option<Value> {
+        self.default.and_then(|text| serde_json::from_str(text).ok())
+    }
+
+    /// True when the value is what the standard assumes for an absent member.
+    #[must_use]
+    pub fn is_default(&self, value: &Value) -> bool {
+        self.default_value().is_some_and(|d| same(self.compare, &d, value))
+    }
+}
+
+/// Every field of `metadata`, then every field of `policy`, in canonical order.
+pub fn all() -> impl Iterator<Item = &'static FieldInfo> {
+    crate::metadata::FIELDS.iter().chain(crate::policy::FIELDS.iter()).copied()
+}
+
+/// The row of a canonical path such as `metadata.client_name` or `metadata.client_name#fr`; `None` for vendor
+/// members, labels and unknown names.
+#[must_use]
+pub fn lookup(path: &str) -> Option<&'static FieldInfo> {
+    let base = path.split_once('#').map_or(path, |(base, _)| base);
+    all().find(|f| f.path == base)
+}
+
+/// Whether two values of one field mean the same.
+#[must_use]
+pub fn same(compare: Compare, a: &Value, b: &Value) -> bool {
+    match compare {
+        Compare::Exact => a == b,
+        Compare::Set => match (as_set(a), as_set(b)) {
+            (Some(a), Some(b)) => a == b,
+            _ => a == b,
+        },
+    }
+}
+
+/// The elements of an array of strings, or the words of a string, sorted and without repetitions.
+#[must_use]
+pub fn as_set(value: &Value) -> Option<Vec<&str>> {
+    let mut words: Vec<&str> = match value {
+        Value::Array(items) => items.iter().map(Value::as_str).collect::<Option<_>>()?,
+        Value::String(text) => text.split_ascii_whitespace().collect(),
+        _ => return None,
+    };
+    words.sort_unstable();
+    words.dedup();
+    Some(words)
+}
+
+/// The position of a path in canonical order: known metadata, other metadata, policy, vendor, labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key(usize, String);
+
+impl Key {
+    pub(crate) fn of(path: &str) -> Self {
+        let base = path.split_once('#').map_or(path, |(base, _)| base);
+        let known = all().position(|f| f.path == base);
+        let metadata = crate::metadata::FIELDS.len();
+        let rank = match known {
+            Some(i) if i < metadata => i,
+            // one place between the two tables is for metadata that has no row
+            Some(i) => i + 1,
+            None if path.starts_with("metadata.") => metadata,
+            None if path.starts_with("policy.") => metadata + 1 + crate::policy::FIELDS.len(),
+            None if path.starts_with("vendor.") => metadata + 2 + crate::policy::FIELDS.len(),
+            None => usize::MAX,
+        };
+        Self(rank, path.to_owned())
+    }
+}

@@ -1,0 +1,192 @@
+//! Strict JSON (RFC 8259) for requests: no duplicate member names, bounded depth, no NUL, and error texts that never
+//! quote the input (a quoted value could be a secret).
+
+use std::{cell::RefCell, fmt};
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use crate::issue::{Issue, IssueCode, Issues, Pointer};
+
+/// How deep objects and arrays may nest.
+pub const MAX_DEPTH: usize = 32;
+
+/// Why a body is not acceptable JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JsonError {
+    /// Not JSON at all; the sentence says where (line and column), never what.
+    Malformed(String),
+    /// JSON, but with duplicate members, too deep, or with NUL in a string.
+    Refused(Vec<Issue>),
+}
+
+/// Parses a body strictly.
+///
+/// # Errors
+/// [`JsonError`], without any part of the input in its text.
+pub fn parse(body: &[u8]) -> Result<Value, JsonError> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(JsonError::Malformed("the body is empty; a JSON object is expected".to_owned()));
+    }
+    let issues = RefCell::new(Issues::new());
+    let mut de = serde_json::Deserializer::from_slice(body);
+    let seed = Strict { at: Pointer::root(), depth: 0, issues: &issues };
+    let parsed = seed.deserialize(&mut de).and_then(|value| de.end().map(|()| value));
+    let issues = issues.into_inner();
+    match parsed {
+        _ if !issues.is_empty() => Err(JsonError::Refused(issues.into_vec())),
+        Ok(value) => Ok(value),
+        Err(error) => Err(JsonError::Malformed(format!(
+            "the body is not valid JSON: {} at line {} column {}",
+            if error.is_eof() { "it ends too early" } else { "unexpected input" },
+            error.line(),
+            error.column()
+        ))),
+    }
+}
+
+struct Strict<'a> {
+    at: Pointer,
+    depth: usize,
+    issues: &'a RefCell<Issues>,
+}
+
+impl Strict<'_> {
+    fn text(&self, text: &str) {
+        if text.contains('\0') {
+            self.issues.borrow_mut().push(&self.at, IssueCode::ForbiddenCharacter, "NUL is not allowed in text");
+        }
+    }
+
+    fn enter<E: serde::de::Error>(&self) -> Result<usize, E> {
+        if self.depth >= MAX_DEPTH {
+            let detail = format!("nested deeper than {MAX_DEPTH} levels");
+            self.issues.borrow_mut().push(&Pointer::root(), IssueCode::TooLong, detail);
+            return Err(E::custom("too deep"));
+        }
+        Ok(self.depth + 1)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+        Ok(Value::Bool(v))
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
+        Ok(Value::Number(v.into()))
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
+        Ok(Value::Number(v.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<Value, E> {
+        Number::from_f64(v).map(Value::Number).ok_or_else(|| E::custom("number"))
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+        self.text(v);
+        Ok(Value::String(v.to_owned()))
+    }
+
+    fn visit_string<E>(self, v: String) -> Result<Value, E> {
+        self.text(&v);
+        Ok(Value::String(v))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let depth = self.enter::<A::Error>()?;
+        let mut items = Vec::new();
+        while let Some(item) =
+            seq.next_element_seed(Strict { at: self.at.child(items.len()), depth, issues: self.issues })?
+        {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let depth = self.enter::<A::Error>()?;
+        let mut members = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let at = self.at.child(&name);
+            if name.contains('\0') {
+                self.issues.borrow_mut().push(&self.at, IssueCode::ForbiddenCharacter, "NUL in a member name");
+            }
+            let value = map.next_value_seed(Strict { at: at.clone(), depth, issues: self.issues })?;
+            if members.insert(name, value).is_some() {
+                let detail = "this member appears more than once in its object";
+                self.issues.borrow_mut().push(&at, IssueCode::DuplicateMember, detail);
+            }
+        }
+        if members.len() > 1_000 {
+            return Err(A::Error::custom("too many members"));
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(body: &str) -> Vec<(String, IssueCode)> {
+        match parse(body.as_bytes()) {
+            Err(JsonError::Refused(issues)) => {
+                issues.into_iter().map(|i| (i.pointer.as_str().to_owned(), i.code)).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn duplicates_are_found_everywhere() {
+        assert_eq!(
+            codes(r#"{"a":1,"b":{"c":1,"c":2},"a":3}"#),
+            [("#/b/c".to_owned(), IssueCode::DuplicateMember), ("#/a".to_owned(), IssueCode::DuplicateMember)]
+        );
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(parse(deep(MAX_DEPTH).as_bytes()).is_ok());
+        assert_eq!(codes(&deep(MAX_DEPTH + 1)), [("#".to_owned(), IssueCode::TooLong)]);
+        assert_eq!(codes(&deep(100_000)), [("#".to_owned(), IssueCode::TooLong)]);
+    }
+
+    #[test]
+    fn nul_is_refused() {
+        assert_eq!(codes(r#"{"a":["x\u0000"]}"#), [("#/a/0".to_owned(), IssueCode::ForbiddenCharacter)]);
+    }
+
+    #[test]
+    fn malformed_texts_never_quote_the_input() {
+        for bad in ["", "  ", "{", "[1,", "{\"canary\":canary}", "nul", "1e400", "\u{feff}{}", "{} canary", "\"\\ud800\""] {
+            match parse(bad.as_bytes()) {
+                Err(JsonError::Malformed(text)) => assert!(!text.contains("canary"), "{text}"),
+                other => panic!("{bad:?} gave {other:?}"),
+            }
+        }
+        assert!(matches!(parse(b"\xff\xfe"), Err(JsonError::Malformed(_))));
+    }
+}

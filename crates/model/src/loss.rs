@@ -1,0 +1,173 @@
+//! Loss as data: one [`Loss`] for each field that did not survive on its way to a vendor.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::field::{FieldInfo, Key};
+
+/// What happened to the field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossKind {
+    /// The vendor cannot hold it; it is nowhere.
+    Dropped,
+    /// The vendor cannot hold (or show) it; the gateway's record keeps it and returns it.
+    LocalOnly,
+    /// The vendor holds less than was asked.
+    Narrowed,
+    /// The vendor grants more than was asked.
+    Widened,
+    /// The caller did not send it; the vendor has a value of its own.
+    Defaulted,
+    /// The vendor holds another value.
+    Substituted,
+}
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Nothing works differently.
+    Info,
+    /// Something works differently or not at all.
+    Functional,
+    /// More parties or weaker proof are let in. Refused unless the caller allows that very field.
+    Security,
+}
+
+/// One field that did not survive.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    /// The canonical field: `metadata.jwks_uri`, `policy.enabled`, `vendor.<kind>.<member>`, `labels`.
+    pub field: String,
+    /// What happened to it.
+    pub kind: LossKind,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// What the caller asked for; absent when the caller asked for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Value>,
+    /// What the vendor has (or will have); absent when it has nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub got: Option<Value>,
+}
+
+impl Loss {
+    /// True when a policy may refuse it: it concerns something that the caller sent or asked to remove.
+    #[must_use]
+    pub fn is_refusable(&self) -> bool {
+        self.kind != LossKind::Defaulted && self.field != "labels"
+    }
+}
+
+/// A mapped value together with everything that the mapping lost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mapped<T> {
+    /// The value on the other side.
+    pub value: T,
+    /// What did not survive, in canonical field order.
+    pub losses: Vec<Loss>,
+}
+
+impl<T> Mapped<T> {
+    /// The same losses around another value.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Mapped<U> {
+        Mapped { value: f(self.value), losses: self.losses }
+    }
+}
+
+/// Collects losses while mapping; at most one for each field (the first stands), sorted when finished.
+#[derive(Clone, Debug, Default)]
+pub struct Losses(Vec<Loss>);
+
+impl Losses {
+    /// No losses yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Records a loss, unless the field has one already.
+    pub fn push(&mut self, loss: Loss) {
+        if !self.0.iter().any(|l| l.field == loss.field) {
+            self.0.push(loss);
+        }
+    }
+
+    /// The vendor cannot hold this member. Nothing is recorded for an absent member. The kind and severity follow
+    /// from the field: descriptive members and values equal to the standard's default become `local_only`/`info`,
+    /// everything else is `dropped` with the field's severity.
+    pub fn unheld(&mut self, field: &'static FieldInfo, wanted: Option<Value>, reason: &str) {
+        let Some(wanted) = wanted else { return };
+        let harmless = field.severity == Severity::Info || field.is_default(&wanted);
+        self.push(Loss {
+            field: field.path.to_owned(),
+            kind: if harmless { LossKind::LocalOnly } else { LossKind::Dropped },
+            severity: if harmless { Severity::Info } else { field.severity },
+            reason: reason.to_owned(),
+            wanted: Some(wanted),
+            got: None,
+        });
+    }
+
+    /// The caller sent nothing and the vendor must have something.
+    pub fn defaulted(&mut self, field: &str, got: Value, reason: &str) {
+        self.push(Loss {
+            field: field.to_owned(),
+            kind: LossKind::Defaulted,
+            severity: Severity::Info,
+            reason: reason.to_owned(),
+            wanted: None,
+            got: Some(got),
+        });
+    }
+
+    /// The vendor will hold something else than what was asked.
+    pub fn changed(
+        &mut self,
+        field: &str,
+        kind: LossKind,
+        severity: Severity,
+        wanted: Option<Value>,
+        got: Option<Value>,
+        reason: &str,
+    ) {
+        self.push(Loss { field: field.to_owned(), kind, severity, reason: reason.to_owned(), wanted, got });
+    }
+
+    /// The losses around the mapped value, in canonical field order.
+    #[must_use]
+    pub fn with<T>(self, value: T) -> Mapped<T> {
+        Mapped { value, losses: self.finish() }
+    }
+
+    /// The losses, in canonical field order.
+    #[must_use]
+    pub fn finish(self) -> Vec<Loss> {
+        let mut losses = self.0;
+        sort(&mut losses);
+        losses
+    }
+}
+
+/// Sorts losses into canonical field order, so that plans and snapshots are stable.
+pub fn sort(losses: &mut [Loss]) {
+    losses.sort_by_cached_key(|l| Key::of(&l.field));
+}
+
+/// Records an [`Losses::unheld`] for each named member of the canonical struct:
+/// `unheld!(losses, METADATA, "reason"; jwks_uri, contacts)` with one `Option<_>` variable a member.
+#[macro_export]
+macro_rules! unheld {
+    ($losses:expr, $layer:ident, $reason:expr; $($member:ident),+ $(,)?) => {
+        $(
+            $losses.unheld(
+                $crate::fields::$layer::$member(),
+                $member.as_ref().map($crate::Member::encode),
+                $reason,
+            );
+        )+
+    };
+}

@@ -1,0 +1,416 @@
+//! The types of members, and how each is read from and written as JSON.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    field::JsonType,
+    issue::{IssueCode, Issues, Pointer, type_name},
+    text,
+    uri::RedirectUri,
+};
+
+/// A member type: decoding collects every issue instead of stopping at the first.
+pub trait Member: Sized {
+    /// The JSON type, for documents.
+    const JSON: JsonType;
+
+    /// Reads the member; `None` when anything was wrong, which is then in `issues`.
+    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self>;
+
+    /// Writes the member.
+    fn encode(&self) -> Value;
+}
+
+pub(crate) fn wrong_type(value: &Value, wanted: &str, at: &Pointer, issues: &mut Issues) {
+    issues.push(at, IssueCode::WrongType, format!("expected {wanted}, found {}", type_name(value)));
+}
+
+impl Member for String {
+    const JSON: JsonType = JsonType::String;
+
+    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+        let Value::String(s) = value else {
+            wrong_type(value, "a string", at, issues);
+            return None;
+        };
+        text::check(s, at, issues).then(|| s.clone())
+    }
+
+    fn encode(&self) -> Value {
+        Value::String(self.clone())
+    }
+}
+
+impl Member for bool {
+    const JSON: JsonType = JsonType::Boolean;
+
+    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+        if value.is_boolean() {
+            return value.as_bool();
+        }
+        wrong_type(value, "true or false", at, issues);
+        None
+    }
+
+    fn encode(&self) -> Value {
+        Value::Bool(*self)
+    }
+}
+
+impl Member for u64 {
+    const JSON: JsonType = JsonType::Integer;
+
+    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+        let Value::Number(n) = value else {
+            wrong_type(value, "a whole number", at, issues);
+            return None;
+        };
+        // beyond 2^53 - 1 JSON readers disagree about the value (RFC 8259 §6)
+        let n = n.as_u64().filter(|n| *n <= 9_007_199_254_740_991);
+        if n.is_none() {
+            issues.push(at, IssueCode::InvalidValue, "expected a whole number from 0 to 2^53 - 1");
+        }
+        n
+    }
+
+    fn encode(&self) -> Value {
+        Value::Number((*self).into())
+    }
+}
+
+impl<T: StringMember> Member for Vec<T> {
+    const JSON: JsonType = JsonType::Strings;
+
+    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+        let Value::Array(items) = value else {
+            wrong_type(value, "an array of strings", at, issues);
+            return None;
+        };
+        if items.len() > MAX_ITEMS && !issues.is_lenient() {
+            issues.push(at, IssueCode::TooLong, format!("more than {MAX_ITEMS} elements"));
+            return None;
+        }
+        let mut out: Vec<T> = Vec::with_capacity(items.len());
+        let mut complete = true;
+        for (i, item) in items.iter().enumerate() {
+            let at = at.child(i);
+            match item {
+                Value::String(s) if text::check(s, &at, issues) => {
+                    let item = T::read(s);
+                    if !issues.is_lenient() && out.iter().any(|o| o.text() == item.text()) {
+                        issues.push(&at, IssueCode::Conflict, "this value appears more than once in the array");
+                        complete = false;
+                    }
+                    out.push(item);
+                }
+                Value::String(_) => complete = false,
+                other => {
+                    wrong_type(other, "a string", &at, issues);
+                    complete = false;
+                }
+            }
+        }
+        complete.then_some(out)
+    }
+
+    fn encode(&self) -> Value {
+        Value::Array(self.iter().map(|i| Value::String(i.text().to_owned())).collect())
+    }
+}
+
+/// How many elements an array member may have.
+pub const MAX_ITEMS: usize = 100;
+
+/// A type that is a string in JSON and may be an element of an array member.
+pub trait StringMember: Clone {
+    /// Reads it; unknown words become an `Other`, never an error (vendors and registries grow).
+    fn read(text: &str) -> Self;
+    /// The exact text.
+    fn text(&self) -> &str;
+}
+
+impl StringMember for String {
+    fn read(text: &str) -> Self {
+        text.to_owned()
+    }
+
+    fn text(&self) -> &str {
+        self
+    }
+}
+
+impl StringMember for RedirectUri {
+    fn read(text: &str) -> Self {
+        Self::from_unchecked(text)
+    }
+
+    fn text(&self) -> &str {
+        self.as_str()
+    }
+}
+
+macro_rules! word {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$vdoc])* $variant,)+
+            /// A value that this table does not know, kept as it is.
+            Other(String),
+        }
+
+        impl StringMember for $name {
+            fn read(text: &str) -> Self {
+                match text {
+                    $($text => Self::$variant,)+
+                    other => Self::Other(other.to_owned()),
+                }
+            }
+
+            fn text(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)+
+                    Self::Other(other) => other,
+                }
+            }
+        }
+
+        impl Member for $name {
+            const JSON: JsonType = JsonType::String;
+
+            fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+                String::decode(value, at, issues).map(|s| Self::read(&s))
+            }
+
+            fn encode(&self) -> Value {
+                Value::String(self.text().to_owned())
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.text())
+            }
+        }
+    };
+}
+
+word! {
+    /// `token_endpoint_auth_method` (RFC 7591 §2; IANA registry "OAuth Token Endpoint Authentication Methods").
+    AuthMethod {
+        /// A public client.
+        None = "none",
+        /// The secret in the form body.
+        ClientSecretPost = "client_secret_post",
+        /// The secret in the `Authorization` header; the default.
+        ClientSecretBasic = "client_secret_basic",
+        /// A JWT made with the secret.
+        ClientSecretJwt = "client_secret_jwt",
+        /// A JWT made with a private key.
+        PrivateKeyJwt = "private_key_jwt",
+        /// Mutual TLS with a PKI certificate (RFC 8705 §2.1).
+        TlsClientAuth = "tls_client_auth",
+        /// Mutual TLS with a self-signed certificate (RFC 8705 §2.2).
+        SelfSignedTlsClientAuth = "self_signed_tls_client_auth",
+    }
+}
+
+word! {
+    /// A grant type (RFC 7591 §2).
+    GrantType {
+        /// RFC 6749 §4.1.
+        AuthorizationCode = "authorization_code",
+        /// RFC 6749 §4.2.
+        Implicit = "implicit",
+        /// RFC 6749 §4.3; RFC 9700 §2.4 forbids its use.
+        Password = "password",
+        /// RFC 6749 §4.4.
+        ClientCredentials = "client_credentials",
+        /// RFC 6749 §6.
+        RefreshToken = "refresh_token",
+        /// RFC 7523.
+        JwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        /// RFC 7522.
+        Saml2Bearer = "urn:ietf:params:oauth:grant-type:saml2-bearer",
+        /// RFC 8628.
+        DeviceCode = "urn:ietf:params:oauth:grant-type:device_code",
+        /// OpenID CIBA §4.
+        Ciba = "urn:openid:params:grant-type:ciba",
+        /// RFC 8693.
+        TokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange",
+    }
+}
+
+impl GrantType {
+    /// True for grants that pass through the authorization endpoint, and so need redirect URIs.
+    #[must_use]
+    pub fn uses_redirect(&self) -> bool {
+        matches!(self, Self::AuthorizationCode | Self::Implicit)
+    }
+}
+
+/// A response type: a set of words, kept as written (`code`, `id_token token`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResponseType(String);
+
+impl ResponseType {
+    /// True when the word is one of the set.
+    #[must_use]
+    pub fn has(&self, word: &str) -> bool {
+        self.0.split(' ').any(|w| w == word)
+    }
+}
+
+impl StringMember for ResponseType {
+    fn read(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `scope`: scope tokens in their order, one space between them on the wire (RFC 6749 §3.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope(Vec<String>);
+
+impl Scope {
+    /// From tokens, without repetitions; `None` when one is not a scope token (NQCHAR, RFC 6749 Appendix A.4).
+    #[must_use]
+    pub fn from_tokens<S: AsRef<str>>(tokens: impl IntoIterator<Item = S>) -> Option<Self> {
+        let mut out: Vec<String> = Vec::new();
+        for token in tokens {
+            let token = token.as_ref();
+            if !is_scope_token(token) {
+                return None;
+            }
+            if !out.iter().any(|t| t == token) {
+                out.push(token.to_owned());
+            }
+        }
+        Some(Self(out))
+    }
+
+    /// The tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &[String] {
+        &self.0
+    }
+
+    /// True without any token.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn is_scope_token(token: &str) -> bool {
+    !token.is_empty() && token.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+}
+
+impl Member for Scope {
+    const JSON: JsonType = JsonType::String;
+
+    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+        let Value::String(text) = value else {
+            wrong_type(value, "a string of space-separated scopes", at, issues);
+            return None;
+        };
+        let tokens: Vec<&str> = text.split(' ').filter(|t| !t.is_empty()).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        if !issues.is_lenient() && tokens.iter().any(|t| !seen.insert(*t)) {
+            issues.push(at, IssueCode::Conflict, "a scope appears more than once");
+            return None;
+        }
+        let scope = Self::from_tokens(&tokens);
+        if scope.is_none() {
+            issues.push(at, IssueCode::InvalidValue, "a scope has a character that RFC 6749 §3.3 does not allow");
+        }
+        scope
+    }
+
+    fn encode(&self) -> Value {
+        Value::String(self.0.join(" "))
+    }
+}
+
+/// `jwks`: a JWK Set (RFC 7517 §5) of public keys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Jwks(Map<String, Value>);
+
+impl Jwks {
+    /// The JWK Set as an object.
+    #[must_use]
+    pub fn as_object(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+/// The members that only private or symmetric keys have (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
+pub const PRIVATE_KEY_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+impl Member for Jwks {
+    const JSON: JsonType = JsonType::Object;
+
+    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+        let Value::Object(set) = value else {
+            wrong_type(value, "a JWK Set object", at, issues);
+            return None;
+        };
+        if issues.is_lenient() {
+            return Some(Self(set.clone()));
+        }
+        let before = issues.as_slice().len();
+        let keys_at = at.child("keys");
+        match set.get("keys") {
+            Some(Value::Array(keys)) => {
+                for (i, key) in keys.iter().enumerate() {
+                    let at = keys_at.child(i);
+                    let Value::Object(key) = key else {
+                        wrong_type(key, "a JWK object", &at, issues);
+                        continue;
+                    };
+                    if !key.get("kty").is_some_and(Value::is_string) {
+                        issues.push(&at.child("kty"), IssueCode::Required, "a JWK needs `kty` (RFC 7517 §4.1)");
+                    }
+                    for private in PRIVATE_KEY_MEMBERS.iter().filter(|m| key.contains_key(**m)) {
+                        let detail = "a private or symmetric key must never be registered (OIDC Registration §2)";
+                        issues.push(&at.child(private), IssueCode::PrivateKey, detail);
+                    }
+                }
+            }
+            Some(other) => wrong_type(other, "an array of JWKs", &keys_at, issues),
+            None => issues.push(&keys_at, IssueCode::Required, "a JWK Set needs `keys` (RFC 7517 §5.1)"),
+        }
+        (issues.as_slice().len() == before).then(|| Self(set.clone()))
+    }
+
+    fn encode(&self) -> Value {
+        Value::Object(self.0.clone())
+    }
+}
+
+/// A free object (`audience_scopes` and the like).
+impl Member for BTreeMap<String, String> {
+    const JSON: JsonType = JsonType::Object;
+
+    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+        let Value::Object(map) = value else {
+            wrong_type(value, "an object of strings", at, issues);
+            return None;
+        };
+        let before = issues.as_slice().len();
+        let out = map
+            .iter()
+            .filter_map(|(k, v)| String::decode(v, &at.child(k), issues).map(|v| (k.clone(), v)))
+            .collect();
+        (issues.as_slice().len() == before).then_some(out)
+    }
+
+    fn encode(&self) -> Value {
+        Value::Object(self.iter().map(|(k, v)| (k.clone(), Value::String(v.clone()))).collect())
+    }
+}

@@ -1,0 +1,369 @@
+//! `metadata`: the client metadata of RFC 7591, OpenID Connect Registration and the IANA registry, by their exact names.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    issue::{Issues, Pointer},
+    loss::Severity::{Functional, Info, Security},
+    member::{AuthMethod, GrantType, Jwks, Member, ResponseType, Scope, StringMember},
+    text,
+    uri::RedirectUri,
+};
+
+/// Declares a layer: the struct, its rows in the field table, and the JSON decoding and encoding, from one list, so
+/// that they cannot disagree.
+macro_rules! layer {
+    (
+        $(#[$doc:meta])*
+        $name:ident, $prefix:literal, also { $($(#[$adoc:meta])* $also:ident : $aty:ty),* $(,)? };
+        $($member:ident : $ty:ty, $severity:ident, $compare:ident, $default:expr, $l10n:literal, $source:literal, $text:literal;)+
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct $name {
+            $(#[doc = $text] #[doc = concat!("Source: ", $source, ".")] pub $member: Option<$ty>,)+
+            $($(#[$adoc])* pub $also: $aty,)*
+        }
+
+        /// The rows of this layer's members by name.
+        pub mod rows {
+            use super::*;
+            $(
+                #[doc = $text]
+                #[must_use]
+                pub fn $member() -> &'static $crate::field::FieldInfo {
+                    static ROW: $crate::field::FieldInfo = $crate::field::FieldInfo {
+                        path: concat!($prefix, ".", stringify!($member)),
+                        name: stringify!($member),
+                        severity: $severity,
+                        compare: $crate::field::Compare::$compare,
+                        default: $default,
+                        json: <$ty as $crate::member::Member>::JSON,
+                        localised: $l10n,
+                        source: $source,
+                        doc: $text,
+                    };
+                    &ROW
+                }
+            )+
+        }
+
+        /// The rows of this layer in canonical order.
+        pub static FIELDS: std::sync::LazyLock<Vec<&'static $crate::field::FieldInfo>> =
+            std::sync::LazyLock::new(|| vec![$(rows::$member()),+]);
+
+        impl $name {
+            /// Reads the typed members; names that are not in the table are left to the caller.
+            /// An explicit `null` counts as absent (RFC 7592 §2.2).
+            fn decode_typed(
+                object: &serde_json::Map<String, serde_json::Value>,
+                at: &$crate::issue::Pointer,
+                issues: &mut $crate::issue::Issues,
+            ) -> Self {
+                #[expect(clippy::needless_update, reason = "a layer may have only typed members")]
+                Self {
+                    $($member: object
+                        .get(stringify!($member))
+                        .filter(|v| !v.is_null())
+                        .and_then(|v| <$ty as $crate::member::Member>::decode(v, &at.child(stringify!($member)), issues)),)+
+                    ..Self::default()
+                }
+            }
+
+            /// Writes the typed members that are present.
+            fn encode_typed(&self, object: &mut serde_json::Map<String, serde_json::Value>) {
+                $(if let Some(value) = &self.$member {
+                    object.insert(stringify!($member).to_owned(), $crate::member::Member::encode(value));
+                })+
+            }
+        }
+    };
+}
+pub(crate) use layer;
+
+const FALSE: Option<&str> = Some("false");
+const RS256: Option<&str> = Some("\"RS256\"");
+
+layer! {
+    /// Client metadata. Every member is optional: an absent member is `None`, and its default is a method, so that
+    /// absent and default stay distinguishable.
+    ClientMetadata, "metadata", also {
+        /// Localised human-readable members (RFC 7591 §2.2): `client_name#fr` → value, tags in canonical case.
+        localized: BTreeMap<String, Value>,
+        /// Names of the IANA registry that this struct does not type (`nfv_*`, `vp_formats_supported`, ...).
+        extra: BTreeMap<String, Value>,
+    };
+    redirect_uris: Vec<RedirectUri>, Security, Exact, None, false, "RFC 7591 §2", "Redirection URIs, kept byte for byte.";
+    token_endpoint_auth_method: AuthMethod, Security, Exact, Some("\"client_secret_basic\""), false, "RFC 7591 §2", "How the client authenticates at the token endpoint; `none` makes it public.";
+    token_endpoint_auth_signing_alg: String, Security, Exact, None, false, "OIDC Registration §2", "The JWS algorithm of the client's assertions.";
+    grant_types: Vec<GrantType>, Security, Set, Some("[\"authorization_code\"]"), false, "RFC 7591 §2", "Grants that the client may use.";
+    response_types: Vec<ResponseType>, Security, Set, Some("[\"code\"]"), false, "RFC 7591 §2", "Response types that the client may use.";
+    application_type: String, Functional, Exact, Some("\"web\""), false, "OIDC Registration §2", "`web` or `native`.";
+    client_name: String, Info, Exact, None, true, "RFC 7591 §2", "The name shown to people.";
+    client_uri: String, Info, Exact, None, true, "RFC 7591 §2", "The client's home page.";
+    logo_uri: String, Info, Exact, None, true, "RFC 7591 §2", "The client's logo.";
+    scope: Scope, Security, Set, None, false, "RFC 7591 §2", "Space-separated scopes that the client may request.";
+    contacts: Vec<String>, Info, Set, None, false, "RFC 7591 §2", "How to reach the people behind the client.";
+    tos_uri: String, Info, Exact, None, true, "RFC 7591 §2", "Terms of service.";
+    policy_uri: String, Info, Exact, None, true, "RFC 7591 §2", "Privacy policy.";
+    jwks_uri: String, Security, Exact, None, false, "RFC 7591 §2", "Where the client's public keys are; excludes `jwks`.";
+    jwks: Jwks, Security, Exact, None, false, "RFC 7591 §2", "The client's public keys; excludes `jwks_uri`.";
+    software_id: String, Info, Exact, None, false, "RFC 7591 §2", "The same for all instances of one software.";
+    software_version: String, Info, Exact, None, false, "RFC 7591 §2", "The version of that software.";
+    software_statement: String, Security, Exact, None, false, "RFC 7591 §2.3", "A signed JWT that asserts metadata.";
+    sector_identifier_uri: String, Security, Exact, None, false, "OIDC Registration §5", "Groups redirect hosts for pairwise subjects.";
+    subject_type: String, Security, Exact, None, false, "OIDC Registration §2", "`public` or `pairwise`.";
+    id_token_signed_response_alg: String, Security, Exact, RS256, false, "OIDC Registration §2", "JWS algorithm of ID Tokens.";
+    id_token_encrypted_response_alg: String, Security, Exact, None, false, "OIDC Registration §2", "JWE key algorithm of ID Tokens.";
+    id_token_encrypted_response_enc: String, Security, Exact, None, false, "OIDC Registration §2", "JWE content algorithm of ID Tokens.";
+    userinfo_signed_response_alg: String, Security, Exact, None, false, "OIDC Registration §2", "JWS algorithm of UserInfo responses.";
+    userinfo_encrypted_response_alg: String, Security, Exact, None, false, "OIDC Registration §2", "JWE key algorithm of UserInfo responses.";
+    userinfo_encrypted_response_enc: String, Security, Exact, None, false, "OIDC Registration §2", "JWE content algorithm of UserInfo responses.";
+    request_object_signing_alg: String, Security, Exact, None, false, "OIDC Registration §2", "JWS algorithm of request objects.";
+    request_object_encryption_alg: String, Security, Exact, None, false, "OIDC Registration §2", "JWE key algorithm of request objects.";
+    request_object_encryption_enc: String, Security, Exact, None, false, "OIDC Registration §2", "JWE content algorithm of request objects.";
+    introspection_signed_response_alg: String, Security, Exact, RS256, false, "RFC 9701 §6", "JWS algorithm of introspection responses.";
+    introspection_encrypted_response_alg: String, Security, Exact, None, false, "RFC 9701 §6", "JWE key algorithm of introspection responses.";
+    introspection_encrypted_response_enc: String, Security, Exact, None, false, "RFC 9701 §6", "JWE content algorithm of introspection responses.";
+    authorization_signed_response_alg: String, Security, Exact, RS256, false, "JARM §3", "JWS algorithm of authorization responses.";
+    authorization_encrypted_response_alg: String, Security, Exact, None, false, "JARM §3", "JWE key algorithm of authorization responses.";
+    authorization_encrypted_response_enc: String, Security, Exact, None, false, "JARM §3", "JWE content algorithm of authorization responses.";
+    default_max_age: u64, Security, Exact, None, false, "OIDC Registration §2", "Seconds after which the user must authenticate again.";
+    require_auth_time: bool, Security, Exact, FALSE, false, "OIDC Registration §2", "ID Tokens must carry `auth_time`.";
+    default_acr_values: Vec<String>, Security, Exact, None, false, "OIDC Registration §2", "Authentication context classes, best first.";
+    initiate_login_uri: String, Functional, Exact, None, false, "OIDC Registration §2", "Where a third party can start a login.";
+    request_uris: Vec<String>, Functional, Set, None, false, "OIDC Registration §2", "Pre-registered request object URIs.";
+    post_logout_redirect_uris: Vec<String>, Functional, Set, None, false, "OIDC RP-Initiated Logout §3.1", "Where users may return after logout.";
+    backchannel_logout_uri: String, Functional, Exact, None, false, "OIDC Back-Channel Logout §2.2", "Where logout tokens are sent.";
+    backchannel_logout_session_required: bool, Functional, Exact, FALSE, false, "OIDC Back-Channel Logout §2.2", "Logout tokens must carry `sid`.";
+    frontchannel_logout_uri: String, Functional, Exact, None, false, "OIDC Front-Channel Logout §2", "Rendered in a frame at logout.";
+    frontchannel_logout_session_required: bool, Functional, Exact, FALSE, false, "OIDC Front-Channel Logout §2", "`iss` and `sid` are added to it.";
+    require_pushed_authorization_requests: bool, Security, Exact, FALSE, false, "RFC 9126 §6", "Only pushed authorization requests are accepted.";
+    require_signed_request_object: bool, Security, Exact, FALSE, false, "RFC 9101 §10.5", "Only signed request objects are accepted.";
+    dpop_bound_access_tokens: bool, Security, Exact, FALSE, false, "RFC 9449 §5.2", "Access tokens are bound to a DPoP key.";
+    tls_client_certificate_bound_access_tokens: bool, Security, Exact, FALSE, false, "RFC 8705 §3.4", "Access tokens are bound to a certificate.";
+    use_mtls_endpoint_aliases: bool, Functional, Exact, FALSE, false, "FAPI 2.0 §5.2.2.1.1", "The client uses the mTLS endpoint aliases.";
+    tls_client_auth_subject_dn: String, Security, Exact, None, false, "RFC 8705 §2.1.2", "The certificate's subject.";
+    tls_client_auth_san_dns: String, Security, Exact, None, false, "RFC 8705 §2.1.2", "The certificate's DNS name.";
+    tls_client_auth_san_uri: String, Security, Exact, None, false, "RFC 8705 §2.1.2", "The certificate's URI.";
+    tls_client_auth_san_ip: String, Security, Exact, None, false, "RFC 8705 §2.1.2", "The certificate's IP address.";
+    tls_client_auth_san_email: String, Security, Exact, None, false, "RFC 8705 §2.1.2", "The certificate's e-mail address.";
+    authorization_details_types: Vec<String>, Security, Set, None, false, "RFC 9396 §10", "Types of authorization details that the client uses.";
+    backchannel_token_delivery_mode: String, Functional, Exact, None, false, "OIDC CIBA §4", "`poll`, `ping` or `push`.";
+    backchannel_client_notification_endpoint: String, Functional, Exact, None, false, "OIDC CIBA §4", "Where CIBA notifications go.";
+    backchannel_authentication_request_signing_alg: String, Security, Exact, None, false, "OIDC CIBA §4", "JWS algorithm of CIBA requests.";
+    backchannel_user_code_parameter: bool, Functional, Exact, FALSE, false, "OIDC CIBA §4", "The client supports user codes.";
+    client_registration_types: Vec<String>, Functional, Set, None, false, "OpenID Federation §5.1.2", "`automatic`, `explicit`.";
+    signed_jwks_uri: String, Security, Exact, None, false, "OpenID Federation §5.2", "Where the signed key set is.";
+    organization_name: String, Info, Exact, None, true, "OpenID Federation §5.2", "The organisation behind the client.";
+    organization_uri: String, Info, Exact, None, true, "OpenID Federation §5.2", "The organisation's page.";
+    description: String, Info, Exact, None, true, "OpenID Federation §5.2", "What the client is for.";
+    keywords: Vec<String>, Info, Set, None, true, "OpenID Federation §5.2", "Words to find it by.";
+    information_uri: String, Info, Exact, None, true, "OpenID Federation §5.2", "A page about the client.";
+    claims_redirect_uris: Vec<String>, Functional, Set, None, false, "UMA 2.0 §2", "Where claims gathering returns.";
+    response_modes: Vec<String>, Functional, Set, None, false, "node-oidc-provider", "Response modes that the client may use.";
+    resources: Vec<String>, Security, Set, None, false, "RFC 8707", "Resource servers that the client may name.";
+}
+
+/// Registered names that are kept without a type of their own.
+pub const REGISTERED_UNTYPED: [&str; 5] = [
+    "nfv_token_signed_response_alg",
+    "nfv_token_encrypted_response_alg",
+    "nfv_token_encrypted_response_enc",
+    "encrypted_response_enc_values_supported",
+    "vp_formats_supported",
+];
+
+/// Members that only a server may set (RFC 7591 §3.2.1, RFC 7592 §3); a caller's value is never adopted.
+pub const SERVER_ASSIGNED: [&str; 6] = [
+    "client_id",
+    "client_secret",
+    "client_id_issued_at",
+    "client_secret_expires_at",
+    "registration_access_token",
+    "registration_client_uri",
+];
+
+impl ClientMetadata {
+    /// Reads a metadata object. Names that no registry knows come back in the list: they are ignored
+    /// (RFC 7591 §2) and must be reported as dropped.
+    #[must_use]
+    pub fn decode(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
+        let mut out = Self::decode_typed(object, at, issues);
+        let mut unknown = Vec::new();
+        for (name, value) in object {
+            if value.is_null() || FIELDS.iter().any(|f| f.name == name) {
+                continue;
+            }
+            if let Some((base, tag)) = name.split_once('#') {
+                let localised = FIELDS.iter().find(|f| f.name == base && f.localised);
+                let Some(tag) = localised.and_then(|_| canonical_tag(tag)) else {
+                    unknown.push((name.clone(), value.clone()));
+                    continue;
+                };
+                let decoded = if base == "keywords" {
+                    Vec::<String>::decode(value, &at.child(name), issues).map(|v| v.encode())
+                } else {
+                    String::decode(value, &at.child(name), issues).map(|v| v.encode())
+                };
+                if let Some(value) = decoded {
+                    out.localized.insert(format!("{base}#{tag}"), value);
+                }
+            } else if REGISTERED_UNTYPED.contains(&name.as_str()) {
+                out.extra.insert(name.clone(), value.clone());
+            } else {
+                unknown.push((name.clone(), value.clone()));
+            }
+        }
+        (out, unknown)
+    }
+
+    /// The metadata as a JSON object: absent members are absent, never `null`.
+    #[must_use]
+    pub fn encode(&self) -> Map<String, Value> {
+        let mut object = Map::new();
+        self.encode_typed(&mut object);
+        object.extend(self.localized.iter().map(|(k, v)| (k.clone(), v.clone())));
+        object.extend(self.extra.iter().map(|(k, v)| (k.clone(), v.clone())));
+        object
+    }
+
+    /// The authentication method in effect: `client_secret_basic` when absent (RFC 7591 §2).
+    #[must_use]
+    pub fn auth_method(&self) -> AuthMethod {
+        self.token_endpoint_auth_method.clone().unwrap_or(AuthMethod::ClientSecretBasic)
+    }
+
+    /// True when the client has no credentials (RFC 6749 §2.1).
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        self.auth_method() == AuthMethod::None
+    }
+
+    /// The grant types in effect: `authorization_code` when absent (RFC 7591 §2).
+    #[must_use]
+    pub fn effective_grant_types(&self) -> Vec<GrantType> {
+        self.grant_types.clone().unwrap_or_else(|| vec![GrantType::AuthorizationCode])
+    }
+
+    /// The response types in effect: `code` when absent, none when no grant uses the authorization endpoint.
+    #[must_use]
+    pub fn effective_response_types(&self) -> Vec<ResponseType> {
+        self.response_types.clone().unwrap_or_else(|| {
+            if self.effective_grant_types().iter().any(GrantType::uses_redirect) {
+                vec![ResponseType::read("code")]
+            } else {
+                Vec::new()
+            }
+        })
+    }
+}
+
+/// A BCP 47 tag in its recommended case (RFC 5646 §2.1.1); `None` when it is not a tag.
+fn canonical_tag(tag: &str) -> Option<String> {
+    let subtags: Vec<&str> = tag.split('-').collect();
+    let ok = tag.len() <= 64
+        && subtags.iter().all(|s| (1..=8).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric()))
+        && subtags.first().is_some_and(|s| s.bytes().all(|b| b.is_ascii_alphabetic()));
+    if !ok {
+        return None;
+    }
+    let mut after_singleton = false;
+    let parts: Vec<String> = subtags
+        .iter()
+        .enumerate()
+        .map(|(i, s)| {
+            let lower = s.to_ascii_lowercase();
+            let out = match s.len() {
+                _ if i == 0 || after_singleton => lower,
+                2 => s.to_ascii_uppercase(),
+                4 if s.bytes().all(|b| b.is_ascii_alphabetic()) => {
+                    let (head, tail) = lower.split_at(1);
+                    format!("{}{tail}", head.to_ascii_uppercase())
+                }
+                _ => lower,
+            };
+            after_singleton |= s.len() == 1;
+            out
+        })
+        .collect();
+    Some(parts.join("-"))
+}
+
+/// Checks free text of untyped members; typed ones are checked while decoding.
+pub(crate) fn check_untyped(value: &Value, at: &Pointer, issues: &mut Issues) {
+    match value {
+        Value::String(s) => {
+            text::check(s, at, issues);
+        }
+        Value::Array(items) => items.iter().enumerate().for_each(|(i, v)| check_untyped(v, &at.child(i), issues)),
+        Value::Object(map) => map.iter().for_each(|(k, v)| check_untyped(v, &at.child(k), issues)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: Value) -> (ClientMetadata, Vec<(String, Value)>, Vec<crate::Issue>) {
+        let mut issues = Issues::new();
+        let object = value.as_object().cloned().unwrap_or_default();
+        let (m, unknown) = ClientMetadata::decode(&object, &Pointer::root(), &mut issues);
+        (m, unknown, issues.into_vec())
+    }
+
+    #[test]
+    fn absent_null_and_default_stay_apart() {
+        let (absent, ..) = read(json!({}));
+        let (null, ..) = read(json!({"grant_types": null}));
+        let (default, ..) = read(json!({"grant_types": ["authorization_code"]}));
+        assert_eq!(absent.grant_types, None);
+        assert_eq!(null.grant_types, None);
+        assert!(default.grant_types.is_some());
+        assert_eq!(absent.effective_grant_types(), default.effective_grant_types());
+        assert_eq!(absent.encode().len(), 0);
+    }
+
+    #[test]
+    fn localised_members_survive_with_canonical_tags() {
+        let (m, unknown, issues) = read(json!({
+            "client_name": "A", "client_name#FR": "Un", "client_name#ja-jpan-jp": "\u{30af}",
+            "client_name#": "x", "scope#fr": "y", "redirect_uris#de": []
+        }));
+        assert!(issues.is_empty());
+        let tags: Vec<&str> = m.localized.keys().map(String::as_str).collect();
+        assert_eq!(tags, ["client_name#fr", "client_name#ja-Jpan-JP"]);
+        assert_eq!(unknown.len(), 3);
+    }
+
+    #[test]
+    fn registered_untyped_names_survive_and_unknown_ones_are_listed() {
+        let (m, unknown, _) = read(json!({"vp_formats_supported": {"a": 1}, "color": "red", "client_id": "x"}));
+        assert_eq!(m.encode()["vp_formats_supported"], json!({"a": 1}));
+        let names: Vec<&str> = unknown.iter().map(|(n, _)| n.as_str()).collect();
+        assert_eq!(names, ["client_id", "color"]);
+    }
+
+    #[test]
+    fn every_issue_is_reported() {
+        let (_, _, issues) = read(json!({"redirect_uris": "x", "scope": ["a"], "require_auth_time": "true", "jwks": "{}",
+            "default_max_age": -1, "contacts": [1, "ok", "ok"]}));
+        let at: Vec<&str> = issues.iter().map(|i| i.pointer.as_str()).collect();
+        for wanted in ["#/redirect_uris", "#/scope", "#/require_auth_time", "#/jwks", "#/default_max_age", "#/contacts/0", "#/contacts/2"] {
+            assert!(at.contains(&wanted), "{wanted} missing in {at:?}");
+        }
+    }
+
+    #[test]
+    fn private_keys_are_refused() {
+        let (m, _, issues) = read(json!({"jwks": {"keys": [{"kty": "RSA", "n": "a", "e": "AQAB", "d": "CANARY"}]}}));
+        assert!(m.jwks.is_none());
+        assert_eq!(issues[0].pointer.as_str(), "#/jwks/keys/0/d");
+        assert!(!issues[0].detail.contains("CANARY"));
+    }
+}

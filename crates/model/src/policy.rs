@@ -1,0 +1,48 @@
+//! `policy`: admin-only members that RFC 7591 lacks. Never writable through `/register`.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    issue::{IssueCode, Issues, Pointer},
+    loss::Severity::{Functional, Security},
+    metadata::layer,
+};
+
+layer! {
+    /// Admin-only members. Every member is optional; an absent one leaves the vendor's own default.
+    Policy, "policy", also {};
+    enabled: bool, Security, Exact, Some("true"), false, "Registrar", "Whether the client may be used at all.";
+    allowed_cors_origins: Vec<String>, Functional, Set, None, false, "Registrar", "Origins that may call the vendor's endpoints from browsers.";
+    allowed_web_origins: Vec<String>, Functional, Set, None, false, "Registrar", "Origins checked at the token endpoint.";
+    redirect_domains: Vec<String>, Functional, Set, None, false, "Registrar", "Whole domains that redirects may go to.";
+    owner: String, Functional, Exact, None, false, "Registrar", "The vendor's id of the owner.";
+    tenant: String, Functional, Exact, None, false, "Registrar", "The vendor's id of the tenant, brand or enterprise.";
+    organizations: Vec<String>, Functional, Set, None, false, "Registrar", "The vendor's ids of organisations that the client belongs to.";
+    first_party: bool, Security, Exact, Some("false"), false, "Registrar", "Whether consent is skipped.";
+    security_profile: String, Security, Exact, None, false, "Registrar", "A named profile such as `fapi1`.";
+    access_token_lifetime: u64, Security, Exact, None, false, "Registrar", "Seconds that access tokens live.";
+    id_token_lifetime: u64, Security, Exact, None, false, "Registrar", "Seconds that ID Tokens live.";
+    refresh_token_lifetime: u64, Security, Exact, None, false, "Registrar", "Seconds that refresh tokens live.";
+    audiences: Vec<String>, Security, Set, None, false, "Registrar", "Audiences that tokens may name.";
+}
+
+impl Policy {
+    /// Reads a policy object; an unknown member is an issue, because this object is ours.
+    #[must_use]
+    pub fn decode(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> Self {
+        for name in object.keys().filter(|n| !FIELDS.iter().any(|f| f.name == *n)) {
+            let known: Vec<&str> = FIELDS.iter().map(|f| f.name).collect();
+            let detail = format!("`policy` has no such member; it has {}", known.join(", "));
+            issues.push(&at.child(name), IssueCode::UnknownMember, detail);
+        }
+        Self::decode_typed(object, at, issues)
+    }
+
+    /// The policy as a JSON object: absent members are absent.
+    #[must_use]
+    pub fn encode(&self) -> Map<String, Value> {
+        let mut object = Map::new();
+        self.encode_typed(&mut object);
+        object
+    }
+}

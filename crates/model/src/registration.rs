@@ -1,0 +1,81 @@
+//! The gateway's record of one client.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    id::{BackendName, ClientId, RegistrationId},
+    spec::ClientSpec,
+};
+
+/// Where a registration stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Usable.
+    Active,
+    /// Exists at the vendor, switched off.
+    Disabled,
+    /// A write to it ended without a known outcome.
+    Unknown,
+    /// No longer at the vendor.
+    Gone,
+}
+
+impl State {
+    /// The word in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+            Self::Unknown => "unknown",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// One registered client. Never holds its secret.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registration {
+    /// The gateway's id.
+    pub id: RegistrationId,
+    /// Where it lives.
+    pub backend: BackendName,
+    /// The vendor kind of that backend when the client was registered.
+    pub kind: String,
+    /// As issued by the vendor; unique within a backend only.
+    pub client_id: ClientId,
+    /// What the vendor's paths address the client by; never shown.
+    pub vendor_ref: String,
+    /// Unix seconds (RFC 7591 §3.2.1).
+    pub client_id_issued_at: Option<i64>,
+    /// Counts writes; the `ETag`.
+    pub version: u64,
+    /// Unix milliseconds.
+    pub created_at: i64,
+    /// Unix milliseconds.
+    pub updated_at: i64,
+    /// Where it stands.
+    pub state: State,
+    /// What the record shows: the vendor's values plus what only the gateway keeps.
+    pub spec: ClientSpec,
+    /// What the vendor showed after the last write; drift is measured against it.
+    pub observed: ClientSpec,
+    /// The gateway's own labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Registration {
+    /// The writable part, as a `PUT` would send it: `metadata`, `policy`, `vendor`, `labels`.
+    #[must_use]
+    pub fn writable(&self) -> Map<String, Value> {
+        let mut out = self.spec.encode();
+        if !self.labels.is_empty() {
+            out.insert("labels".to_owned(), json!(self.labels));
+        }
+        out
+    }
+}

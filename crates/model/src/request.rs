@@ -1,0 +1,148 @@
+//! The request envelope of `POST` and `PUT /v1/clients`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    id::BackendName,
+    issue::{IssueCode, Issues, Pointer, type_name},
+    loss::{Loss, LossKind, Severity},
+    member::Member,
+    metadata::SERVER_ASSIGNED,
+    spec::ClientSpec,
+    text,
+};
+
+/// How many labels a registration may have.
+pub const MAX_LABELS: usize = 64;
+
+/// A registration as a caller asks for it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewRegistration {
+    /// Where to register; the routes decide when absent.
+    pub backend: Option<BackendName>,
+    /// The three writable layers.
+    pub spec: ClientSpec,
+    /// The gateway's own labels.
+    pub labels: BTreeMap<String, String>,
+    /// Fields whose loss the caller accepts.
+    pub allow_loss: Vec<String>,
+    /// Metadata names that no registry knows: ignored (RFC 7591 §2) and reported.
+    pub unknown: Vec<(String, Value)>,
+}
+
+/// The members of the envelope.
+pub const ENVELOPE: [&str; 6] = ["backend", "metadata", "policy", "vendor", "labels", "allow_loss"];
+
+impl NewRegistration {
+    /// Reads and validates an envelope; every issue at once.
+    ///
+    /// # Errors
+    /// The issues, each with a pointer into the body.
+    pub fn decode(body: &Value) -> Result<Self, Vec<crate::Issue>> {
+        let mut issues = Issues::new();
+        let at = Pointer::root();
+        let Value::Object(object) = body else {
+            issues.push(&at, IssueCode::WrongType, format!("expected an object, found {}", type_name(body)));
+            return Err(issues.into_vec());
+        };
+        for name in object.keys().filter(|n| !ENVELOPE.contains(&n.as_str())) {
+            let detail = format!("the envelope has no such member; it has {}", ENVELOPE.join(", "));
+            issues.push(&at.child(name), IssueCode::UnknownMember, detail);
+        }
+        let (spec, unknown) = ClientSpec::decode(object, &at, &mut issues);
+        if !object.contains_key("metadata") {
+            issues.push(&at.child("metadata"), IssueCode::Required, "`metadata` is required (RFC 7591 client metadata)");
+        } else if object.get("metadata").is_some_and(Value::is_null) {
+            issues.push(&at.child("metadata"), IssueCode::WrongType, "expected an object, found null");
+        }
+        let out = Self {
+            backend: backend(object, &at, &mut issues),
+            labels: labels(object, &at, &mut issues),
+            allow_loss: allow_loss(object, &at, &mut issues),
+            unknown,
+            spec,
+        };
+        // members that did not decode would only cause misleading findings of the rules between members
+        if issues.is_empty() {
+            out.spec.validate(&at, &mut issues);
+        }
+        issues.into_result(out)
+    }
+
+    /// The losses of names that no registry knows or that only a server may set.
+    #[must_use]
+    pub fn unknown_losses(&self) -> Vec<Loss> {
+        let loss = |(name, value): &(String, Value)| {
+            let assigned = SERVER_ASSIGNED.contains(&name.as_str());
+            // such names may hold credentials: never echoed
+            let hide = assigned || ["secret", "token", "password", "key"].iter().any(|w| name.contains(w));
+            Loss {
+                field: format!("metadata.{name}"),
+                kind: LossKind::Dropped,
+                severity: Severity::Info,
+                reason: if assigned {
+                    "assigned by the server, never adopted from a request (RFC 7591 §3.2.1)"
+                } else {
+                    "not a registered client metadata name: ignored (RFC 7591 §2)"
+                }
+                .to_owned(),
+                wanted: (!hide).then(|| value.clone()),
+                got: None,
+            }
+        };
+        self.unknown.iter().map(loss).collect()
+    }
+}
+
+fn backend(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> Option<BackendName> {
+    let value = object.get("backend").filter(|v| !v.is_null())?;
+    let at = at.child("backend");
+    let name = String::decode(value, &at, issues)?;
+    match name.parse() {
+        Ok(name) => Some(name),
+        Err(error) => {
+            issues.push(&at, IssueCode::InvalidValue, error.to_string());
+            None
+        }
+    }
+}
+
+fn labels(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> BTreeMap<String, String> {
+    let Some(value) = object.get("labels").filter(|v| !v.is_null()) else { return BTreeMap::new() };
+    let at = at.child("labels");
+    let labels = BTreeMap::<String, String>::decode(value, &at, issues).unwrap_or_default();
+    if labels.len() > MAX_LABELS {
+        issues.push(&at, IssueCode::TooLong, format!("more than {MAX_LABELS} labels"));
+    }
+    for (key, value) in &labels {
+        let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
+        if !(1..=63).contains(&key.len()) || !key.bytes().all(word) {
+            let detail = "a label's name is 1 to 63 of letters, digits, '-', '_', '.', '/'";
+            issues.push(&at.child(key), IssueCode::InvalidValue, detail);
+        }
+        if value.len() > 255 {
+            issues.push(&at.child(key), IssueCode::TooLong, "a label's value is at most 255 bytes");
+        }
+        text::check(value, &at.child(key), issues);
+    }
+    labels
+}
+
+fn allow_loss(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> Vec<String> {
+    let Some(value) = object.get("allow_loss").filter(|v| !v.is_null()) else { return Vec::new() };
+    let at = at.child("allow_loss");
+    let fields = Vec::<String>::decode(value, &at, issues).unwrap_or_default();
+    for (i, field) in fields.iter().enumerate() {
+        let known = crate::field::lookup(field).is_some()
+            || field.strip_prefix("vendor.").is_some_and(|f| f.contains('.') || !f.is_empty())
+            || field.strip_prefix("metadata.").is_some_and(|f| !f.is_empty())
+            || field == "labels";
+        if !known {
+            let detail = "not a canonical field such as metadata.jwks_uri, policy.enabled or vendor.<kind>.<member>";
+            issues.push(&at.child(i), IssueCode::InvalidValue, detail);
+        }
+    }
+    fields
+}

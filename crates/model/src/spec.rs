@@ -1,0 +1,126 @@
+//! What a client is to be: the three writable layers together.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    field::{Compare, lookup},
+    issue::{IssueCode, Issues, Pointer, type_name},
+    metadata::ClientMetadata,
+    policy::Policy,
+};
+
+/// The writable layers of a registration: what a caller asks for, or what a vendor holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClientSpec {
+    /// RFC 7591 members.
+    pub metadata: ClientMetadata,
+    /// Admin-only members.
+    pub policy: Policy,
+    /// Vendor-only members by vendor kind.
+    pub vendor: BTreeMap<String, Map<String, Value>>,
+}
+
+impl ClientSpec {
+    /// Every present field by canonical path (`metadata.scope`, `policy.enabled`, `vendor.<kind>.<member>`).
+    #[must_use]
+    pub fn flatten(&self) -> BTreeMap<String, Value> {
+        let mut out = BTreeMap::new();
+        for (name, value) in self.metadata.encode() {
+            out.insert(format!("metadata.{name}"), value);
+        }
+        for (name, value) in self.policy.encode() {
+            out.insert(format!("policy.{name}"), value);
+        }
+        for (kind, members) in &self.vendor {
+            for (name, value) in members {
+                out.insert(format!("vendor.{kind}.{name}"), value.clone());
+            }
+        }
+        out
+    }
+
+    /// The spec as the JSON members `metadata`, `policy` and `vendor`; the last two only when they hold something.
+    #[must_use]
+    pub fn encode(&self) -> Map<String, Value> {
+        let mut out = Map::new();
+        out.insert("metadata".to_owned(), Value::Object(self.metadata.encode()));
+        let policy = self.policy.encode();
+        if !policy.is_empty() {
+            out.insert("policy".to_owned(), Value::Object(policy));
+        }
+        let vendor: Map<String, Value> = self
+            .vendor
+            .iter()
+            .filter(|(_, members)| !members.is_empty())
+            .map(|(kind, members)| (kind.clone(), Value::Object(members.clone())))
+            .collect();
+        if !vendor.is_empty() {
+            out.insert("vendor".to_owned(), Value::Object(vendor));
+        }
+        out
+    }
+
+    /// Reads the three layers from an object that has them as members; other members are left to the caller.
+    /// The list holds metadata names that no registry knows.
+    #[must_use]
+    pub fn decode(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
+        let mut spec = Self::default();
+        let mut unknown = Vec::new();
+        if let Some(metadata) = layer(object, "metadata", at, issues) {
+            (spec.metadata, unknown) = ClientMetadata::decode(metadata, &at.child("metadata"), issues);
+        }
+        if let Some(policy) = layer(object, "policy", at, issues) {
+            spec.policy = Policy::decode(policy, &at.child("policy"), issues);
+        }
+        if let Some(vendor) = layer(object, "vendor", at, issues) {
+            let here = at.child("vendor");
+            for (kind, members) in vendor {
+                match members {
+                    Value::Object(members) => {
+                        // null means absent, as everywhere
+                        let present = members.iter().filter(|(_, v)| !v.is_null());
+                        spec.vendor.insert(kind.clone(), present.map(|(k, v)| (k.clone(), v.clone())).collect());
+                    }
+                    Value::Null => {}
+                    other => {
+                        let detail = format!("expected an object of that vendor's members, found {}", type_name(other));
+                        issues.push(&here.child(kind), IssueCode::WrongType, detail);
+                    }
+                }
+            }
+        }
+        (spec, unknown)
+    }
+
+    /// Checks every rule of the model. Vendor members are checked by their adapter.
+    pub fn validate(&self, at: &Pointer, issues: &mut Issues) {
+        crate::validate::metadata(&self.metadata, &at.child("metadata"), issues);
+        crate::validate::policy(&self.policy, &at.child("policy"), issues);
+    }
+
+    /// The vendor-only members of one kind.
+    #[must_use]
+    pub fn vendor_members(&self, kind: &str) -> Map<String, Value> {
+        self.vendor.get(kind).cloned().unwrap_or_default()
+    }
+}
+
+fn layer<'a>(object: &'a Map<String, Value>, name: &str, at: &Pointer, issues: &mut Issues) -> Option<&'a Map<String, Value>> {
+    match object.get(name) {
+        None | Some(Value::Null) => None,
+        Some(Value::Object(layer)) => Some(layer),
+        Some(other) => {
+            let detail = format!("expected an object, found {}", type_name(other));
+            issues.push(&at.child(name), IssueCode::WrongType, detail);
+            None
+        }
+    }
+}
+
+/// Whether two values of the field at `path` mean the same.
+#[must_use]
+pub fn same_value(path: &str, a: &Value, b: &Value) -> bool {
+    crate::field::same(lookup(path).map_or(Compare::Exact, |f| f.compare), a, b)
+}

@@ -1,0 +1,296 @@
+//! URIs. The raw string is checked first and parsed only then: that is where parser differences, and with them most
+//! of the published redirect bypasses, die (RFC 9700 §4.1; WHATWG URL silently strips tabs and line breaks).
+
+use url::{Host, Url};
+
+use crate::issue::{IssueCode, Issues, Pointer};
+
+/// How long a URI may be, in bytes.
+pub const MAX_URI: usize = 2048;
+
+/// A redirection URI, kept byte for byte as the caller wrote it: authorization servers compare it as a string
+/// (OIDC Core §3.1.2.1).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RedirectUri(String);
+
+impl RedirectUri {
+    /// A value from a vendor, or one that is validated later by [`check_redirect`].
+    #[must_use]
+    pub fn from_unchecked(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The exact text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Schemes that run code, read local data or reach other protocols when a browser is sent to them.
+const DANGEROUS_SCHEMES: [&str; 17] = [
+    "javascript", "data", "vbscript", "file", "blob", "about", "filesystem", "view-source", "chrome", "resource", "jar",
+    "ftp", "ws", "wss", "mailto", "tel", "intent",
+];
+
+/// Why a raw string is not a URI at all; `None` when it has the right shape.
+fn raw_fault(raw: &str) -> Option<&'static str> {
+    if raw.is_empty() {
+        Some("it is empty")
+    } else if raw.len() > MAX_URI {
+        Some("it is longer than 2048 bytes")
+    } else if !raw.is_ascii() {
+        Some("it has a character outside ASCII (write host names as punycode and paths percent-encoded)")
+    } else if raw.bytes().any(|b| b < 0x21 || b == 0x7f) {
+        Some("it has white space or a control character")
+    } else if raw.bytes().any(|b| matches!(b, b'\\' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')) {
+        Some("it has a character that URIs do not allow (RFC 3986 §2)")
+    } else if !percent_encoding_is_complete(raw) {
+        Some("it has a `%` that is not followed by two hexadecimal digits")
+    } else {
+        None
+    }
+}
+
+fn percent_encoding_is_complete(raw: &str) -> bool {
+    let bytes = raw.as_bytes();
+    bytes.iter().enumerate().filter(|(_, b)| **b == b'%').all(|(i, _)| {
+        bytes.get(i + 1..i + 3).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+/// The scheme in lower case, if the string begins with one (RFC 3986 §3.1).
+fn scheme(raw: &str) -> Option<String> {
+    let (scheme, _) = raw.split_once(':')?;
+    let ok = scheme.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    ok.then(|| scheme.to_ascii_lowercase())
+}
+
+/// The authority as written (`host:port` with anything around it), if there is one.
+fn authority(raw: &str) -> Option<&str> {
+    let (_, rest) = raw.split_once("://")?;
+    Some(rest.split(['/', '?', '#']).next().unwrap_or(rest))
+}
+
+/// Parses an `http` or `https` URI whose parsed form says the same as the raw one.
+fn parse_web(raw: &str) -> Result<Url, &'static str> {
+    let authority = authority(raw).ok_or("it has no `//` and host after the scheme")?;
+    if authority.contains('@') {
+        return Err("it has user information before the host");
+    }
+    if authority.contains('*') {
+        return Err("it has a wildcard in the host");
+    }
+    let (raw_host, _) = split_port(authority);
+    if raw_host.is_empty() {
+        return Err("it has no host");
+    }
+    let path = raw.split(['?', '#']).next().unwrap_or(raw);
+    let path = path.splitn(4, '/').nth(3).unwrap_or("");
+    if path.split('/').any(is_dot_segment) {
+        return Err("its path has a `.` or `..` segment");
+    }
+    let url = Url::parse(raw).map_err(|_| "it cannot be parsed")?;
+    match url.host() {
+        Some(Host::Ipv6(_)) => Ok(url),
+        // a host that changes when parsed (0x7f.1, percent-encoding, a trailing number) is a disguise
+        Some(_) if url.host_str().is_some_and(|h| h.eq_ignore_ascii_case(raw_host)) => Ok(url),
+        _ => Err("its host is not written in its plain form"),
+    }
+}
+
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+fn is_dot_segment(segment: &str) -> bool {
+    let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+    plain == "." || plain == ".."
+}
+
+/// True for `localhost`, 127.0.0.0/8 and `[::1]` (RFC 8252 §7.3, §8.3).
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+/// True for names and addresses that only mean something on a private network: a vendor that fetches such a URL could
+/// be turned against its own network.
+fn is_private(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost"
+                || !name.contains('.')
+                || [".localhost", ".local", ".internal", ".home.arpa", ".lan"].iter().any(|s| name.ends_with(s))
+        }
+        // no public service is reached by a bare address
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => true,
+    }
+}
+
+/// Why a redirection URI must not be registered; `None` when it may be.
+///
+/// `https` anywhere, `http` only on loopback, application schemes of native apps; never a fragment, user information,
+/// a wildcard host, a dot segment or a scheme that runs code (RFC 7591 §5, RFC 8252 §7, RFC 9700 §4.1).
+#[must_use]
+pub fn redirect_fault(raw: &str) -> Option<&'static str> {
+    if let Some(fault) = raw_fault(raw) {
+        return Some(fault);
+    }
+    if raw.contains('#') {
+        return Some("it has a fragment (RFC 6749 §3.1.2)");
+    }
+    let Some(scheme) = scheme(raw) else {
+        return Some("it is not absolute: it has no scheme");
+    };
+    match scheme.as_str() {
+        "https" => parse_web(raw).err(),
+        "http" => match parse_web(raw) {
+            Ok(url) if is_loopback(&url) => None,
+            Ok(_) => Some("`http` is allowed only for loopback hosts; use `https` (RFC 7591 §5)"),
+            Err(fault) => Some(fault),
+        },
+        s if DANGEROUS_SCHEMES.contains(&s) => Some("its scheme can run code or reach local data"),
+        _ => {
+            let rest = &raw[scheme.len() + 1..];
+            if rest.is_empty() || rest.chars().all(|c| c == '/') {
+                return Some("nothing follows its scheme");
+            }
+            if authority(raw).is_some_and(|a| a.contains('@') || a.contains('*')) {
+                return Some("it has user information or a wildcard in its authority");
+            }
+            if rest.split(['/', '?']).any(is_dot_segment) {
+                return Some("its path has a `.` or `..` segment");
+            }
+            Url::parse(raw).is_err().then_some("it cannot be parsed")
+        }
+    }
+}
+
+/// Records a fault of a redirection URI.
+pub fn check_redirect(uri: &RedirectUri, at: &Pointer, issues: &mut Issues) {
+    if let Some(fault) = redirect_fault(uri.as_str()) {
+        issues.push(at, IssueCode::InvalidRedirectUri, format!("not an acceptable redirect URI: {fault}"));
+    }
+}
+
+/// What a URL member is for; it decides which schemes and hosts are acceptable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlUse {
+    /// Shown to people: `https`, or `http`.
+    Shown,
+    /// Followed by browsers: `https`; `http` on loopback.
+    Followed,
+    /// Fetched by the vendor's servers: `https` and a public host name, so that no one reaches into the vendor's
+    /// network through us.
+    Fetched,
+}
+
+/// Why a URL is not acceptable for this use; `None` when it is.
+#[must_use]
+pub fn url_fault(raw: &str, purpose: UrlUse) -> Option<&'static str> {
+    if let Some(fault) = raw_fault(raw) {
+        return Some(fault);
+    }
+    if raw.contains('#') && purpose != UrlUse::Shown {
+        return Some("it has a fragment");
+    }
+    let scheme = match scheme(raw) {
+        Some(s) if s == "https" || s == "http" => s,
+        Some(_) => return Some("its scheme is neither `https` nor `http`"),
+        None => return Some("it is not absolute: it has no scheme"),
+    };
+    match (parse_web(raw), purpose) {
+        (Err(fault), _) => Some(fault),
+        (Ok(url), UrlUse::Fetched) if scheme != "https" || is_private(&url) => {
+            Some("the vendor fetches it, so it must be `https` with a public host name")
+        }
+        (Ok(url), UrlUse::Followed) if scheme != "https" && !is_loopback(&url) => Some("it must be `https`"),
+        (Ok(_), _) => None,
+    }
+}
+
+/// Records a fault of a URL member.
+pub fn check_url(raw: &str, purpose: UrlUse, at: &Pointer, issues: &mut Issues) {
+    if let Some(fault) = url_fault(raw, purpose) {
+        issues.push(at, IssueCode::InvalidUrl, format!("not an acceptable URL: {fault}"));
+    }
+}
+
+/// Why a string is not a web origin (RFC 6454 §6.2: scheme, host and port, nothing else); `None` when it is one.
+#[must_use]
+pub fn origin_fault(raw: &str) -> Option<&'static str> {
+    if let Some(fault) = raw_fault(raw) {
+        return Some(fault);
+    }
+    if !matches!(scheme(raw).as_deref(), Some("https" | "http")) {
+        return Some("an origin begins with `https://` or `http://`");
+    }
+    match parse_web(raw) {
+        Err(fault) => Some(fault),
+        Ok(url) if url.path() != "/" || raw.ends_with('/') || url.query().is_some() || raw.contains('#') => {
+            Some("an origin is scheme, host and port, without a path or a trailing slash")
+        }
+        Ok(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_that_are_accepted() {
+        for good in [
+            "https://a.example/cb", "https://a.example", "https://A.Example/CB?x=1&y=%20", "https://a.example:8443/cb",
+            "http://127.0.0.1/cb", "http://[::1]:5000/cb", "http://localhost:3000/cb", "http://127.0.0.1:0/",
+            "com.example.app:/oauth", "com.example.app://cb", "cursor://anysphere.cursor/oauth", "vscode://vscode.x/cb",
+            "myapp://cb", "https://claude.ai/api/mcp/auth_callback", "https://xn--bcher-kva.example/cb", "urn:ietf:wg:oauth:2.0:oob",
+        ] {
+            assert_eq!(redirect_fault(good), None, "{good}");
+        }
+    }
+
+    #[test]
+    fn redirects_that_are_refused() {
+        for bad in [
+            "", "/cb", "a.example/cb", "https:///cb", "https://a.example/cb#x", "https://a.example/cb#", "http://a.example/cb",
+            "https://u@a.example/", "https://*.a.example/", "https://a.example/../b", "https://a.example/%2e%2E/b",
+            "https://a.example\\@b.example/", "https://a.example/\tx", " https://a.example/", "https://a.example/ ",
+            "javascript:alert(1)", "JavaScript:alert(1)", "DATA:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://a/",
+            "about:blank", "http://0x7f.1/cb", "https://0x7f.1/cb", "https://a%2eexample/cb", "https://b\u{fc}cher.example/", "myapp:", "myapp://",
+            "https://a.example/%zz", "http://localhost.evil.example/cb", "http://127.0.0.1.evil.example/cb", "https://", "ftp://a.example/",
+        ] {
+            assert!(redirect_fault(bad).is_some(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn fetched_urls_must_be_public() {
+        assert_eq!(url_fault("https://client.example.com/.well-known/jwks.json", UrlUse::Fetched), None);
+        for bad in [
+            "http://client.example.com/jwks", "https://localhost/jwks", "https://127.0.0.1/jwks", "https://[::1]/jwks",
+            "https://169.254.169.254/latest", "https://metadata.google.internal/", "https://intranet/jwks", "https://u:p@a.example/",
+        ] {
+            assert!(url_fault(bad, UrlUse::Fetched).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn origins_have_no_path() {
+        assert_eq!(origin_fault("https://a.example:8443"), None);
+        for bad in ["https://a.example/", "https://a.example/x", "a.example", "*", "null", "https://a.example?x"] {
+            assert!(origin_fault(bad).is_some(), "{bad}");
+        }
+    }
+}
