@@ -59,7 +59,10 @@ pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Ve
     for path in diff(sent, read) {
         let (w, g) = (wanted.get(&path), got.get(&path));
         match predicted.remove(&path) {
-            Some(loss) if loss.got.as_ref() == g || matches!((&loss.got, g), (Some(a), Some(b)) if same_value(&path, a, b)) => {
+            Some(loss)
+                if loss.got.as_ref() == g
+                    || matches!((&loss.got, g), (Some(a), Some(b)) if same_value(&path, a, b)) =>
+            {
                 losses.push(Loss { wanted: w.cloned().or(loss.wanted.clone()), ..loss });
             }
             // something was foretold, but not this
@@ -69,7 +72,11 @@ pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Ve
     }
     // losses of things that are not fields of the spec (unknown names, labels) cannot be observed and stand as they are
     for (path, loss) in predicted {
-        if !wanted.contains_key(&path) && !got.contains_key(&path) && loss.kind != LossKind::Defaulted && loss.got.is_none() {
+        if !wanted.contains_key(&path)
+            && !got.contains_key(&path)
+            && loss.kind != LossKind::Defaulted
+            && loss.got.is_none()
+        {
             losses.push(loss);
         }
     }
@@ -87,7 +94,9 @@ fn unforeseen(path: &str, wanted: Option<&Value>, got: Option<&Value>) -> Loss {
         (Some(_), None) => (LossKind::Dropped, severity, "the vendor did not keep it"),
         (Some(w), Some(g)) => match compare_sets(field, w, g) {
             Some(true) => (LossKind::Widened, severity, "the vendor granted more than was asked"),
-            Some(false) => (LossKind::Narrowed, Severity::Functional.min(severity), "the vendor granted less than was asked"),
+            Some(false) => {
+                (LossKind::Narrowed, Severity::Functional.min(severity), "the vendor granted less than was asked")
+            }
             None => (LossKind::Substituted, severity, "the vendor holds another value than was asked"),
         },
     };

@@ -181,7 +181,9 @@ mod tests {
 
     #[test]
     fn malformed_texts_never_quote_the_input() {
-        for bad in ["", "  ", "{", "[1,", "{\"canary\":canary}", "nul", "1e400", "\u{feff}{}", "{} canary", "\"\\ud800\""] {
+        for bad in
+            ["", "  ", "{", "[1,", "{\"canary\":canary}", "nul", "1e400", "\u{feff}{}", "{} canary", "\"\\ud800\""]
+        {
             match parse(bad.as_bytes()) {
                 Err(JsonError::Malformed(text)) => assert!(!text.contains("canary"), "{text}"),
                 other => panic!("{bad:?} gave {other:?}"),

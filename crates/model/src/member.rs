@@ -403,10 +403,8 @@ impl Member for BTreeMap<String, String> {
             return None;
         };
         let before = issues.as_slice().len();
-        let out = map
-            .iter()
-            .filter_map(|(k, v)| String::decode(v, &at.child(k), issues).map(|v| (k.clone(), v)))
-            .collect();
+        let out =
+            map.iter().filter_map(|(k, v)| String::decode(v, &at.child(k), issues).map(|v| (k.clone(), v))).collect();
         (issues.as_slice().len() == before).then_some(out)
     }
 

@@ -351,10 +351,19 @@ mod tests {
 
     #[test]
     fn every_issue_is_reported() {
-        let (_, _, issues) = read(json!({"redirect_uris": "x", "scope": ["a"], "require_auth_time": "true", "jwks": "{}",
+        let (_, _, issues) =
+            read(json!({"redirect_uris": "x", "scope": ["a"], "require_auth_time": "true", "jwks": "{}",
             "default_max_age": -1, "contacts": [1, "ok", "ok"]}));
         let at: Vec<&str> = issues.iter().map(|i| i.pointer.as_str()).collect();
-        for wanted in ["#/redirect_uris", "#/scope", "#/require_auth_time", "#/jwks", "#/default_max_age", "#/contacts/0", "#/contacts/2"] {
+        for wanted in [
+            "#/redirect_uris",
+            "#/scope",
+            "#/require_auth_time",
+            "#/jwks",
+            "#/default_max_age",
+            "#/contacts/0",
+            "#/contacts/2",
+        ] {
             assert!(at.contains(&wanted), "{wanted} missing in {at:?}");
         }
     }

@@ -53,7 +53,11 @@ impl NewRegistration {
         }
         let (spec, unknown) = ClientSpec::decode(object, &at, &mut issues);
         if !object.contains_key("metadata") {
-            issues.push(&at.child("metadata"), IssueCode::Required, "`metadata` is required (RFC 7591 client metadata)");
+            issues.push(
+                &at.child("metadata"),
+                IssueCode::Required,
+                "`metadata` is required (RFC 7591 client metadata)",
+            );
         } else if object.get("metadata").is_some_and(Value::is_null) {
             issues.push(&at.child("metadata"), IssueCode::WrongType, "expected an object, found null");
         }

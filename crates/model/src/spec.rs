@@ -107,7 +107,12 @@ impl ClientSpec {
     }
 }
 
-fn layer<'a>(object: &'a Map<String, Value>, name: &str, at: &Pointer, issues: &mut Issues) -> Option<&'a Map<String, Value>> {
+fn layer<'a>(
+    object: &'a Map<String, Value>,
+    name: &str,
+    at: &Pointer,
+    issues: &mut Issues,
+) -> Option<&'a Map<String, Value>> {
     match object.get(name) {
         None | Some(Value::Null) => None,
         Some(Value::Object(layer)) => Some(layer),

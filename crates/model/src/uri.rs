@@ -29,8 +29,23 @@ impl RedirectUri {
 
 /// Schemes that run code, read local data or reach other protocols when a browser is sent to them.
 const DANGEROUS_SCHEMES: [&str; 17] = [
-    "javascript", "data", "vbscript", "file", "blob", "about", "filesystem", "view-source", "chrome", "resource", "jar",
-    "ftp", "ws", "wss", "mailto", "tel", "intent",
+    "javascript",
+    "data",
+    "vbscript",
+    "file",
+    "blob",
+    "about",
+    "filesystem",
+    "view-source",
+    "chrome",
+    "resource",
+    "jar",
+    "ftp",
+    "ws",
+    "wss",
+    "mailto",
+    "tel",
+    "intent",
 ];
 
 /// Why a raw string is not a URI at all; `None` when it has the right shape.
@@ -54,9 +69,11 @@ fn raw_fault(raw: &str) -> Option<&'static str> {
 
 fn percent_encoding_is_complete(raw: &str) -> bool {
     let bytes = raw.as_bytes();
-    bytes.iter().enumerate().filter(|(_, b)| **b == b'%').all(|(i, _)| {
-        bytes.get(i + 1..i + 3).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit))
-    })
+    bytes
+        .iter()
+        .enumerate()
+        .filter(|(_, b)| **b == b'%')
+        .all(|(i, _)| bytes.get(i + 1..i + 3).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit)))
 }
 
 /// The scheme in lower case, if the string begins with one (RFC 3986 §3.1).
@@ -252,10 +269,22 @@ mod tests {
     #[test]
     fn redirects_that_are_accepted() {
         for good in [
-            "https://a.example/cb", "https://a.example", "https://A.Example/CB?x=1&y=%20", "https://a.example:8443/cb",
-            "http://127.0.0.1/cb", "http://[::1]:5000/cb", "http://localhost:3000/cb", "http://127.0.0.1:0/",
-            "com.example.app:/oauth", "com.example.app://cb", "cursor://anysphere.cursor/oauth", "vscode://vscode.x/cb",
-            "myapp://cb", "https://claude.ai/api/mcp/auth_callback", "https://xn--bcher-kva.example/cb", "urn:ietf:wg:oauth:2.0:oob",
+            "https://a.example/cb",
+            "https://a.example",
+            "https://A.Example/CB?x=1&y=%20",
+            "https://a.example:8443/cb",
+            "http://127.0.0.1/cb",
+            "http://[::1]:5000/cb",
+            "http://localhost:3000/cb",
+            "http://127.0.0.1:0/",
+            "com.example.app:/oauth",
+            "com.example.app://cb",
+            "cursor://anysphere.cursor/oauth",
+            "vscode://vscode.x/cb",
+            "myapp://cb",
+            "https://claude.ai/api/mcp/auth_callback",
+            "https://xn--bcher-kva.example/cb",
+            "urn:ietf:wg:oauth:2.0:oob",
         ] {
             assert_eq!(redirect_fault(good), None, "{good}");
         }
@@ -264,12 +293,39 @@ mod tests {
     #[test]
     fn redirects_that_are_refused() {
         for bad in [
-            "", "/cb", "a.example/cb", "https:///cb", "https://a.example/cb#x", "https://a.example/cb#", "http://a.example/cb",
-            "https://u@a.example/", "https://*.a.example/", "https://a.example/../b", "https://a.example/%2e%2E/b",
-            "https://a.example\\@b.example/", "https://a.example/\tx", " https://a.example/", "https://a.example/ ",
-            "javascript:alert(1)", "JavaScript:alert(1)", "DATA:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://a/",
-            "about:blank", "http://0x7f.1/cb", "https://0x7f.1/cb", "https://a%2eexample/cb", "https://b\u{fc}cher.example/", "myapp:", "myapp://",
-            "https://a.example/%zz", "http://localhost.evil.example/cb", "http://127.0.0.1.evil.example/cb", "https://", "ftp://a.example/",
+            "",
+            "/cb",
+            "a.example/cb",
+            "https:///cb",
+            "https://a.example/cb#x",
+            "https://a.example/cb#",
+            "http://a.example/cb",
+            "https://u@a.example/",
+            "https://*.a.example/",
+            "https://a.example/../b",
+            "https://a.example/%2e%2E/b",
+            "https://a.example\\@b.example/",
+            "https://a.example/\tx",
+            " https://a.example/",
+            "https://a.example/ ",
+            "javascript:alert(1)",
+            "JavaScript:alert(1)",
+            "DATA:text/html,x",
+            "vbscript:x",
+            "file:///etc/passwd",
+            "blob:https://a/",
+            "about:blank",
+            "http://0x7f.1/cb",
+            "https://0x7f.1/cb",
+            "https://a%2eexample/cb",
+            "https://b\u{fc}cher.example/",
+            "myapp:",
+            "myapp://",
+            "https://a.example/%zz",
+            "http://localhost.evil.example/cb",
+            "http://127.0.0.1.evil.example/cb",
+            "https://",
+            "ftp://a.example/",
         ] {
             assert!(redirect_fault(bad).is_some(), "{bad:?}");
         }
@@ -279,8 +335,14 @@ mod tests {
     fn fetched_urls_must_be_public() {
         assert_eq!(url_fault("https://client.example.com/.well-known/jwks.json", UrlUse::Fetched), None);
         for bad in [
-            "http://client.example.com/jwks", "https://localhost/jwks", "https://127.0.0.1/jwks", "https://[::1]/jwks",
-            "https://169.254.169.254/latest", "https://metadata.google.internal/", "https://intranet/jwks", "https://u:p@a.example/",
+            "http://client.example.com/jwks",
+            "https://localhost/jwks",
+            "https://127.0.0.1/jwks",
+            "https://[::1]/jwks",
+            "https://169.254.169.254/latest",
+            "https://metadata.google.internal/",
+            "https://intranet/jwks",
+            "https://u:p@a.example/",
         ] {
             assert!(url_fault(bad, UrlUse::Fetched).is_some(), "{bad}");
         }

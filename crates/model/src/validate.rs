@@ -72,7 +72,8 @@ fn redirects(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
         check_redirect(uri, &here.child(i), issues);
     }
     if uris.is_empty() && m.effective_grant_types().iter().any(GrantType::uses_redirect) {
-        let detail = "redirect_uris must have at least one entry for the authorization_code and implicit grants (RFC 7591 §5)";
+        let detail =
+            "redirect_uris must have at least one entry for the authorization_code and implicit grants (RFC 7591 §5)";
         issues.push(&here, IssueCode::InvalidRedirectUri, detail);
     }
 }
@@ -82,7 +83,11 @@ fn grants(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
     let has = |g: &GrantType| grants.contains(g);
     let here = at.child("grant_types");
     if m.grant_types.as_ref().is_some_and(Vec::is_empty) {
-        issues.push(&here, IssueCode::InvalidValue, "an empty list lets the client do nothing; leave it out for the default");
+        issues.push(
+            &here,
+            IssueCode::InvalidValue,
+            "an empty list lets the client do nothing; leave it out for the default",
+        );
     }
     if has(&GrantType::Password) {
         let detail = "the password grant must not be used (RFC 9700 §2.4)";
@@ -239,8 +244,16 @@ fn algorithms(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
         ("id_token_encrypted_response", &m.id_token_encrypted_response_alg, &m.id_token_encrypted_response_enc),
         ("userinfo_encrypted_response", &m.userinfo_encrypted_response_alg, &m.userinfo_encrypted_response_enc),
         ("request_object_encryption", &m.request_object_encryption_alg, &m.request_object_encryption_enc),
-        ("introspection_encrypted_response", &m.introspection_encrypted_response_alg, &m.introspection_encrypted_response_enc),
-        ("authorization_encrypted_response", &m.authorization_encrypted_response_alg, &m.authorization_encrypted_response_enc),
+        (
+            "introspection_encrypted_response",
+            &m.introspection_encrypted_response_alg,
+            &m.introspection_encrypted_response_enc,
+        ),
+        (
+            "authorization_encrypted_response",
+            &m.authorization_encrypted_response_alg,
+            &m.authorization_encrypted_response_enc,
+        ),
     ];
     for (stem, alg, enc) in pairs {
         if enc.is_some() && alg.is_none() {
@@ -271,12 +284,14 @@ fn algorithms(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
         ("authorization_signed_response_alg", &m.authorization_signed_response_alg),
         ("backchannel_authentication_request_signing_alg", &m.backchannel_authentication_request_signing_alg),
     ];
-    let encryption = pairs.iter().flat_map(|(stem, alg, enc)| {
-        [(format!("{stem}_alg"), alg.as_ref()), (format!("{stem}_enc"), enc.as_ref())]
-    });
+    let encryption = pairs
+        .iter()
+        .flat_map(|(stem, alg, enc)| [(format!("{stem}_alg"), alg.as_ref()), (format!("{stem}_enc"), enc.as_ref())]);
     let signing = algs.iter().map(|(name, alg)| ((*name).to_owned(), alg.as_ref()));
     for (name, alg) in signing.chain(encryption) {
-        let word = |a: &String| (1..=64).contains(&a.len()) && a.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+_".contains(&b));
+        let word = |a: &String| {
+            (1..=64).contains(&a.len()) && a.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+_".contains(&b))
+        };
         if alg.is_some_and(|a| !word(a)) {
             issues.push(&at.child(name), IssueCode::InvalidValue, "not the name of an algorithm (RFC 7518 §3.1)");
         }

@@ -1,0 +1,197 @@
+//! What an adapter does.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use registrar_model::{ClientId, ClientSpec, Issue, Issues, Mapped};
+use secrecy::SecretString;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    descriptor::Descriptor,
+    error::{Error, Result},
+};
+
+/// Which client, for the vendor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// As issued.
+    pub client_id: ClientId,
+    /// What the vendor's paths address it by (an id of its own, a name); opaque to everyone but the adapter.
+    pub vendor_ref: String,
+}
+
+/// A secret as just issued.
+#[derive(Clone, Debug)]
+pub struct IssuedSecret {
+    /// The secret; shown once.
+    pub value: SecretString,
+    /// Unix seconds; 0 means never (RFC 7591 §3.2.1).
+    pub expires_at: i64,
+    /// Unix seconds until which the secret before this one still works, where the vendor documents it.
+    pub previous_valid_until: Option<i64>,
+}
+
+/// A client as the vendor shows it.
+#[derive(Clone, Debug)]
+pub struct VendorClient {
+    /// Its `client_id`.
+    pub client_id: ClientId,
+    /// See [`Target::vendor_ref`].
+    pub vendor_ref: String,
+    /// Unix seconds (RFC 7591 §3.2.1).
+    pub client_id_issued_at: Option<i64>,
+    /// Everything that the vendor shows, in canonical terms; members that have none are in `vendor`.
+    pub spec: ClientSpec,
+    /// Present only where the vendor issues one at that moment.
+    pub secret: Option<IssuedSecret>,
+}
+
+impl VendorClient {
+    /// How to address it from now on.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        Target { client_id: self.client_id.clone(), vendor_ref: self.vendor_ref.clone() }
+    }
+}
+
+/// Where a listing continues; opaque.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageToken(pub String);
+
+/// One page of clients.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The clients; never with secrets.
+    pub items: Vec<VendorClient>,
+    /// Where to continue; `None` at the end.
+    pub next: Option<PageToken>,
+}
+
+/// A request that would be sent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedRequest {
+    /// The verb.
+    pub method: String,
+    /// The whole URL.
+    pub url: String,
+    /// The JSON body, secrets redacted; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<Value>,
+}
+
+/// One vendor kind behind the canonical model.
+///
+/// # Contract
+/// The behaviour suite holds every adapter to this, by its [`Descriptor`]:
+/// - an operation that the descriptor does not declare is refused without a call;
+/// - `preview` is pure, and `create` sends exactly what `preview` showed;
+/// - losses returned by a write are predictions of the mapping; [`registrar_model::account::account`] settles them
+///   against what the vendor shows;
+/// - every documented error of the vendor gets its kind; a write that may have been done says so in its outcome;
+/// - nothing is sent when the request cannot be represented at all (the error says why, with a pointer).
+#[async_trait]
+pub trait Adapter: fmt::Debug + Send + Sync + 'static {
+    /// What this kind can do; readable without a backend.
+    fn descriptor(&self) -> &'static Descriptor;
+
+    /// Checks `vendor.<kind>` members: names, types, enumerations. Pointers begin at `#/vendor/<kind>`.
+    fn validate_vendor(&self, spec: &ClientSpec, issues: &mut Issues);
+
+    /// Pure. The requests that [`Self::create`] would send, and what would be lost.
+    ///
+    /// # Errors
+    /// When the registration cannot be represented at all.
+    fn preview(&self, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>>;
+
+    /// Pure. The requests that [`Self::update`] would send (none when nothing changes), and what would be lost.
+    ///
+    /// # Errors
+    /// As [`Self::update`], without calls.
+    fn preview_update(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<Vec<PlannedRequest>>>;
+
+    /// Creates a client.
+    ///
+    /// # Errors
+    /// The vendor's, classified; or the request's, before any call.
+    async fn create(&self, desired: &ClientSpec) -> Result<Mapped<VendorClient>>;
+
+    /// Reads a client.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`] when the vendor does not know it.
+    async fn read(&self, target: &Target) -> Result<VendorClient>;
+
+    /// Lists clients, a page at a time.
+    ///
+    /// # Errors
+    /// Also when a page is not complete: never a silently shorter list.
+    async fn list(&self, _page: Option<PageToken>) -> Result<Page> {
+        Err(undeclared(self.descriptor(), "listing clients"))
+    }
+
+    /// Makes the client be exactly `desired`, whatever verb the vendor has: members of `current` (what the vendor
+    /// showed last) that `desired` does not have are removed.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    async fn update(
+        &self,
+        _target: &Target,
+        _current: &ClientSpec,
+        _desired: &ClientSpec,
+    ) -> Result<Mapped<VendorClient>> {
+        Err(undeclared(self.descriptor(), "updating a client"))
+    }
+
+    /// Switches a client on or off.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    async fn set_enabled(&self, _target: &Target, _enabled: bool) -> Result<VendorClient> {
+        Err(undeclared(self.descriptor(), "switching a client on or off"))
+    }
+
+    /// Deletes a client at the vendor.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`] when it was not there.
+    async fn delete(&self, _target: &Target) -> Result<()> {
+        Err(undeclared(self.descriptor(), "deleting a client"))
+    }
+
+    /// Issues a new secret.
+    ///
+    /// # Errors
+    /// Also when the answer holds no usable secret: never a success without one.
+    async fn rotate_secret(&self, _target: &Target) -> Result<IssuedSecret> {
+        Err(undeclared(self.descriptor(), "rotating a secret"))
+    }
+
+    /// Makes one cheap read, to see whether the vendor and the credential work.
+    ///
+    /// # Errors
+    /// Whatever that read meets.
+    async fn check(&self) -> Result<()>;
+}
+
+/// The refusal of an operation that the vendor does not document.
+#[must_use]
+pub fn undeclared(descriptor: &Descriptor, what: &str) -> Error {
+    Error::unsupported(format!("{what} is not documented by vendor kind `{}`; nothing was sent", descriptor.kind))
+}
+
+/// An issue of a member of `vendor.<kind>`.
+#[must_use]
+pub fn vendor_issue(kind: &str, member: &str, code: registrar_model::IssueCode, detail: String) -> Issue {
+    Issue { pointer: registrar_model::Pointer::root().child("vendor").child(kind).child(member), code, detail }
+}
+
+/// A shared adapter.
+pub type DynAdapter = Arc<dyn Adapter>;
