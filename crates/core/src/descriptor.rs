@@ -1,5 +1,6 @@
 //! What a vendor kind can do, as data: served at `GET /v1/vendors`, and proved both ways by the behaviour suite.
 
+use registrar_model::FieldInfo;
 use serde::Serialize;
 
 /// Everything that is known of a vendor kind without a backend.
@@ -15,8 +16,10 @@ pub struct Descriptor {
     pub verified: Verified,
     /// The operations.
     pub operations: Ops,
-    /// Every canonical field (`metadata.*`, `policy.*`) in canonical order.
-    pub fields: &'static [(&'static str, Support)],
+    /// The canonical fields (`metadata.*`, `policy.*`) that the vendor holds, with how well; every other field is
+    /// unsupported. [`Descriptor::support`] and [`Descriptor::matrix`] read it.
+    #[serde(skip)]
+    pub held: &'static [(&'static str, Support)],
     /// The vendor-only members that `vendor.<kind>` takes: name and meaning.
     pub vendor_members: &'static [(&'static str, &'static str)],
     /// The keys of `settings`: name and meaning.
@@ -31,6 +34,19 @@ pub struct Descriptor {
     pub idempotency: IdempotencyClass,
     /// What deleting means.
     pub delete: DeleteModel,
+}
+
+impl Descriptor {
+    /// How well the field at a canonical path is held.
+    #[must_use]
+    pub fn support(&self, path: &str) -> Support {
+        self.held.iter().find(|(field, _)| *field == path).map_or(Support::Unsupported, |(_, support)| *support)
+    }
+
+    /// Every canonical field with how well it is held, in canonical order.
+    pub fn matrix(&self) -> impl Iterator<Item = (&'static FieldInfo, Support)> + '_ {
+        registrar_model::field::all().map(|field| (field, self.support(field.path)))
+    }
 }
 
 /// How far a descriptor's claims were checked.

@@ -58,17 +58,25 @@ pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Ve
     let mut losses = Losses::new();
     for path in diff(sent, read) {
         let (w, g) = (wanted.get(&path), got.get(&path));
-        match predicted.remove(&path) {
-            Some(loss)
-                if loss.got.as_ref() == g
-                    || matches!((&loss.got, g), (Some(a), Some(b)) if same_value(&path, a, b)) =>
-            {
-                losses.push(Loss { wanted: w.cloned().or(loss.wanted.clone()), ..loss });
+        let found = unforeseen(&path, w, g);
+        losses.push(match predicted.remove(&path) {
+            None => found,
+            // as foretold
+            Some(loss) if same_option(&path, loss.got.as_ref(), g) => {
+                Loss { wanted: w.cloned().or(loss.wanted), ..loss }
             }
-            // something was foretold, but not this
-            Some(loss) if loss.kind == LossKind::Defaulted => losses.push(Loss { got: g.cloned(), ..loss }),
-            _ => losses.push(unforeseen(&path, w, g)),
-        }
+            // foretold that it would not survive, but not what would be there instead
+            Some(loss) => Loss {
+                kind: if loss.got.is_some() == g.is_some() { loss.kind } else { found.kind },
+                severity: if loss.kind == LossKind::Defaulted {
+                    loss.severity
+                } else {
+                    loss.severity.max(found.severity)
+                },
+                reason: loss.reason,
+                ..found
+            },
+        });
     }
     // losses of things that are not fields of the spec (unknown names, labels) cannot be observed and stand as they are
     for (path, loss) in predicted {
@@ -81,6 +89,14 @@ pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Ve
         }
     }
     losses.finish()
+}
+
+fn same_option(path: &str, a: Option<&Value>, b: Option<&Value>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => same_value(path, a, b),
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 fn unforeseen(path: &str, wanted: Option<&Value>, got: Option<&Value>) -> Loss {

@@ -23,7 +23,8 @@ pub struct ClientSpec {
 }
 
 impl ClientSpec {
-    /// Every present field by canonical path (`metadata.scope`, `policy.enabled`, `vendor.<kind>.<member>`).
+    /// Every present field by canonical path (`metadata.scope`, `policy.enabled`, `vendor.<kind>.<member>`). An empty
+    /// list or text asks for nothing and is left out: no vendor can tell it from an absent one.
     #[must_use]
     pub fn flatten(&self) -> BTreeMap<String, Value> {
         let mut out = BTreeMap::new();
@@ -38,6 +39,7 @@ impl ClientSpec {
                 out.insert(format!("vendor.{kind}.{name}"), value.clone());
             }
         }
+        out.retain(|_, v| !is_empty(v));
         out
     }
 
@@ -104,6 +106,14 @@ impl ClientSpec {
     #[must_use]
     pub fn vendor_members(&self, kind: &str) -> Map<String, Value> {
         self.vendor.get(kind).cloned().unwrap_or_default()
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
     }
 }
 

@@ -1,0 +1,305 @@
+//! Canonical ⇄ Loop, pure.
+
+use registrar_core::{Error, ErrorKind, Outcome, Response, Result, VendorDetail};
+use registrar_model::{
+    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy,
+    ResponseType, Scope, Severity, member::StringMember, unheld,
+};
+use serde_json::{Map, Value, json};
+
+use super::{Config, KIND, wire};
+use crate::shared;
+
+/// Grants that Loop's token endpoint takes, for every client (public error reference; trap 31).
+const GRANTS: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
+
+/// The whole desired state of a client in Loop's terms.
+#[derive(Debug, PartialEq)]
+pub(super) struct Desired {
+    pub client_name: String,
+    pub client_type: &'static str,
+    pub redirect_uris: Vec<String>,
+    pub allowed_scopes: Vec<String>,
+    pub allowed_origins: Vec<String>,
+    pub client_uri: Option<String>,
+    pub logo_uri: Option<String>,
+    pub enabled: Option<bool>,
+}
+
+impl Desired {
+    /// The body of `POST`; `enabled` is not part of it (trap 18).
+    pub(super) fn into_create(self) -> wire::CreateClient {
+        let Self { client_name, client_type, redirect_uris, allowed_scopes, allowed_origins, client_uri, logo_uri, enabled: _ } = self;
+        wire::CreateClient { client_name, client_type, redirect_uris, allowed_scopes, allowed_origins, client_uri, logo_uri }
+    }
+
+    /// The body of `PATCH` that leads from `self` to `to`: only what changes, `null` where a URI is removed (T12).
+    pub(super) fn patch_to(&self, to: &Self) -> Map<String, Value> {
+        let mut patch = Map::new();
+        let mut set = |name: &str, changed: bool, value: Value| {
+            if changed {
+                patch.insert(name.to_owned(), value);
+            }
+        };
+        set("client_name", self.client_name != to.client_name, json!(to.client_name));
+        set("redirect_uris", self.redirect_uris != to.redirect_uris, json!(to.redirect_uris));
+        set("allowed_scopes", !same_set(&self.allowed_scopes, &to.allowed_scopes), json!(to.allowed_scopes));
+        set("allowed_origins", !same_set(&self.allowed_origins, &to.allowed_origins), json!(to.allowed_origins));
+        set("client_uri", self.client_uri != to.client_uri, json!(to.client_uri));
+        set("logo_uri", self.logo_uri != to.logo_uri, json!(to.logo_uri));
+        set("enabled", to.enabled.is_some() && self.enabled != to.enabled, json!(to.enabled));
+        patch
+    }
+}
+
+fn same_set(a: &[String], b: &[String]) -> bool {
+    let sorted = |list: &[String]| {
+        let mut list = list.to_vec();
+        list.sort_unstable();
+        list.dedup();
+        list
+    };
+    sorted(a) == sorted(b)
+}
+
+/// Whether a client is being made or changed: `enabled` can only be set on a change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Create,
+    Update,
+}
+
+/// Maps a registration to Loop, with everything that Loop cannot hold.
+pub(super) fn to_wire(spec: &ClientSpec, config: &Config, purpose: Purpose) -> Result<(Desired, Losses)> {
+    let mut losses = Losses::new();
+    let ClientSpec { metadata, policy, vendor: _ } = spec;
+    shared::foreign_vendor_members(spec, KIND, &mut losses);
+    shared::require_redirects(metadata, "Loop")?;
+    let redirect_uris = shared::redirect_texts(metadata);
+    check_redirects(&redirect_uris)?;
+
+    let client_type = authentication(metadata, config, &mut losses);
+    grants(metadata, &mut losses);
+
+    // Exhaustive on purpose: a new canonical member does not compile until it is decided here.
+    let ClientMetadata {
+        redirect_uris: _, token_endpoint_auth_method: _, grant_types: _, response_types: _,
+        client_name, client_uri, logo_uri, scope,
+        token_endpoint_auth_signing_alg, application_type, contacts, tos_uri, policy_uri, jwks_uri, jwks,
+        software_id, software_version, software_statement, sector_identifier_uri, subject_type,
+        id_token_signed_response_alg, id_token_encrypted_response_alg, id_token_encrypted_response_enc,
+        userinfo_signed_response_alg, userinfo_encrypted_response_alg, userinfo_encrypted_response_enc,
+        request_object_signing_alg, request_object_encryption_alg, request_object_encryption_enc,
+        introspection_signed_response_alg, introspection_encrypted_response_alg, introspection_encrypted_response_enc,
+        authorization_signed_response_alg, authorization_encrypted_response_alg, authorization_encrypted_response_enc,
+        default_max_age, require_auth_time, default_acr_values, initiate_login_uri, request_uris,
+        post_logout_redirect_uris, backchannel_logout_uri, backchannel_logout_session_required, frontchannel_logout_uri,
+        frontchannel_logout_session_required, require_pushed_authorization_requests, require_signed_request_object,
+        dpop_bound_access_tokens, tls_client_certificate_bound_access_tokens, use_mtls_endpoint_aliases,
+        tls_client_auth_subject_dn, tls_client_auth_san_dns, tls_client_auth_san_uri, tls_client_auth_san_ip,
+        tls_client_auth_san_email, authorization_details_types, backchannel_token_delivery_mode,
+        backchannel_client_notification_endpoint, backchannel_authentication_request_signing_alg,
+        backchannel_user_code_parameter, client_registration_types, signed_jwks_uri, organization_name, organization_uri,
+        description, keywords, information_uri, claims_redirect_uris, response_modes, resources,
+        localized, extra,
+    } = metadata;
+    unheld!(losses, metadata, "Loop has no place for it";
+        token_endpoint_auth_signing_alg, application_type, contacts, tos_uri, policy_uri, jwks_uri, jwks,
+        software_id, software_version, software_statement, sector_identifier_uri, subject_type,
+        id_token_signed_response_alg, id_token_encrypted_response_alg, id_token_encrypted_response_enc,
+        userinfo_signed_response_alg, userinfo_encrypted_response_alg, userinfo_encrypted_response_enc,
+        request_object_signing_alg, request_object_encryption_alg, request_object_encryption_enc,
+        introspection_signed_response_alg, introspection_encrypted_response_alg, introspection_encrypted_response_enc,
+        authorization_signed_response_alg, authorization_encrypted_response_alg, authorization_encrypted_response_enc,
+        default_max_age, require_auth_time, default_acr_values, initiate_login_uri, request_uris,
+        post_logout_redirect_uris, backchannel_logout_uri, backchannel_logout_session_required, frontchannel_logout_uri,
+        frontchannel_logout_session_required, require_pushed_authorization_requests, require_signed_request_object,
+        dpop_bound_access_tokens, tls_client_certificate_bound_access_tokens, use_mtls_endpoint_aliases,
+        tls_client_auth_subject_dn, tls_client_auth_san_dns, tls_client_auth_san_uri, tls_client_auth_san_ip,
+        tls_client_auth_san_email, authorization_details_types, backchannel_token_delivery_mode,
+        backchannel_client_notification_endpoint, backchannel_authentication_request_signing_alg,
+        backchannel_user_code_parameter, client_registration_types, signed_jwks_uri, organization_name, organization_uri,
+        description, keywords, information_uri, claims_redirect_uris, response_modes, resources);
+    shared::unheld_maps(localized, extra, "Loop", &mut losses);
+
+    let Policy {
+        enabled, allowed_cors_origins, owner, tenant, first_party,
+        allowed_web_origins, redirect_domains, organizations, security_profile, access_token_lifetime,
+        id_token_lifetime, refresh_token_lifetime, audiences,
+    } = policy;
+    unheld!(losses, policy, "Loop has no place for it";
+        allowed_web_origins, redirect_domains, organizations, security_profile, access_token_lifetime,
+        id_token_lifetime, refresh_token_lifetime, audiences);
+    unheld!(losses, policy, "assigned by Loop; its API does not take it"; owner, tenant);
+    if *first_party == Some(true) {
+        let reason = "first-party clients are registered by Loop's platform team";
+        losses.changed("policy.first_party", LossKind::Substituted, Severity::Functional, Some(json!(true)), Some(json!(false)), reason);
+    }
+    if purpose == Purpose::Create && *enabled == Some(false) {
+        let reason = "Loop enables every new client; register it and then switch it off";
+        losses.changed("policy.enabled", LossKind::Widened, Severity::Security, Some(json!(false)), Some(json!(true)), reason);
+    }
+
+    let client_name = client_name.clone().unwrap_or_else(|| {
+        let name = shared::derived_name(metadata);
+        losses.defaulted("metadata.client_name", json!(name), "Loop demands a name; made from the first redirect URI");
+        name
+    });
+    let allowed_scopes = match scope.as_ref().filter(|s| !s.is_empty()) {
+        Some(scope) => scope.tokens().to_vec(),
+        None => {
+            let got = json!(config.default_scopes.join(" "));
+            losses.defaulted("metadata.scope", got, "Loop demands at least one scope; `default_scopes` of the backend");
+            config.default_scopes.clone()
+        }
+    };
+    let desired = Desired {
+        client_name,
+        client_type,
+        redirect_uris,
+        allowed_scopes,
+        allowed_origins: allowed_cors_origins.clone().unwrap_or_default(),
+        client_uri: client_uri.clone(),
+        logo_uri: logo_uri.clone(),
+        enabled: *enabled,
+    };
+    Ok((desired, losses))
+}
+
+/// Loop refuses query strings and fragments, which RFC 6749 allows and forbids (trap 20).
+fn check_redirects(uris: &[String]) -> Result<()> {
+    let issues: Vec<Issue> = uris
+        .iter()
+        .enumerate()
+        .filter(|(_, uri)| uri.contains(['?', '#', '*']))
+        .map(|(i, _)| Issue {
+            pointer: Pointer::root().child("metadata").child("redirect_uris").child(i),
+            code: IssueCode::InvalidRedirectUri,
+            detail: "Loop takes no query string, fragment or wildcard in a redirect URI".to_owned(),
+        })
+        .collect();
+    if issues.is_empty() { Ok(()) } else { Err(Error::validation(issues)) }
+}
+
+/// T6: Loop knows confidential and public, not methods.
+fn authentication(metadata: &ClientMetadata, config: &Config, losses: &mut Losses) -> &'static str {
+    const FIELD: &str = "metadata.token_endpoint_auth_method";
+    let got = json!(config.confidential_auth_method);
+    match &metadata.token_endpoint_auth_method {
+        Some(AuthMethod::None) => return "public",
+        None => losses.defaulted(FIELD, got, "Loop holds only confidential or public; this is how its confidential clients authenticate"),
+        Some(method) if method.text() == config.confidential_auth_method => {}
+        Some(method @ (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)) => {
+            let reason = "Loop holds only confidential or public; this is how its confidential clients authenticate";
+            losses.changed(FIELD, LossKind::Substituted, Severity::Functional, Some(method.encode()), Some(got), reason);
+        }
+        Some(method) => {
+            let reason = "Loop's confidential clients prove themselves with a shared secret only";
+            losses.changed(FIELD, LossKind::Substituted, Severity::Security, Some(method.encode()), Some(got), reason);
+        }
+    }
+    "confidential"
+}
+
+/// T8: every Loop client has the same grants and response types.
+fn grants(metadata: &ClientMetadata, losses: &mut Losses) {
+    let reason = "every Loop client has exactly the grants authorization_code and refresh_token";
+    let got = json!(["authorization_code", "refresh_token"]);
+    match &metadata.grant_types {
+        None => losses.defaulted("metadata.grant_types", got, reason),
+        Some(asked) if asked.iter().all(|g| GRANTS.contains(g)) => {
+            if asked.len() < GRANTS.len() {
+                let wanted = Some(asked.encode());
+                losses.changed("metadata.grant_types", LossKind::Widened, Severity::Functional, wanted, Some(got), reason);
+            }
+        }
+        Some(asked) => {
+            let wanted = Some(asked.encode());
+            losses.changed("metadata.grant_types", LossKind::Substituted, Severity::Security, wanted, Some(got), reason);
+        }
+    }
+    match &metadata.response_types {
+        None => losses.defaulted("metadata.response_types", json!(["code"]), "every Loop client has the response type code"),
+        Some(asked) if asked.len() == 1 && asked.iter().all(|r| r.text() == "code") => {}
+        Some(asked) => {
+            let reason = "every Loop client has exactly the response type code";
+            let (wanted, got) = (Some(asked.encode()), Some(json!(["code"])));
+            losses.changed("metadata.response_types", LossKind::Substituted, Severity::Security, wanted, got, reason);
+        }
+    }
+}
+
+/// What a client at Loop is, in canonical terms.
+pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Response) -> Result<ClientSpec> {
+    let wire::Client {
+        id: _, client_id: _, client_name, client_uri, logo_uri, client_type, redirect_uris, allowed_scopes,
+        allowed_origins, owner_id, brand_id, is_first_party, enabled, created_at: _, _updated_at: _, rest,
+    } = client;
+    let auth_method = match client_type.as_str() {
+        "public" => AuthMethod::None,
+        "confidential" => AuthMethod::read(&config.confidential_auth_method),
+        _ => return Err(response.malformed("`client_type` is neither confidential nor public")),
+    };
+    let metadata = ClientMetadata {
+        client_name: Some(client_name.clone()),
+        client_uri: client_uri.clone(),
+        logo_uri: logo_uri.clone(),
+        redirect_uris: shared::redirects(redirect_uris),
+        scope: shared::scope(allowed_scopes, response)?,
+        token_endpoint_auth_method: Some(auth_method),
+        grant_types: Some(GRANTS.to_vec()),
+        response_types: Some(vec![ResponseType::read("code")]),
+        ..ClientMetadata::default()
+    };
+    let policy = Policy {
+        enabled: Some(*enabled),
+        allowed_cors_origins: shared::list(allowed_origins),
+        owner: owner_id.clone(),
+        tenant: brand_id.clone(),
+        first_party: *is_first_party,
+        ..Policy::default()
+    };
+    let mut spec = ClientSpec { metadata, policy, ..ClientSpec::default() };
+    if !rest.is_empty() {
+        spec.vendor.insert(KIND.to_owned(), rest.clone());
+    }
+    Ok(spec)
+}
+
+/// The state of a client as last seen, in the terms of [`Desired`], for computing a patch.
+pub(super) fn current(spec: &ClientSpec) -> Desired {
+    let m = &spec.metadata;
+    Desired {
+        client_name: m.client_name.clone().unwrap_or_default(),
+        client_type: if m.is_public() { "public" } else { "confidential" },
+        redirect_uris: shared::redirect_texts(m),
+        allowed_scopes: m.scope.as_ref().map(Scope::tokens).unwrap_or_default().to_vec(),
+        allowed_origins: spec.policy.allowed_cors_origins.clone().unwrap_or_default(),
+        client_uri: m.client_uri.clone(),
+        logo_uri: m.logo_uri.clone(),
+        enabled: spec.policy.enabled,
+    }
+}
+
+/// Classifies an error answer. Loop's own documents show three envelopes (trap 35): `{error, message}`,
+/// `{error, error_description}` and `{success, error: {code, message}, meta: {requestId}}`.
+pub(super) fn error(response: &Response) -> Error {
+    let body = response.value();
+    let body = body.as_ref();
+    let nested = body.and_then(|b| b.get("error")).filter(|e| e.is_object());
+    let code = shared::text(nested, "code").or_else(|| shared::text(body, "error"));
+    let message = shared::text(nested, "message")
+        .or_else(|| shared::text(body, "message"))
+        .or_else(|| shared::text(body, "error_description"));
+    let request_id = shared::text(body.and_then(|b| b.get("meta")), "requestId");
+    let error = response.error_by_status(VendorDetail { code: code.clone(), message, request_id, ..shared::no_detail() });
+    let error = match code.as_deref() {
+        // documented with 401 on one page and with 403 on another
+        Some("insufficient_scope" | "forbidden") => error.with_kind(ErrorKind::UpstreamAuthorization),
+        Some("unauthenticated" | "invalid_token") => error.with_kind(ErrorKind::UpstreamAuthentication),
+        Some("rate_limited") => error.with_kind(ErrorKind::UpstreamRateLimited).with_outcome(Outcome::NotPerformed),
+        Some("invalid_scope") => error.with_kind(ErrorKind::UnsupportedValue),
+        _ => error,
+    };
+    shared::refine_redirect(error, &["redirect_uri", "redirect uri"])
+}

@@ -1,0 +1,234 @@
+//! What several kinds need while mapping; nothing here knows a vendor.
+
+use http::Method;
+use jiff::Timestamp;
+use registrar_core::{Effect, Error, ErrorKind, Outcome, PlannedRequest, Request, Response, Result, VendorDetail};
+use registrar_model::{
+    ClientId, ClientMetadata, GrantType, Issue, IssueCode, Issues, Losses, Pointer, RedirectUri, Scope,
+    member::StringMember,
+};
+use serde_json::{Map, Value};
+use url::Url;
+
+/// An ISO 8601 time in Unix seconds (RFC 7591 §3.2.1 wants whole seconds); `None` when it cannot be read.
+pub(crate) fn unix_seconds(text: &str) -> Option<i64> {
+    text.parse::<Timestamp>().ok().map(Timestamp::as_second)
+}
+
+/// The vendor's `client_id`, checked: an answer without a usable one is an error, never an empty string in the store.
+pub(crate) fn client_id(text: &str, response: &Response) -> Result<ClientId> {
+    text.parse().map_err(|_| response.malformed("the client id is empty or not VSCHAR"))
+}
+
+/// The request that an adapter would send, for people; bodies of the four kinds hold no secrets.
+pub(crate) fn planned(request: &Request) -> PlannedRequest {
+    PlannedRequest {
+        method: request.method.to_string(),
+        url: request.url.to_string(),
+        body: request.body.as_ref().and_then(|b| serde_json::from_slice(b).ok()),
+    }
+}
+
+/// A write with a JSON body.
+pub(crate) fn write(method: Method, url: Url, effect: Effect, operation: &'static str, body: &Value) -> Request {
+    Request::new(method, url, effect, operation).json(body)
+}
+
+/// Refuses a success that is not one of the documented statuses: 202 is not done yet, 204 has no client in it.
+pub(crate) fn expect(response: &Response, statuses: &[u16]) -> Result<()> {
+    if statuses.contains(&response.status) {
+        return Ok(());
+    }
+    let what = match response.status {
+        202 => "it was accepted for later (202), so it is not known whether it will be done".to_owned(),
+        other => format!("status {other} is not documented for this call"),
+    };
+    Err(response.malformed(&what))
+}
+
+/// A name for vendors that insist on one: the host of the first redirect URI, its scheme for application schemes.
+pub(crate) fn derived_name(metadata: &ClientMetadata) -> String {
+    let first = metadata.redirect_uris.iter().flatten().next().map(RedirectUri::as_str);
+    let url = first.and_then(|uri| Url::parse(uri).ok());
+    match url {
+        Some(url) if matches!(url.scheme(), "http" | "https") => url.host_str().unwrap_or("client").to_owned(),
+        Some(url) => url.scheme().to_owned(),
+        None => "client".to_owned(),
+    }
+}
+
+/// The redirect URIs as text.
+pub(crate) fn redirect_texts(metadata: &ClientMetadata) -> Vec<String> {
+    metadata.redirect_uris.iter().flatten().map(|u| u.as_str().to_owned()).collect()
+}
+
+/// Redirect URIs from a vendor, kept as they are.
+pub(crate) fn redirects(texts: &[String]) -> Option<Vec<RedirectUri>> {
+    (!texts.is_empty()).then(|| texts.iter().map(|t| RedirectUri::from_unchecked(t)).collect())
+}
+
+/// A non-empty list.
+pub(crate) fn list(texts: &[String]) -> Option<Vec<String>> {
+    (!texts.is_empty()).then(|| texts.to_vec())
+}
+
+/// Grant types from a vendor, unknown ones kept.
+pub(crate) fn grants(texts: &[String]) -> Option<Vec<GrantType>> {
+    (!texts.is_empty()).then(|| texts.iter().map(|t| GrantType::read(t)).collect())
+}
+
+/// A scope from a vendor's list; a token with a space or another forbidden character is an error, never joined in.
+pub(crate) fn scope(tokens: &[String], response: &Response) -> Result<Option<Scope>> {
+    if tokens.is_empty() {
+        return Ok(None);
+    }
+    Scope::from_tokens(tokens)
+        .map(Some)
+        .ok_or_else(|| response.malformed("a scope is not a scope token (RFC 6749 §3.3)"))
+}
+
+/// Response types that follow from the grants (RFC 7591 §2.1), for vendors that only hold grants.
+pub(crate) fn response_types_of(grants: &[GrantType]) -> Vec<registrar_model::ResponseType> {
+    let mut out = Vec::new();
+    if grants.contains(&GrantType::AuthorizationCode) {
+        out.push(registrar_model::ResponseType::read("code"));
+    }
+    if grants.contains(&GrantType::Implicit) {
+        out.push(registrar_model::ResponseType::read("token"));
+    }
+    out
+}
+
+/// The refusal of a registration without redirect URIs by a vendor that demands at least one.
+pub(crate) fn require_redirects(metadata: &ClientMetadata, vendor: &str) -> Result<()> {
+    if metadata.redirect_uris.iter().flatten().next().is_some() {
+        return Ok(());
+    }
+    Err(unsupported_member(
+        "metadata",
+        "redirect_uris",
+        &format!("{vendor} demands at least one redirect URI, even for clients that never use one"),
+    ))
+}
+
+/// A refusal, before any call, that names the member at fault.
+pub(crate) fn unsupported_member(layer: &str, member: &str, detail: &str) -> Error {
+    let pointer = Pointer::root().child(layer).child(member);
+    Error::unsupported(format!("{pointer}: {detail}")).with_issues(vec![Issue {
+        pointer,
+        code: IssueCode::Unsupported,
+        detail: detail.to_owned(),
+    }])
+}
+
+/// Keeps vendor members that belong to other kinds in the gateway's record, and says so.
+pub(crate) fn foreign_vendor_members(spec: &registrar_model::ClientSpec, kind: &str, losses: &mut Losses) {
+    for (other, members) in spec.vendor.iter().filter(|(k, _)| *k != kind) {
+        for (name, value) in members {
+            losses.changed(
+                &format!("vendor.{other}.{name}"),
+                registrar_model::LossKind::LocalOnly,
+                registrar_model::Severity::Info,
+                Some(value.clone()),
+                None,
+                &format!("a member of vendor kind `{other}`; this backend is `{kind}`, so only the gateway keeps it"),
+            );
+        }
+    }
+}
+
+/// Members that no kind but the RFC 7591 ones can hold: localised names and untyped registered names.
+pub(crate) fn unheld_maps(
+    localized: &std::collections::BTreeMap<String, Value>,
+    extra: &std::collections::BTreeMap<String, Value>,
+    vendor: &str,
+    losses: &mut Losses,
+) {
+    use registrar_model::{LossKind, Severity};
+    for (name, value) in localized {
+        let reason = format!("{vendor} holds no localised members; only the gateway keeps it");
+        losses.changed(
+            &format!("metadata.{name}"),
+            LossKind::LocalOnly,
+            Severity::Info,
+            Some(value.clone()),
+            None,
+            &reason,
+        );
+    }
+    for (name, value) in extra {
+        let reason = format!("{vendor} has no place for it");
+        losses.changed(
+            &format!("metadata.{name}"),
+            LossKind::Dropped,
+            Severity::Functional,
+            Some(value.clone()),
+            None,
+            &reason,
+        );
+    }
+}
+
+/// Checks that a vendor member's value is a string.
+pub(crate) fn vendor_text(members: &Map<String, Value>, kind: &str, member: &str, issues: &mut Issues) {
+    if members.get(member).is_some_and(|v| !v.is_string()) {
+        let at = Pointer::root().child("vendor").child(kind).child(member);
+        issues.push(&at, IssueCode::WrongType, "expected a string");
+    }
+}
+
+/// Refuses vendor members that the kind does not take.
+pub(crate) fn known_vendor_members(
+    members: &Map<String, Value>,
+    kind: &str,
+    known: &[(&str, &str)],
+    issues: &mut Issues,
+) {
+    for name in members.keys().filter(|n| !known.iter().any(|(k, _)| k == n)) {
+        let names: Vec<&str> = known.iter().map(|(k, _)| *k).collect();
+        let detail = if names.is_empty() {
+            format!("vendor kind `{kind}` takes no members of its own")
+        } else {
+            format!("vendor kind `{kind}` has no such member; it takes {}", names.join(", "))
+        };
+        issues.push(&Pointer::root().child("vendor").child(kind).child(name), IssueCode::UnknownMember, detail);
+    }
+}
+
+/// A text member of an error body.
+pub(crate) fn text(body: Option<&Value>, member: &str) -> Option<String> {
+    let value = body?.get(member)?;
+    match value {
+        Value::String(s) => Some(s.clone()),
+        Value::Number(n) => Some(n.to_string()),
+        _ => None,
+    }
+}
+
+/// The detail of an error whose body says nothing usable.
+pub(crate) fn no_detail() -> VendorDetail {
+    VendorDetail::default()
+}
+
+/// A vendor's 400 that names redirect URIs is the caller's redirect URI (there is no code for it).
+pub(crate) fn refine_redirect(error: Error, words: &[&str]) -> Error {
+    let names_it = error
+        .vendor()
+        .and_then(|v| v.message.as_deref())
+        .is_some_and(|m| words.iter().any(|w| m.to_ascii_lowercase().contains(w)));
+    if error.kind() == ErrorKind::Validation && names_it {
+        error.with_kind(ErrorKind::InvalidRedirectUri)
+    } else {
+        error
+    }
+}
+
+/// The answer is about another client than the one asked for: nothing of it may be used (reliability F49).
+pub(crate) fn other_client(response: &Response) -> Error {
+    response.malformed("it is about another client than the one asked for")
+}
+
+/// A write that the vendor confirmed without the secret that belongs to it.
+pub(crate) fn no_secret(response: &Response, what: &str) -> Error {
+    response.malformed(what).with_outcome(Outcome::Unknown)
+}
