@@ -1,0 +1,104 @@
+//! Findings in a configuration file.
+
+use std::{fmt, ops::Range, path::Path};
+
+use serde::Serialize;
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// `backends[1].settings.base_url`; empty for the whole file.
+    pub path: String,
+    /// From 1; 0 when the finding has no place.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// All findings in a file, in the order of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnostics {
+    /// The file.
+    pub file: String,
+    /// The findings; never empty.
+    pub errors: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    pub(crate) fn unreadable(file: &Path, error: &std::io::Error) -> Self {
+        let errors = vec![Diagnostic {
+            path: String::new(),
+            line: 0,
+            column: 0,
+            message: format!("the file cannot be read: {error}"),
+            hint: Some("name it with --config FILE or REGISTRAR_CONFIG".to_owned()),
+        }];
+        Self { file: file.display().to_string(), errors }
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.errors.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}", self.file)?;
+            if error.line > 0 {
+                write!(f, ":{}:{}", error.line, error.column)?;
+            }
+            write!(f, ": ")?;
+            if !error.path.is_empty() {
+                write!(f, "{}: ", error.path)?;
+            }
+            write!(f, "{}", error.message)?;
+            if let Some(hint) = &error.hint {
+                write!(f, "\n  hint: {hint}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// Collects findings and turns byte offsets into lines and columns.
+#[derive(Debug)]
+pub(crate) struct Collector<'t> {
+    text: &'t str,
+    found: Vec<(usize, Diagnostic)>,
+}
+
+impl<'t> Collector<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        Self { text, found: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, span: Option<Range<usize>>, path: &str, message: impl Into<String>, hint: Option<String>) {
+        let offset = span.map(|s| s.start.min(self.text.len()));
+        let (line, column) = offset.map_or((0, 0), |offset| self.place(offset));
+        let diagnostic = Diagnostic { path: path.to_owned(), line, column, message: message.into(), hint };
+        self.found.push((offset.unwrap_or(0), diagnostic));
+    }
+
+    fn place(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let start = before.rfind('\n').map_or(0, |i| i + 1);
+        (line, before[start..].chars().count() + 1)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    pub(crate) fn finish(mut self, file: &Path) -> Diagnostics {
+        self.found.sort_by_key(|(offset, _)| *offset);
+        Diagnostics { file: file.display().to_string(), errors: self.found.into_iter().map(|(_, d)| d).collect() }
+    }
+}

@@ -1,0 +1,268 @@
+//! Reading the whole file.
+
+use std::{net::SocketAddr, ops::Range, path::Path, time::Duration};
+
+use registrar_core::{Settings, settings::closest};
+use registrar_model::BackendName;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+use url::Url;
+
+use super::{
+    AuthMode, BackendConfig, Config, Diagnostics, Environment, OnLoss, RouteConfig, ServerConfig, StoreConfig,
+    diagnostic::Collector, section::Section, to_json_table,
+};
+use crate::routing::Rule;
+
+pub(super) fn config(text: &str, file: &Path, environment: Environment<'_>) -> Result<Config, Diagnostics> {
+    let mut out = Collector::new(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        out.push(error.span(), "", error.message().to_owned(), None);
+    }
+    let span = document.span();
+    let mut root = Section::new(document.get_ref(), Some(span.start..span.start), "");
+    let server = server(&mut root, &mut out);
+    let store = store(&mut root, &mut out);
+    let auth = auth(&mut root, server.as_ref(), &mut out);
+    let (names, backends) = backends(&mut root, environment, &mut out);
+    let routes = routes(&mut root, &names, &mut out);
+    root.finish(&mut out);
+    match (server, store, auth) {
+        (Some(server), Some(store), Some(auth)) if out.is_empty() => Ok(Config { server, store, auth, backends, routes }),
+        _ => Err(out.finish(file)),
+    }
+}
+
+fn server(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<ServerConfig> {
+    let mut listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let mut workers = None;
+    let mut public_url = None;
+    let mut ok = true;
+    if let Some(mut s) = root.section("server", out) {
+        if let Some(text) = s.text("listen", out) {
+            match text.parse() {
+                Ok(address) => listen = address,
+                Err(_) => {
+                    ok = false;
+                    let hint = Some("for example \"127.0.0.1:8080\" or \"[::]:8080\"".to_owned());
+                    s.error("listen", out, "must be an IP address and a port", hint);
+                }
+            }
+        }
+        if let Some(text) = s.text("public_url", out) {
+            match Url::parse(&text) {
+                Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() && url.query().is_none() && url.fragment().is_none() => {
+                    public_url = Some(url);
+                }
+                _ => {
+                    ok = false;
+                    let hint = Some("for example \"https://registrar.example.com\"".to_owned());
+                    s.error("public_url", out, "must be an http or https URL without query or fragment", hint);
+                }
+            }
+        }
+        workers = s.integer("workers", 1..257, out);
+        s.finish(out);
+    }
+    // the default names the address that is listened on
+    let public_url = public_url.or_else(|| Url::parse(&format!("http://{listen}")).ok())?;
+    ok.then_some(ServerConfig { listen, public_url, workers })
+}
+
+fn store(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<StoreConfig> {
+    let Some(mut s) = root.section("store", out) else {
+        return Some(StoreConfig { url: "sqlite:registrar.db".to_owned() });
+    };
+    let url = s.required("url", out, "\"sqlite:registrar.db\"");
+    if let Some(url) = &url {
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            s.error("url", out, "PostgreSQL is not supported in this version", Some("use \"sqlite:PATH\"".to_owned()));
+        } else if !(url.starts_with("sqlite:") && url.len() > 7 || url == "memory:") {
+            s.error("url", out, "must be \"sqlite:PATH\" or \"memory:\"", None);
+        }
+    }
+    s.finish(out);
+    url.map(|url| StoreConfig { url })
+}
+
+fn auth(root: &mut Section<'_, '_>, server: Option<&ServerConfig>, out: &mut Collector<'_>) -> Option<AuthMode> {
+    let section = root.section("auth", out);
+    let Some(mut s) = section else {
+        return check_loopback(AuthMode::None, server, |message, hint| out.push(None, "auth.mode", message, hint));
+    };
+    let mode = match s.required("mode", out, "\"keys\"")?.as_str() {
+        "none" => Some(AuthMode::None),
+        "keys" => Some(AuthMode::Keys),
+        "jwt" => {
+            let hint = Some("use \"keys\" and `registrar keys create`".to_owned());
+            s.error("mode", out, "JWT authentication is not supported in this version", hint);
+            None
+        }
+        _ => {
+            s.error("mode", out, "must be \"none\" or \"keys\"", None);
+            None
+        }
+    };
+    let mode = mode.and_then(|m| check_loopback(m, server, |message, hint| s.error("mode", out, message, hint)));
+    s.finish(out);
+    mode
+}
+
+fn check_loopback(mode: AuthMode, server: Option<&ServerConfig>, error: impl FnOnce(String, Option<String>)) -> Option<AuthMode> {
+    match server {
+        Some(server) if mode == AuthMode::None && !server.listen.ip().is_loopback() => {
+            let message = format!("\"none\" is refused because {} is not a loopback address: everyone who reaches it would be an administrator", server.listen);
+            error(message, Some("set `mode = \"keys\"` in [auth], or listen on 127.0.0.1".to_owned()));
+            None
+        }
+        _ => Some(mode),
+    }
+}
+
+fn backends(root: &mut Section<'_, '_>, environment: Environment<'_>, out: &mut Collector<'_>) -> (Vec<String>, Vec<BackendConfig>) {
+    let mut names: Vec<String> = Vec::new();
+    let mut backends = Vec::new();
+    let sections = root.sections("backends", out);
+    if sections.is_empty() && out.is_empty() {
+        let hint = Some("add a [[backends]] table with name, kind and settings".to_owned());
+        out.push(None, "backends", "at least one backend is required", hint);
+    }
+    for mut s in sections {
+        let name = s.required("name", out, "\"my-backend\"");
+        let parsed = name.as_deref().map(str::parse::<BackendName>);
+        if let Some(Err(error)) = &parsed {
+            s.error("name", out, error.to_string(), None);
+        }
+        if let Some(name) = name {
+            if names.contains(&name) {
+                s.error("name", out, format!("another backend is called `{name}` already"), None);
+            }
+            names.push(name);
+        }
+        let kind = s.required("kind", out, "\"...\"");
+        let vendor = kind.as_deref().and_then(|k| environment.vendors.iter().find(|v| v.descriptor.kind == k));
+        if let (Some(kind), None) = (&kind, vendor) {
+            let known: Vec<&str> = environment.vendors.iter().map(|v| v.descriptor.kind).collect();
+            let hint = closest(kind, known.iter().copied()).map(|w| format!("did you mean `{w}`?"));
+            s.error("kind", out, format!("there is no vendor kind `{kind}`; there are {}", known.join(", ")), hint);
+        }
+        let enabled = s.flag("enabled", true, out);
+        let on_loss = on_loss(&mut s, out).unwrap_or_default();
+        let timeout = timeout(&mut s, out);
+        let max_in_flight = s.integer("max_in_flight", 1..100_001, out).unwrap_or(64);
+        let blueprint = settings(&mut s, vendor, environment, out);
+        s.finish(out);
+        if let (Some(Ok(name)), Some(vendor), Some(blueprint), Some(timeout)) = (parsed, vendor, blueprint, timeout) {
+            backends.push(BackendConfig { name, vendor, enabled, on_loss, timeout, max_in_flight, blueprint });
+        }
+    }
+    (names, backends)
+}
+
+fn on_loss(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<OnLoss> {
+    match s.text("on_loss", out)?.as_str() {
+        "refuse-security" => Some(OnLoss::RefuseSecurity),
+        "refuse-any" => Some(OnLoss::RefuseAny),
+        "report" => Some(OnLoss::Report),
+        other => {
+            let words = ["refuse-security", "refuse-any", "report"];
+            let hint = closest(other, words).map(|w| format!("did you mean `{w}`?"));
+            s.error("on_loss", out, format!("must be one of {}", words.join(", ")), hint);
+            None
+        }
+    }
+}
+
+fn timeout(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<Duration> {
+    let Some(text) = s.text("timeout", out) else { return Some(Duration::from_secs(15)) };
+    let bounds = Duration::from_millis(10)..=Duration::from_secs(300);
+    match humantime::parse_duration(&text) {
+        Ok(timeout) if bounds.contains(&timeout) => Some(timeout),
+        Ok(_) => {
+            s.error("timeout", out, "must be from 10ms to 5m", None);
+            None
+        }
+        Err(_) => {
+            s.error("timeout", out, "is not a duration", Some("for example \"15s\" or \"500ms\"".to_owned()));
+            None
+        }
+    }
+}
+
+fn settings(
+    s: &mut Section<'_, '_>,
+    vendor: Option<&'static registrar_core::Vendor>,
+    environment: Environment<'_>,
+    out: &mut Collector<'_>,
+) -> Option<registrar_core::Blueprint> {
+    let empty = DeTable::new();
+    let (table, span) = match s.get("settings").map(|v| (v.get_ref(), v.span())) {
+        Some((DeValue::Table(table), span)) => (table, Some(span)),
+        Some(_) => {
+            s.error("settings", out, "must be a table", None);
+            return None;
+        }
+        None => (&empty, s.span.clone()),
+    };
+    let vendor = vendor?;
+    let object = to_json_table(table);
+    let mut cursor = Settings::new(&object, environment.secrets);
+    let blueprint = (vendor.configure)(&mut cursor);
+    let issues = cursor.finish();
+    let faulty = !issues.is_empty();
+    for issue in issues {
+        let path = format!("{}.{}", s.path_of("settings"), issue.path.join("."));
+        out.push(deepest(table, &issue.path).or_else(|| span.clone()), &path, issue.message, issue.hint);
+    }
+    blueprint.filter(|_| !faulty)
+}
+
+/// Where the value at a path stands, or the deepest table on the way to it.
+fn deepest(table: &DeTable<'_>, path: &[String]) -> Option<Range<usize>> {
+    let (first, rest) = path.split_first()?;
+    let (key, value) = table.iter().find(|(k, _)| k.get_ref().as_ref() == first.as_str())?;
+    match value.get_ref() {
+        DeValue::Table(inner) => deepest(inner, rest).or_else(|| Some(Spanned::span(key))),
+        _ => Some(value.span()),
+    }
+}
+
+fn routes(root: &mut Section<'_, '_>, backends: &[String], out: &mut Collector<'_>) -> Vec<RouteConfig> {
+    let mut routes: Vec<RouteConfig> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
+    for mut s in root.sections("routes", out) {
+        let name = s.required("name", out, "\"default\"");
+        if let Some(name) = &name {
+            if names.contains(name) {
+                s.error("name", out, format!("another route is called `{name}` already"), None);
+            }
+            names.push(name.clone());
+        }
+        let when = s.text("when", out);
+        let rule = when.as_deref().map(Rule::compile);
+        if let Some(Err(message)) = &rule {
+            let hint = Some("the rule is CEL over metadata, policy, vendor and labels".to_owned());
+            s.error("when", out, message.clone(), hint);
+        }
+        let backend = s.required("backend", out, "\"...\"");
+        if let Some(backend) = backend.as_ref().filter(|b| !backends.contains(b)) {
+            let hint = closest(backend, backends.iter().map(String::as_str)).map(|w| format!("did you mean `{w}`?"));
+            s.error("backend", out, format!("there is no backend `{backend}`"), hint);
+        }
+        let on_loss = on_loss(&mut s, out);
+        let backend = backend.and_then(|b| b.parse().ok());
+        let rule = match rule {
+            None => Some(None),
+            Some(Ok(rule)) => Some(Some(rule)),
+            Some(Err(_)) => None,
+        };
+        if let (Some(name), Some(when), Some(backend)) = (name, rule, backend) {
+            routes.push(RouteConfig { name, when, backend, on_loss });
+        }
+        s.finish(out);
+    }
+    routes
+}
