@@ -64,8 +64,10 @@ pub enum Verified {
 #[serde(rename_all = "snake_case")]
 pub enum OpSupport {
     /// One documented call.
+    #[serde(rename = "full")]
     Native,
     /// Made of other documented calls (reading one client by filtering the list).
+    #[serde(rename = "partial")]
     Emulated,
     /// Not documented by the vendor; refused before any call.
     Unsupported,
@@ -99,8 +101,7 @@ pub struct Ops {
 }
 
 /// How well a field is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "support", content = "note", rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
     /// As it is.
     Full,
@@ -110,6 +111,28 @@ pub enum Support {
     Unsupported,
     /// The vendor has a place, this adapter does not use it yet.
     NotImplemented,
+}
+
+impl Support {
+    /// The word in JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Partial(_) => "partial",
+            Self::Unsupported => "unsupported",
+            Self::NotImplemented => "not_implemented",
+        }
+    }
+
+    /// The restriction, where there is one.
+    #[must_use]
+    pub fn note(self) -> Option<&'static str> {
+        match self {
+            Self::Partial(note) => Some(note),
+            Self::Full | Self::Unsupported | Self::NotImplemented => None,
+        }
+    }
 }
 
 /// Documented limits; `None` where the vendor states none.

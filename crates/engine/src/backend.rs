@@ -1,0 +1,165 @@
+//! A configured backend at work.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use registrar_core::{Adapter, Credential, Error, ErrorKind, Http, Result};
+use registrar_model::BackendName;
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::{
+    config::{BackendConfig, OnLoss, RouteConfig},
+    routing,
+};
+
+/// What opening the way to a backend needs.
+#[derive(Debug)]
+pub struct ConnectOptions {
+    /// The backend's name, for logs and metrics.
+    pub name: String,
+    /// Where the vendor is.
+    pub base_url: Url,
+    /// How to authenticate.
+    pub credential: Credential,
+    /// The longest that one call may take.
+    pub timeout: Duration,
+    /// Calls in flight at once.
+    pub max_in_flight: usize,
+}
+
+/// A way to a backend, with a view of how it fares.
+pub struct Connection {
+    /// The way.
+    pub http: Arc<dyn Http>,
+    /// How it fares, as a JSON object.
+    pub health: Arc<dyn Fn() -> Value + Send + Sync>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("http", &self.http).finish_non_exhaustive()
+    }
+}
+
+/// Opens ways to backends; the transport implements it.
+pub trait Connect: Send + Sync {
+    /// Opens one. Nothing is sent yet.
+    fn connect(&self, options: ConnectOptions) -> Connection;
+}
+
+/// A configured backend.
+pub struct Backend {
+    /// Its name.
+    pub name: BackendName,
+    /// Whether it may be used.
+    pub enabled: bool,
+    /// Its loss policy.
+    pub on_loss: OnLoss,
+    /// The vendor behind it.
+    pub adapter: Arc<dyn Adapter>,
+    health: Arc<dyn Fn() -> Value + Send + Sync>,
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend").field("name", &self.name).field("adapter", &self.adapter).finish_non_exhaustive()
+    }
+}
+
+impl Backend {
+    /// The vendor kind.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.adapter.descriptor().kind
+    }
+
+    /// The backend for people and machines: health, policy, capabilities.
+    #[must_use]
+    pub fn view(&self) -> Value {
+        let descriptor = self.adapter.descriptor();
+        json!({
+            "name": self.name,
+            "kind": descriptor.kind,
+            "title": descriptor.title,
+            "enabled": self.enabled,
+            "on_loss": self.on_loss,
+            "health": (self.health)(),
+            "capabilities": crate::matrix::vendor(descriptor),
+        })
+    }
+
+    /// Refuses a backend that is switched off.
+    pub(crate) fn usable(&self) -> Result<()> {
+        if self.enabled {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::BackendDisabled, format!("backend `{}` is disabled in the configuration", self.name)))
+    }
+}
+
+/// Everything that a reload swaps at once.
+#[derive(Debug)]
+pub(crate) struct Runtime {
+    pub(crate) backends: BTreeMap<BackendName, Arc<Backend>>,
+    pub(crate) routes: Vec<RouteConfig>,
+}
+
+impl Runtime {
+    pub(crate) fn build(backends: Vec<BackendConfig>, routes: Vec<RouteConfig>, connect: &dyn Connect) -> Self {
+        let backends = backends.into_iter().map(|config| {
+            let connection = connect.connect(ConnectOptions {
+                name: config.name.to_string(),
+                base_url: config.blueprint.base_url,
+                credential: config.blueprint.credential,
+                timeout: config.timeout,
+                max_in_flight: config.max_in_flight,
+            });
+            let backend = Backend {
+                name: config.name.clone(),
+                enabled: config.enabled,
+                on_loss: config.on_loss,
+                adapter: (config.blueprint.build)(connection.http),
+                health: connection.health,
+            };
+            (config.name, Arc::new(backend))
+        });
+        Self { backends: backends.collect(), routes }
+    }
+
+    /// The backend of a new registration, the route that chose it, and the loss policy in force.
+    pub(crate) fn choose(&self, request: &registrar_model::NewRegistration) -> Result<(Arc<Backend>, Option<String>, OnLoss)> {
+        let chosen = routing::evaluate(&self.routes, request);
+        let Some(name) = chosen.backend else {
+            let looked: Vec<String> = chosen.considered.iter().map(|c| format!("{}: {}", c.route, c.reason)).collect();
+            let why = if looked.is_empty() { "no routes are configured".to_owned() } else { looked.join("; ") };
+            let detail = format!("no route matches and the request names no backend ({why})");
+            return Err(Error::new(ErrorKind::NoRoute, detail));
+        };
+        let backend = self.backends.get(&name.parse::<BackendName>().map_err(|_| unknown(&name))?).ok_or_else(|| {
+            if request.backend.is_some() { self.unknown_in_body(&name) } else { unknown(&name) }
+        })?;
+        backend.usable()?;
+        Ok((Arc::clone(backend), chosen.route, chosen.on_loss.unwrap_or(backend.on_loss)))
+    }
+
+    fn unknown_in_body(&self, name: &str) -> Error {
+        let known: Vec<&str> = self.backends.keys().map(BackendName::as_str).collect();
+        Error::validation(vec![registrar_model::Issue {
+            pointer: registrar_model::Pointer::root().child("backend"),
+            code: registrar_model::IssueCode::InvalidValue,
+            detail: format!("there is no backend `{name}`; there are {}", known.join(", ")),
+        }])
+    }
+
+    /// The backend of an existing registration.
+    pub(crate) fn backend(&self, name: &BackendName) -> Result<Arc<Backend>> {
+        self.backends.get(name).cloned().ok_or_else(|| {
+            let detail = format!("the client lives at backend `{name}`, which is not in the configuration any more");
+            Error::new(ErrorKind::BackendDisabled, detail)
+        })
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::new(ErrorKind::BackendNotFound, format!("there is no backend `{name}`"))
+}

@@ -1,0 +1,312 @@
+//! The gateway's core: everything that the API and the command line can ask for.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use arc_swap::ArcSwap;
+use registrar_core::{Error, ErrorKind, PlannedRequest, Result, SecretString, Target, Vendor};
+use registrar_model::{
+    BackendName, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Pointer, Registration,
+    RegistrationId, Severity,
+    account::{Drift, drift},
+    loss,
+};
+use registrar_store::{PageOf, PageRequest, RegistrationFilter, Store};
+use serde::Serialize;
+use serde_json::Value;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    backend::{Backend, Connect, Runtime},
+    config::{BackendConfig, OnLoss, RouteConfig},
+    loss_policy,
+    routing::{self, Evaluation},
+};
+
+/// Who is asking, for the journal.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The name of the API key; `anonymous` without authentication.
+    pub principal: String,
+    /// The id of the request.
+    pub request_id: String,
+}
+
+/// The answer to a write: the client as it is now, and what that cost.
+#[derive(Debug)]
+pub struct Written {
+    /// The record.
+    pub registration: Registration,
+    /// The secret, where one was issued: shown here and nowhere else.
+    pub secret: Option<NewSecret>,
+    /// What did not survive.
+    pub losses: Vec<Loss>,
+    /// The journal entry.
+    pub operation: registrar_model::OperationId,
+}
+
+/// A secret to be shown once.
+#[derive(Debug)]
+pub struct NewSecret {
+    /// The secret.
+    pub value: SecretString,
+    /// Unix seconds; 0 means never.
+    pub expires_at: i64,
+    /// Unix seconds until which the one before still works, where the vendor documents it.
+    pub previous_valid_until: Option<i64>,
+}
+
+/// A failed write.
+#[derive(Debug)]
+pub struct Failure {
+    /// What happened.
+    pub error: Error,
+    /// The journal entry, when it came that far.
+    pub operation: Option<registrar_model::OperationId>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, operation: None }
+    }
+}
+
+/// What a create would do.
+#[derive(Debug, Serialize)]
+pub struct DryRun {
+    /// Where it would go.
+    pub backend: BackendName,
+    /// The route that chose it; absent when the request names the backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// What would be sent.
+    pub requests: Vec<PlannedRequest>,
+    /// What would be lost.
+    pub losses: Vec<Loss>,
+    /// `create` or `refuse`.
+    pub would: &'static str,
+    /// Why it would be refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The gateway.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) runtime: ArcSwap<Runtime>,
+    pub(crate) vendors: &'static [Vendor],
+    /// Writes in progress: they outlive the request that asked for them.
+    pub(crate) writes: TaskTracker,
+    locks: Mutex<HashMap<RegistrationId, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl Engine {
+    /// A gateway over a store, with its backends connected.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        vendors: &'static [Vendor],
+        backends: Vec<BackendConfig>,
+        routes: Vec<RouteConfig>,
+        connect: &dyn Connect,
+    ) -> Self {
+        Self {
+            store,
+            runtime: ArcSwap::from_pointee(Runtime::build(backends, routes, connect)),
+            vendors,
+            writes: TaskTracker::new(),
+            locks: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Swaps backends and routes; requests in progress keep what they started with.
+    pub fn reload(&self, backends: Vec<BackendConfig>, routes: Vec<RouteConfig>, connect: &dyn Connect) {
+        self.runtime.store(Arc::new(Runtime::build(backends, routes, connect)));
+    }
+
+    /// Waits for the writes in progress and closes the store. New writes must have stopped before.
+    pub async fn shutdown(&self) {
+        self.writes.close();
+        self.writes.wait().await;
+        self.store.close().await;
+    }
+
+    /// The store, for the parts of the API that only read it.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// One write to a client at a time, in this process.
+    pub(crate) async fn lock(&self, id: RegistrationId) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            match locks.get(&id).and_then(Weak::upgrade) {
+                Some(lock) => lock,
+                None => {
+                    locks.retain(|_, lock| lock.strong_count() > 0);
+                    let lock = Arc::new(tokio::sync::Mutex::new(()));
+                    locks.insert(id, Arc::downgrade(&lock));
+                    lock
+                }
+            }
+        };
+        lock.lock_owned().await
+    }
+
+    /// Where a registration would go, and why.
+    #[must_use]
+    pub fn evaluate(&self, request: &NewRegistration) -> Evaluation {
+        routing::evaluate(&self.runtime.load().routes, request)
+    }
+
+    /// What a create would send and lose. Nothing is sent.
+    ///
+    /// # Errors
+    /// When the request cannot be represented at the backend at all.
+    pub fn dry_run(&self, request: &NewRegistration) -> Result<DryRun> {
+        let admission = self.admit(request)?;
+        let refusal = loss_policy::admit(admission.policy, &request.allow_loss, &admission.losses).err();
+        Ok(DryRun {
+            backend: admission.backend.name.clone(),
+            route: admission.route,
+            requests: admission.requests,
+            losses: admission.losses,
+            would: if refusal.is_some() { "refuse" } else { "create" },
+            reason: refusal.map(|e| e.detail().to_owned()),
+        })
+    }
+
+    /// Chooses the backend of a create and finds out what it would lose.
+    pub(crate) fn admit(&self, request: &NewRegistration) -> Result<Admission> {
+        let (backend, route, policy) = self.runtime.load().choose(request)?;
+        self.check_vendor_members(&backend, &request.spec)?;
+        let mapped = backend.adapter.preview(&request.spec).map_err(|e| e.with_backend(backend.name.as_str()))?;
+        let mut losses = mapped.losses;
+        losses.extend(own_losses(request));
+        loss::sort(&mut losses);
+        Ok(Admission { backend, route, policy, requests: mapped.value, losses })
+    }
+
+    /// Refuses `vendor` members of kinds that do not exist, and lets the adapter check its own.
+    pub(crate) fn check_vendor_members(&self, backend: &Backend, spec: &ClientSpec) -> Result<()> {
+        let mut issues = Issues::new();
+        for kind in spec.vendor.keys().filter(|k| !self.vendors.iter().any(|v| v.descriptor.kind == k.as_str())) {
+            let known: Vec<&str> = self.vendors.iter().map(|v| v.descriptor.kind).collect();
+            let detail = format!("there is no vendor kind `{kind}`; there are {}", known.join(", "));
+            issues.push(&Pointer::root().child("vendor").child(kind), IssueCode::UnknownMember, detail);
+        }
+        backend.adapter.validate_vendor(spec, &mut issues);
+        issues.into_result(()).map_err(Error::validation)
+    }
+
+    /// The record of a client.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub async fn registration(&self, id: RegistrationId) -> Result<Registration> {
+        let found = self.store.registration(id).await.map_err(store_error)?;
+        found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no client `{id}`")))
+    }
+
+    /// The client as the vendor shows it now, and how that differs from what was recorded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] also when only the vendor does not know it.
+    pub async fn live(&self, id: RegistrationId) -> Result<(Registration, Vec<Drift>)> {
+        let mut registration = self.registration(id).await?;
+        let backend = self.runtime.load().backend(&registration.backend)?;
+        backend.usable()?;
+        let shown = backend.adapter.read(&target(&registration)).await.map_err(|e| e.with_backend(backend.name.as_str()))?;
+        let drift = drift(&registration.observed, &shown.spec);
+        registration.spec = shown.spec;
+        Ok((registration, drift))
+    }
+
+    /// The recorded clients.
+    ///
+    /// # Errors
+    /// A bad cursor, or a store that does not work.
+    pub async fn registrations(&self, filter: &RegistrationFilter, page: PageRequest) -> Result<PageOf<Registration>> {
+        self.store.registrations(filter, page).await.map_err(store_error)
+    }
+
+    /// Every backend, by name.
+    #[must_use]
+    pub fn backends(&self) -> Vec<Value> {
+        self.runtime.load().backends.values().map(|b| b.view()).collect()
+    }
+
+    /// One backend.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BackendNotFound`].
+    pub fn backend(&self, name: &str) -> Result<Arc<Backend>> {
+        let known = name.parse::<BackendName>().ok().and_then(|name| self.runtime.load().backends.get(&name).cloned());
+        known.ok_or_else(|| Error::new(ErrorKind::BackendNotFound, "there is no backend with this name"))
+    }
+
+    /// The capability matrix.
+    #[must_use]
+    pub fn vendors(&self) -> Vec<Value> {
+        crate::matrix::vendors(self.vendors)
+    }
+}
+
+/// A create that may go ahead as far as the backend is concerned.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) route: Option<String>,
+    pub(crate) policy: OnLoss,
+    pub(crate) requests: Vec<PlannedRequest>,
+    pub(crate) losses: Vec<Loss>,
+}
+
+/// Losses that no adapter sees: names that no registry knows, and labels, which only the gateway holds.
+pub(crate) fn own_losses(request: &NewRegistration) -> Vec<Loss> {
+    let mut losses = request.unknown_losses();
+    if !request.labels.is_empty() {
+        losses.push(Loss {
+            field: "labels".to_owned(),
+            kind: LossKind::LocalOnly,
+            severity: Severity::Info,
+            reason: "labels are the gateway's own; no vendor sees them".to_owned(),
+            wanted: serde_json::to_value(&request.labels).ok(),
+            got: None,
+        });
+    }
+    losses
+}
+
+/// How to address a registered client.
+pub(crate) fn target(registration: &Registration) -> Target {
+    Target { client_id: registration.client_id.clone(), vendor_ref: registration.vendor_ref.clone() }
+}
+
+/// An issue with the backend member of a body.
+pub(crate) fn moving(registration: &Registration) -> Error {
+    Error::validation(vec![Issue {
+        pointer: Pointer::root().child("backend"),
+        code: IssueCode::Conflict,
+        detail: format!("the client lives at `{}`; an update cannot move it", registration.backend),
+    }])
+}
+
+/// A store error for callers.
+#[must_use]
+pub fn store_error(error: registrar_store::StoreError) -> Error {
+    use registrar_store::StoreError as S;
+    match error {
+        S::BadCursor => Error::new(ErrorKind::InvalidRequest, "the cursor is not one that this server gave out"),
+        S::VersionConflict => Error::new(ErrorKind::PreconditionFailed, "the client was changed by somebody else in the meantime"),
+        S::AlreadyExists => Error::new(ErrorKind::AlreadyExists, "it is recorded already"),
+        other => {
+            tracing::error!(error = %other, "store failed");
+            Error::new(ErrorKind::StoreUnavailable, "the gateway's store does not work; its log says why")
+        }
+    }
+}

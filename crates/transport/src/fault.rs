@@ -1,0 +1,147 @@
+//! What went wrong between here and the vendor, and what that says about a write. Nothing of `reqwest::Error` is
+//! repeated: its texts hold the URL (reliability E3).
+
+use std::{error::Error as StdError, io, time::Duration};
+
+use http::StatusCode;
+use registrar_core::{Effect, Error, ErrorKind, Outcome, VendorDetail};
+
+/// No status arrived.
+pub(crate) fn unanswered(error: reqwest::Error, effect: Effect) -> Error {
+    if error.is_builder() {
+        return Error::new(ErrorKind::Internal, "the request to the vendor could not be built; nothing was sent");
+    }
+    if error.is_connect() {
+        // the innermost cause comes from the system, the resolver or TLS; none of them knows the request
+        if let Some(cause) = root_cause(&error) {
+            tracing::debug!(cause = %cause, "cannot connect to the vendor");
+        }
+        return Error::new(ErrorKind::UpstreamUnavailable, cannot_connect(&error));
+    }
+    if error.is_timeout() {
+        return timed_out(effect, None);
+    }
+    match effect {
+        Effect::Read => {
+            Error::new(ErrorKind::UpstreamUnavailable, "the vendor closed the connection without an answer")
+        }
+        Effect::Idempotent | Effect::Once => Error::new(
+            ErrorKind::OutcomeUnknown,
+            "the connection was lost after the request was sent and before the vendor's answer arrived",
+        )
+        .with_outcome(effect.outcome_if_unanswered()),
+    }
+}
+
+fn cannot_connect(error: &reqwest::Error) -> &'static str {
+    if error.is_dns() {
+        "cannot connect to the vendor: its host name does not resolve; nothing was sent"
+    } else if error.is_timeout() {
+        "cannot connect to the vendor: no connection within the time allowed; nothing was sent"
+    } else if is_tls(error) {
+        "cannot connect to the vendor: certificate or TLS problem; nothing was sent"
+    } else {
+        "cannot connect to the vendor; nothing was sent"
+    }
+}
+
+/// rustls reports what it refuses as [`io::ErrorKind::InvalidData`], and a peer that hangs up during the handshake
+/// ends early; plain TCP knows neither while connecting. An `io::Error` around another one hides it from `source()`.
+fn is_tls(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        next = match error.downcast_ref::<io::Error>() {
+            Some(io) if matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => return true,
+            Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+fn root_cause(error: &reqwest::Error) -> Option<&(dyn StdError + 'static)> {
+    let mut cause = error.source()?;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    Some(cause)
+}
+
+/// The deadline struck after the request was handed over; the status may have arrived by then.
+pub(crate) fn timed_out(effect: Effect, status: Option<StatusCode>) -> Error {
+    let outcome = status.map_or(effect.outcome_if_unanswered(), |status| outcome_of_unread(effect, status));
+    let error = match outcome {
+        Outcome::Unknown => Error::new(
+            ErrorKind::OutcomeUnknown,
+            "the request was sent, and the vendor's answer did not arrive completely in time",
+        ),
+        Outcome::NotPerformed | Outcome::Performed => {
+            Error::new(ErrorKind::UpstreamTimeout, "the vendor did not answer completely in time")
+        }
+    };
+    with_status(error.with_outcome(outcome), status)
+}
+
+/// The body ended before its end.
+pub(crate) fn truncated(effect: Effect, status: StatusCode) -> Error {
+    let error = Error::new(ErrorKind::UpstreamMalformed, "the vendor's answer was cut off");
+    with_status(error.with_outcome(outcome_of_unread(effect, status)), Some(status))
+}
+
+/// The body is larger than anything that the vendor documents.
+pub(crate) fn too_large(effect: Effect, status: StatusCode, cap: usize) -> Error {
+    let error = Error::new(ErrorKind::UpstreamMalformed, format!("the vendor's answer is larger than {cap} bytes"));
+    with_status(error.with_outcome(outcome_of_unread(effect, status)), Some(status))
+}
+
+/// The bulkhead is full.
+pub(crate) fn shed(max_in_flight: usize) -> Error {
+    Error::new(
+        ErrorKind::UpstreamUnavailable,
+        format!("{max_in_flight} requests to this backend are in flight already, which is its limit; nothing was sent"),
+    )
+    .with_retry_after(Some(Duration::from_secs(1)))
+}
+
+/// A refusal stays one when only its status could be read; 408 is not a refusal but a report of a timeout. The same
+/// rule as [`registrar_core::Response::error_by_status`].
+fn outcome_of_unread(effect: Effect, status: StatusCode) -> Outcome {
+    if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT {
+        Outcome::NotPerformed
+    } else {
+        effect.outcome_if_unanswered()
+    }
+}
+
+fn with_status(error: Error, status: Option<StatusCode>) -> Error {
+    match status {
+        Some(status) => error.with_vendor(VendorDetail { status: Some(status.as_u16()), ..VendorDetail::default() }),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_errors_are_found_inside_io_errors() {
+        let inner = io::Error::new(io::ErrorKind::InvalidData, "certificate expired");
+        assert!(is_tls(&io::Error::other(inner)));
+        assert!(!is_tls(&io::Error::from(io::ErrorKind::ConnectionRefused)));
+        assert!(!is_tls(&io::Error::other("name does not resolve")));
+    }
+
+    #[test]
+    fn a_refusal_is_not_performed_even_if_its_body_is_lost() {
+        for effect in [Effect::Idempotent, Effect::Once] {
+            assert_eq!(truncated(effect, StatusCode::BAD_REQUEST).outcome(), Outcome::NotPerformed);
+            assert_eq!(truncated(effect, StatusCode::CREATED).outcome(), Outcome::Unknown);
+            assert_eq!(truncated(effect, StatusCode::REQUEST_TIMEOUT).outcome(), Outcome::Unknown);
+            assert_eq!(truncated(effect, StatusCode::BAD_GATEWAY).outcome(), Outcome::Unknown);
+            let late = timed_out(effect, Some(StatusCode::CONFLICT));
+            assert_eq!((late.kind(), late.outcome()), (ErrorKind::UpstreamTimeout, Outcome::NotPerformed));
+        }
+        assert_eq!(truncated(Effect::Read, StatusCode::OK).outcome(), Outcome::NotPerformed);
+    }
+}
