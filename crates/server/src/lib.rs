@@ -1,1 +1,73 @@
-//! placeholder
+//! The gateway's HTTP face: `/v1`, health, metrics, the API document and its page.
+
+mod access;
+mod auth;
+mod body;
+mod clients;
+pub mod openapi;
+mod operations;
+mod problem;
+mod query;
+mod render;
+mod routes;
+pub mod serve;
+mod system;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use registrar_engine::{AuthMode, Engine};
+
+pub use routes::router;
+
+/// What every handler sees.
+#[derive(Clone)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Arc<Engine>,
+    auth: AuthMode,
+    /// Without a slash at its end.
+    public_url: String,
+    metrics: PrometheusHandle,
+    draining: AtomicBool,
+    openapi: String,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("public_url", &self.inner.public_url).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// An application over an engine; `public_url` is how clients reach it.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, auth: AuthMode, public_url: &str, metrics: PrometheusHandle) -> Self {
+        let public_url = public_url.trim_end_matches('/').to_owned();
+        let openapi = openapi::document(&public_url).to_string();
+        Self { inner: Arc::new(Inner { engine, auth, public_url, metrics, draining: AtomicBool::new(false), openapi }) }
+    }
+
+    fn engine(&self) -> &Arc<Engine> {
+        &self.inner.engine
+    }
+
+    fn public_url(&self) -> &str {
+        &self.inner.public_url
+    }
+
+    /// From now on `/readyz` says no, so that load balancers look elsewhere.
+    pub fn drain(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.inner.draining.load(Ordering::Relaxed)
+    }
+}

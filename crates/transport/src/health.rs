@@ -90,12 +90,12 @@ impl Health {
 /// The statuses that say that the backend does not work, as opposed to a request that was refused.
 fn failure(status: u16) -> Option<ErrorKind> {
     match status {
-        300..400 => Some(ErrorKind::UpstreamMalformed),
         401 => Some(ErrorKind::UpstreamAuthentication),
         403 => Some(ErrorKind::UpstreamAuthorization),
         429 => Some(ErrorKind::UpstreamRateLimited),
         503 => Some(ErrorKind::UpstreamUnavailable),
-        500..600 => Some(ErrorKind::UpstreamError),
+        500..=599 => Some(ErrorKind::UpstreamError),
+        300..=399 => Some(ErrorKind::UpstreamMalformed),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use metrics::{Counter, Histogram, Unit};
-use registrar_core::{Error, Request, Response, Result};
+use registrar_core::{Error, ErrorKind, Request, Response, Result};
 use tokio::time::Instant;
 use tower::{BoxError, Service, ServiceExt, load_shed::error::Overloaded, service_fn};
 use tracing::Level;
@@ -93,8 +93,7 @@ struct Observation {
 impl Observation {
     fn begin(observer: Arc<Observer>, request: &Request) -> Self {
         observer.health.begin();
-        let line =
-            tracing::enabled!(Level::DEBUG).then(|| (request.method.clone(), request.url.path().to_owned()));
+        let line = tracing::enabled!(Level::DEBUG).then(|| (request.method.clone(), request.url.path().to_owned()));
         Self { observer, operation: request.operation, line, started: Instant::now(), ended: false }
     }
 
@@ -111,10 +110,14 @@ impl Observation {
                 self.end(error.kind().slug(), None);
                 *error
             }
-            Err(other) => {
-                debug_assert!(other.is::<Overloaded>(), "the bulkhead is the only layer with an error of its own");
+            Err(other) if other.is::<Overloaded>() => {
                 self.end(SHED, None);
                 fault::shed(self.observer.max_in_flight)
+            }
+            // no layer has an error of its own but the bulkhead; one that is added needs its arm here
+            Err(_) => {
+                self.end(ErrorKind::Internal.slug(), None);
+                Error::new(ErrorKind::Internal, "a layer of the transport failed in an unknown way")
             }
         };
         error.with_backend(&*self.observer.backend)
@@ -124,7 +127,7 @@ impl Observation {
     fn end(&mut self, outcome: &'static str, status: Option<u16>) {
         self.ended = true;
         let elapsed = self.started.elapsed();
-        let seconds = (outcome != SHED).then(|| elapsed.as_secs_f64());
+        let seconds = (outcome != SHED).then_some(elapsed.as_secs_f64());
         self.observer.count(self.operation, outcome, seconds);
         let backend = &*self.observer.backend;
         let (operation, elapsed_ms) = (self.operation, elapsed.as_millis());

@@ -7,11 +7,7 @@ use http::HeaderValue;
 use registrar_core::{Error, Http, Request, Response, Result};
 use reqwest::Client;
 use tokio::time::Instant;
-use tower::{
-    Service, ServiceBuilder, ServiceExt,
-    layer::layer_fn,
-    service_fn,
-};
+use tower::{Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn};
 
 use crate::{
     BackendHandle, BackendOptions, TransportSetupError,

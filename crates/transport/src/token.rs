@@ -7,9 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Method};
-use registrar_core::{
-    ClientCredentials, Effect, Error, ErrorKind, ExposeSecret, Response, Result, VendorDetail,
-};
+use registrar_core::{ClientCredentials, Effect, Error, ErrorKind, ExposeSecret, Response, Result, VendorDetail};
 use reqwest::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -44,6 +42,7 @@ pub(crate) struct Tokens {
     client: Client,
     backend: Arc<str>,
     grant: ClientCredentials,
+    /// Of a whole call.
     timeout: Duration,
     state: RwLock<State>,
     /// Held while a token is being fetched; never while `state` is locked.
@@ -175,7 +174,9 @@ impl Tokens {
     /// Only with `flight` held.
     async fn fetch(&self) -> Result<Token> {
         let asked = Instant::now();
-        let result = self.request(asked + self.timeout).await;
+        // half of the time of a call: everyone who waits learns of the failure before giving up, and a call that gets
+        // its token late still has time to be made
+        let result = self.request(asked + self.timeout / 2).await;
         self.write(|state| match result {
             Ok(Issued { authorization, lifetime }) => {
                 state.issued += 1;

@@ -1,0 +1,90 @@
+//! Who is asking.
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http::header;
+use registrar_core::{Error, ErrorKind, Result};
+use registrar_engine::{AuthMode, Caller, Scope, keys};
+
+use crate::{App, problem::Context};
+
+/// The authenticated caller and what it may do.
+#[derive(Clone, Debug)]
+pub(crate) struct Principal {
+    pub(crate) name: String,
+    scopes: Vec<Scope>,
+}
+
+impl Principal {
+    /// Refuses a caller without the scope.
+    pub(crate) fn require(&self, scope: Scope) -> Result<()> {
+        if self.scopes.iter().any(|s| s.covers(scope)) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Forbidden, format!("this call needs the scope {}", scope.as_str())))
+    }
+
+    /// The caller for the journal.
+    pub(crate) fn caller(&self, context: &Context) -> Caller {
+        Caller { principal: self.name.clone(), request_id: context.request_id.clone() }
+    }
+}
+
+/// Finds out who is asking before anything else is looked at.
+pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let context = request.extensions().get::<Context>().cloned();
+    let Some(context) = context else { return next.run(request).await };
+    let principal = match app.inner.auth {
+        AuthMode::None => local(&app, &request),
+        AuthMode::Keys => key(&app, &request).await,
+    };
+    match principal {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
+        Err(error) => context.error(&error),
+    }
+}
+
+/// Without authentication only this machine may ask, and not through a browser that was told that some name is this
+/// machine (DNS rebinding): the `Host` must be a loopback one or that of the public URL.
+fn local(app: &App, request: &Request) -> Result<Principal> {
+    let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).or_else(|| request.uri().host());
+    let name = host.map(|h| match h.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => name,
+        _ => h,
+    });
+    let public = app.public_url().split_once("://").map(|(_, rest)| rest.split(['/', ':']).next().unwrap_or(rest));
+    let is_local = name.is_none_or(|name| {
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        name.eq_ignore_ascii_case("localhost")
+            || Some(name) == public
+            || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    });
+    if is_local {
+        return Ok(Principal { name: "anonymous".to_owned(), scopes: Scope::ALL.to_vec() });
+    }
+    let detail = "without authentication only loopback host names are served; set auth.mode = \"keys\" to serve others";
+    Err(Error::new(ErrorKind::Forbidden, detail))
+}
+
+async fn key(app: &App, request: &Request) -> Result<Principal> {
+    let mut presented = request.headers().get_all(header::AUTHORIZATION).iter();
+    let Some(value) = presented.next() else {
+        return Err(Error::new(ErrorKind::Unauthenticated, "send an API key: `Authorization: Bearer rk_...`"));
+    };
+    let invalid = || Error::new(ErrorKind::InvalidToken, "the API key is not valid");
+    if presented.next().is_some() {
+        return Err(invalid());
+    }
+    let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(invalid)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(invalid());
+    }
+    let (name, scopes) = keys::verify(app.engine().store().as_ref(), token.trim()).await?;
+    Ok(Principal { name, scopes })
+}

@@ -1,0 +1,66 @@
+//! Reading request bodies: type, size, time, then strict JSON.
+
+use std::time::Duration;
+
+use axum::{body::Body, extract::Request};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
+use registrar_core::{Error, ErrorKind, Result};
+use registrar_model::json::{self, JsonError};
+use serde_json::Value;
+
+/// The largest body.
+pub(crate) const MAX_BODY: usize = 64 * 1024;
+/// The longest that a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The media type of registrations.
+pub(crate) const JSON: &str = "application/json";
+/// The media type of merge patches (RFC 7396 §3).
+pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// Reads a JSON body of the given media type.
+///
+/// # Errors
+/// `unsupported-media-type`, `payload-too-large`, `malformed-body`, or `validation-error` for duplicates and depth.
+pub(crate) async fn read(request: Request, media_type: &'static str) -> Result<Value> {
+    check_type(request.headers(), media_type)?;
+    let bytes = collect(request.into_body()).await?;
+    json::parse(&bytes).map_err(|error| match error {
+        JsonError::Malformed(detail) => Error::new(ErrorKind::MalformedBody, detail),
+        JsonError::Refused(issues) => Error::validation(issues).with_kind(ErrorKind::MalformedBody),
+    })
+}
+
+fn check_type(headers: &HeaderMap, wanted: &'static str) -> Result<()> {
+    let sent = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let mut parts = sent.split(';');
+    let essence = parts.next().unwrap_or("").trim();
+    let charset = parts.find_map(|p| p.trim().strip_prefix("charset=")).unwrap_or("utf-8").trim_matches('"');
+    if essence.eq_ignore_ascii_case(wanted) && charset.eq_ignore_ascii_case("utf-8") {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::UnsupportedMediaType, format!("send Content-Type: {wanted} (UTF-8)")))
+}
+
+async fn collect(body: Body) -> Result<Bytes> {
+    let too_large = || Error::new(ErrorKind::PayloadTooLarge, format!("a body may have {MAX_BODY} bytes"));
+    let read = async move {
+        let mut body = body;
+        let mut out = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Error::new(ErrorKind::MalformedBody, "the body ended before it was complete"))?;
+            if let Ok(data) = frame.into_data() {
+                if out.len() + data.len() > MAX_BODY {
+                    return Err(too_large());
+                }
+                out.extend_from_slice(&data);
+            }
+        }
+        Ok(out.freeze())
+    };
+    tokio::time::timeout(BODY_TIMEOUT, read)
+        .await
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::MalformedBody, "the body did not arrive in time")))
+}

@@ -1,0 +1,276 @@
+//! `/v1/clients`.
+
+use axum::{
+    Extension,
+    extract::{Path, Request, State, rejection::PathRejection},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use registrar_core::{Error, ErrorKind, Result};
+use registrar_engine::{Failure, Scope, writes::ExpectedVersion};
+use registrar_model::{BackendName, NewRegistration, RegistrationId};
+use registrar_store::{PageRequest, RegistrationFilter};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    App,
+    auth::Principal,
+    body::{self, JSON, MERGE_PATCH},
+    problem::Context,
+    query::{Query, escape},
+    render,
+};
+
+pub(crate) type Id = std::result::Result<Path<String>, PathRejection>;
+
+/// `POST /v1/clients`, `?dry_run=true`
+pub(crate) async fn create(
+    State(app): State<App>,
+    Extension(context): Extension<Context>,
+    Extension(principal): Extension<Principal>,
+    request: Request,
+) -> Response {
+    let answer = async {
+        let query = Query::read(request.uri(), &["dry_run"])?;
+        let dry_run = query.flag("dry_run")?;
+        principal.require(if dry_run { Scope::ClientsRead } else { Scope::ClientsWrite })?;
+        let body = body::read(request, JSON).await?;
+        let registration = NewRegistration::decode(&body).map_err(Error::validation)?;
+        if dry_run {
+            let plan = app.engine().dry_run(&registration)?;
+            return Ok(render::json(StatusCode::OK, &json!(plan)));
+        }
+        let written = app.engine().create(&principal.caller(&context), registration).await?;
+        let mut response = render::written(StatusCode::CREATED, &written);
+        let location = format!("{}/v1/clients/{}", app.public_url(), written.registration.id);
+        if let Ok(value) = HeaderValue::from_str(&location) {
+            response.headers_mut().insert(header::LOCATION, value);
+        }
+        Ok::<_, Failure>(response)
+    };
+    answer.await.unwrap_or_else(|failure| context.failure(&failure))
+}
+
+/// `GET /v1/clients`
+pub(crate) async fn list(
+    State(app): State<App>,
+    Extension(context): Extension<Context>,
+    Extension(principal): Extension<Principal>,
+    request: Request,
+) -> Response {
+    let answer = async {
+        principal.require(Scope::ClientsRead)?;
+        let query = Query::read(request.uri(), &["backend", "label", "q", "limit", "cursor"])?;
+        let filter = filter(&query)?;
+        let page = PageRequest { limit: query.limit()?, after: query.get("cursor").map(str::to_owned) };
+        let limit = page.limit;
+        let found = app.engine().registrations(&filter, page).await?;
+        let items: Vec<Value> = found.items.iter().map(|r| Value::Object(render::registration(r))).collect();
+        let mut body = Map::new();
+        body.insert("items".to_owned(), json!(items));
+        let mut link = None;
+        if let Some(cursor) = &found.next {
+            body.insert("next_cursor".to_owned(), json!(cursor));
+            link = Some(next_link(&app, &query, limit, cursor));
+        }
+        let mut response = render::json(StatusCode::OK, &Value::Object(body));
+        if let Some(value) = link.and_then(|l| HeaderValue::from_str(&l).ok()) {
+            response.headers_mut().insert(header::LINK, value);
+        }
+        Ok::<_, Error>(response)
+    };
+    answer.await.unwrap_or_else(|error| context.error(&error))
+}
+
+fn filter(query: &Query) -> Result<RegistrationFilter> {
+    let invalid = |detail: &'static str| Error::new(ErrorKind::InvalidRequest, detail);
+    let mut filter = RegistrationFilter::default();
+    if let Some(name) = query.get("backend") {
+        let name = name.parse::<BackendName>().map_err(|_| invalid("`backend` is not the name of a backend"))?;
+        filter.backend = Some(name);
+    }
+    for label in query.all("label") {
+        let (key, value) = label.split_once(':').ok_or_else(|| invalid("`label` must be KEY:VALUE"))?;
+        filter.labels.push((key.to_owned(), value.to_owned()));
+    }
+    filter.q = query.get("q").filter(|q| !q.is_empty()).map(str::to_owned);
+    Ok(filter)
+}
+
+fn next_link(app: &App, query: &Query, limit: u32, cursor: &str) -> String {
+    let mut link = format!("<{}/v1/clients?limit={limit}&cursor={}", app.public_url(), escape(cursor));
+    for name in ["backend", "q"] {
+        if let Some(value) = query.get(name) {
+            link.push_str(&format!("&{name}={}", escape(value)));
+        }
+    }
+    for label in query.all("label") {
+        link.push_str(&format!("&label={}", escape(label)));
+    }
+    link.push_str(">; rel=\"next\"");
+    link
+}
+
+/// `GET /v1/clients/{id}`, `?source=vendor`
+pub(crate) async fn read(
+    State(app): State<App>,
+    Extension(context): Extension<Context>,
+    Extension(principal): Extension<Principal>,
+    id: Id,
+    request: Request,
+) -> Response {
+    let answer = async {
+        principal.require(Scope::ClientsRead)?;
+        let query = Query::read(request.uri(), &["source"])?;
+        let id = parse(id)?;
+        if query.word("source", &["registry", "vendor"])? == Some("vendor") {
+            let (live, drift) = app.engine().live(id).await?;
+            let mut body = render::registration(&live);
+            body.insert("source".to_owned(), json!("vendor"));
+            body.insert("drift".to_owned(), json!(drift));
+            let mut response = render::json(StatusCode::OK, &Value::Object(body));
+            render::etag(&mut response, &live);
+            return Ok(response);
+        }
+        let registration = app.engine().registration(id).await?;
+        if matches_etag(request.headers(), &header::IF_NONE_MATCH, registration.version) == Some(true) {
+            let mut response = StatusCode::NOT_MODIFIED.into_response();
+            render::etag(&mut response, &registration);
+            return Ok(response);
+        }
+        let mut response = render::json(StatusCode::OK, &Value::Object(render::registration(&registration)));
+        render::etag(&mut response, &registration);
+        Ok::<_, Error>(response)
+    };
+    answer.await.unwrap_or_else(|error| context.error(&error))
+}
+
+/// `PUT /v1/clients/{id}`
+pub(crate) async fn replace(
+    State(app): State<App>,
+    Extension(context): Extension<Context>,
+    Extension(principal): Extension<Principal>,
+    id: Id,
+    request: Request,
+) -> Response {
+    let answer = async {
+        principal.require(Scope::ClientsWrite)?;
+        Query::read(request.uri(), &[])?;
+        let id = parse(id)?;
+        let expected = expected_version(request.headers())?;
+        let body = body::read(request, JSON).await?;
+        let registration = NewRegistration::decode(&without_identity(body)).map_err(Error::validation)?;
+        let written = app.engine().replace(&principal.caller(&context), id, registration, expected).await?;
+        Ok::<_, Failure>(render::written(StatusCode::OK, &written))
+    };
+    answer.await.unwrap_or_else(|failure| context.failure(&failure))
+}
+
+/// `PATCH /v1/clients/{id}`
+pub(crate) async fn patch(
+    State(app): State<App>,
+    Extension(context): Extension<Context>,
+    Extension(principal): Extension<Principal>,
+    id: Id,
+    request: Request,
+) -> Response {
+    let answer = async {
+        principal.require(Scope::ClientsWrite)?;
+        Query::read(request.uri(), &[])?;
+        let id = parse(id)?;
+        let expected = expected_version(request.headers())?;
+        let change = body::read(request, MERGE_PATCH).await?;
+        if !change.is_object() {
+            return Err(Error::new(ErrorKind::MalformedBody, "a merge patch of a client is a JSON object").into());
+        }
+        let written = app.engine().patch(&principal.caller(&context), id, change, expected).await?;
+        Ok::<_, Failure>(render::written(StatusCode::OK, &written))
+    };
+    let mut response = answer.await.unwrap_or_else(|failure| context.failure(&failure));
+    if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        // RFC 5789 §2.2
+        response.headers_mut().insert("accept-patch", HeaderValue::from_static(MERGE_PATCH));
+    }
+    response
+}
+
+/// `DELETE /v1/clients/{id}`, `?mode=disable`
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Extension(context): Extension<Context>,
+    Extension(principal): Extension<Principal>,
+    id: Id,
+    request: Request,
+) -> Response {
+    let answer = async {
+        principal.require(Scope::ClientsWrite)?;
+        let query = Query::read(request.uri(), &["mode"])?;
+        let id = parse(id)?;
+        let expected = expected_version(request.headers())?;
+        let caller = principal.caller(&context);
+        if query.word("mode", &["delete", "disable"])? == Some("disable") {
+            let written = app.engine().disable(&caller, id, expected).await?;
+            return Ok(render::written(StatusCode::OK, &written));
+        }
+        app.engine().delete(&caller, id, expected).await?;
+        Ok::<_, Failure>(StatusCode::NO_CONTENT.into_response())
+    };
+    answer.await.unwrap_or_else(|failure| context.failure(&failure))
+}
+
+/// `POST /v1/clients/{id}/secret`
+pub(crate) async fn rotate_secret(
+    State(app): State<App>,
+    Extension(context): Extension<Context>,
+    Extension(principal): Extension<Principal>,
+    id: Id,
+    request: Request,
+) -> Response {
+    let answer = async {
+        principal.require(Scope::ClientsWrite)?;
+        Query::read(request.uri(), &[])?;
+        let (secret, operation) = app.engine().rotate_secret(&principal.caller(&context), parse(id)?).await?;
+        let mut body = Map::new();
+        render::secret(&mut body, &secret);
+        body.insert("operation".to_owned(), json!(operation));
+        Ok::<_, Failure>(render::json(StatusCode::OK, &Value::Object(body)))
+    };
+    answer.await.unwrap_or_else(|failure| context.failure(&failure))
+}
+
+/// A path segment that is no registration id is simply an unknown client.
+fn parse(id: Id) -> Result<RegistrationId> {
+    id.ok()
+        .and_then(|Path(text)| text.parse().ok())
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no client with this id"))
+}
+
+/// What a GET showed may be sent back by PUT: the gateway-owned members are left out, they cannot be changed.
+fn without_identity(body: Value) -> Value {
+    let Value::Object(mut object) = body else { return body };
+    for name in ["id", "kind", "client_id", "client_id_issued_at", "version", "state", "created_at", "updated_at"] {
+        object.remove(name);
+    }
+    Value::Object(object)
+}
+
+/// The version that `If-Match` names; `*` and an absent field expect nothing.
+fn expected_version(headers: &HeaderMap) -> Result<ExpectedVersion> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().unwrap_or("").trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let version = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).and_then(|t| t.parse::<u64>().ok());
+    // an entity tag that we never gave out matches no version (RFC 9110 §13.1.1)
+    version.map(Some).ok_or_else(|| {
+        let detail = "If-Match is not an ETag of this client (a single strong one, as GET returned it)";
+        Error::new(ErrorKind::PreconditionFailed, detail)
+    })
+}
+
+fn matches_etag(headers: &HeaderMap, name: &header::HeaderName, version: u64) -> Option<bool> {
+    let tag = render::tag(version);
+    let text = headers.get(name)?.to_str().ok()?;
+    Some(text.split(',').map(str::trim).any(|t| t == "*" || t.trim_start_matches("W/") == tag))
+}

@@ -1,0 +1,56 @@
+//! Every path in one place.
+
+use axum::{
+    Router, middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::{HeaderValue, StatusCode, header};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::{App, access, auth, clients, operations, system};
+
+/// The gateway as a router: for [`crate::serve`] and for tests.
+pub fn router(app: App) -> Router {
+    // behind authentication
+    let protected = Router::new()
+        .route("/v1/clients", post(clients::create).get(clients::list))
+        .route(
+            "/v1/clients/{id}",
+            get(clients::read).put(clients::replace).patch(clients::patch).delete(clients::delete),
+        )
+        .route("/v1/clients/{id}/secret", post(clients::rotate_secret))
+        .route("/v1/operations", get(operations::list))
+        .route("/v1/operations/{id}", get(operations::read))
+        .route("/v1/backends", get(system::backends))
+        .route("/v1/backends/{name}", get(system::backend))
+        .route("/v1/vendors", get(system::vendors))
+        .route("/v1/routes:evaluate", post(system::evaluate))
+        .route("/metrics", get(system::metrics))
+        .method_not_allowed_fallback(system::method_not_allowed)
+        .route_layer(middleware::from_fn_with_state(app.clone(), auth::authenticate));
+    let open = Router::new()
+        .route("/healthz", get(system::healthz))
+        .route("/readyz", get(system::readyz))
+        .route("/openapi.json", get(system::openapi))
+        .route("/problems/{code}", get(system::problem))
+        .method_not_allowed_fallback(system::method_not_allowed);
+    let docs: Router<App> = SwaggerUi::new("/docs").config(Config::from("/openapi.json")).into();
+    protected
+        .merge(open)
+        .merge(docs)
+        .fallback(system::not_found)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), access::observe))
+        .with_state(app)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the payload over")]
+fn panicked(_payload: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    // the payload may hold anything: it is neither logged nor sent
+    tracing::error!("a handler panicked");
+    let mut response = (StatusCode::INTERNAL_SERVER_ERROR, system::panicked().to_string()).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}

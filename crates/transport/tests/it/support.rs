@@ -1,0 +1,192 @@
+//! A scripted HTTP/1.1 server on raw TCP, and requests for it.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::Method;
+use registrar_core::{ClientCredentials, Credential, Effect, Request, SecretString};
+use registrar_transport::{BackendHandle, BackendOptions, Transport};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use url::Url;
+
+/// Every secret of these tests contains it.
+pub(crate) const CANARY: &str = "canary-5ecret";
+
+/// What the server does once it has read a whole request.
+pub(crate) enum Reply {
+    /// Writes this and waits for the next request.
+    Keep(String),
+    /// Writes this and closes.
+    Close(String),
+    /// Writes this and never anything more, until the client goes away.
+    Hang(String),
+    /// Writes a chunked body without an end; the bytes that were taken are added to `Server::written`.
+    Endless,
+    /// Takes a permit and forgets it, then answers.
+    When(Arc<Semaphore>, String),
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// The request line and the header fields.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Seen {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) url: Url,
+    seen: Mutex<Vec<Seen>>,
+    /// One permit for every request that was read.
+    arrived: Semaphore,
+    pub(crate) connections: AtomicUsize,
+    pub(crate) written: AtomicUsize,
+}
+
+impl Server {
+    pub(crate) async fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let server = Arc::new(Self {
+            url,
+            seen: Mutex::default(),
+            arrived: Semaphore::new(0),
+            connections: AtomicUsize::new(0),
+            written: AtomicUsize::new(0),
+        });
+        let script = Arc::new(script);
+        let accepting = Arc::clone(&server);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                accepting.connections.fetch_add(1, Ordering::SeqCst);
+                let (server, script) = (Arc::clone(&accepting), Arc::clone(&script));
+                tokio::spawn(async move { server.talk(stream, &*script).await });
+            }
+        });
+        server
+    }
+
+    async fn talk(&self, mut stream: TcpStream, script: &(impl Fn(&Seen) -> Reply + Sync)) -> Option<()> {
+        loop {
+            let seen = read_request(&mut stream).await?;
+            self.seen.lock().unwrap().push(seen.clone());
+            let reply = script(&seen);
+            self.arrived.add_permits(1);
+            match reply {
+                Reply::Keep(text) => stream.write_all(text.as_bytes()).await.ok()?,
+                Reply::Close(text) => {
+                    stream.write_all(text.as_bytes()).await.ok()?;
+                    return None;
+                }
+                Reply::Hang(text) => {
+                    stream.write_all(text.as_bytes()).await.ok()?;
+                    let mut rest = Vec::new();
+                    stream.read_to_end(&mut rest).await.ok()?;
+                    return None;
+                }
+                Reply::Endless => {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.ok()?;
+                    let chunk = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
+                    loop {
+                        stream.write_all(chunk.as_bytes()).await.ok()?;
+                        self.written.fetch_add(0x1000, Ordering::SeqCst);
+                    }
+                }
+                Reply::When(gate, text) => {
+                    gate.acquire().await.ok()?.forget();
+                    stream.write_all(text.as_bytes()).await.ok()?;
+                }
+            }
+        }
+    }
+
+    /// Returns when `count` more requests have been read.
+    pub(crate) async fn wait_for(&self, count: u32) {
+        self.arrived.acquire_many(count).await.unwrap().forget();
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub(crate) fn count(&self, path: &str) -> usize {
+        let path = format!(" {path} HTTP/1.1");
+        self.seen().iter().filter(|seen| seen.head.lines().next().is_some_and(|line| line.ends_with(&path))).count()
+    }
+
+    pub(crate) fn at(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(path);
+        url
+    }
+}
+
+async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let mut seen = Seen { head: String::from_utf8(head).ok()?, body: String::new() };
+    let length = seen.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    seen.body = String::from_utf8(body).ok()?;
+    Some(seen)
+}
+
+/// An answer with a length.
+pub(crate) fn answer(status: u16, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status} Status\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+pub(crate) fn bearer() -> Credential {
+    Credential::Bearer(SecretString::from(format!("{CANARY}-token")))
+}
+
+pub(crate) fn m2m(token_url: Url) -> Credential {
+    Credential::ClientCredentials(ClientCredentials {
+        token_url,
+        client_id: "gateway".to_owned(),
+        client_secret: SecretString::from(format!("{CANARY}-secret")),
+        audience: "https://api.example".to_owned(),
+    })
+}
+
+/// Enough for anything on loopback; only tests of time-outs wait for a shorter one.
+pub(crate) fn options(base_url: &Url, credential: Credential) -> BackendOptions {
+    BackendOptions {
+        timeout: Duration::from_secs(30),
+        ..BackendOptions::new("vendor-eu", base_url.clone(), credential)
+    }
+}
+
+pub(crate) fn open(options: BackendOptions) -> BackendHandle {
+    Transport::new().unwrap().backend(options).unwrap()
+}
+
+pub(crate) fn get(url: Url) -> Request {
+    Request::new(Method::GET, url, Effect::Read, "read")
+}
+
+pub(crate) fn post(url: Url, effect: Effect) -> Request {
+    let body = serde_json::json!({ "client_secret": format!("{CANARY}-body") });
+    Request::new(Method::POST, url, effect, "create").json(&body)
+}
