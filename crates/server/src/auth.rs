@@ -39,7 +39,13 @@ pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, n
     let Some(context) = context else { return next.run(request).await };
     let principal = match app.inner.auth {
         AuthMode::None => local(&app, &request),
-        AuthMode::Keys => key(&app, &request).await,
+        AuthMode::Keys => match token(&request) {
+            // the request is not held while the store is asked
+            Ok(token) => keys::verify(app.engine().store().as_ref(), &token)
+                .await
+                .map(|(name, scopes)| Principal { name, scopes }),
+            Err(error) => Err(error),
+        },
     };
     match principal {
         Ok(principal) => {
@@ -72,7 +78,8 @@ fn local(app: &App, request: &Request) -> Result<Principal> {
     Err(Error::new(ErrorKind::Forbidden, detail))
 }
 
-async fn key(app: &App, request: &Request) -> Result<Principal> {
+/// The one bearer token of a request.
+fn token(request: &Request) -> Result<String> {
     let mut presented = request.headers().get_all(header::AUTHORIZATION).iter();
     let Some(value) = presented.next() else {
         return Err(Error::new(ErrorKind::Unauthenticated, "send an API key: `Authorization: Bearer rk_...`"));
@@ -82,9 +89,5 @@ async fn key(app: &App, request: &Request) -> Result<Principal> {
         return Err(invalid());
     }
     let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(invalid)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(invalid());
-    }
-    let (name, scopes) = keys::verify(app.engine().store().as_ref(), token.trim()).await?;
-    Ok(Principal { name, scopes })
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim().to_owned()) } else { Err(invalid()) }
 }

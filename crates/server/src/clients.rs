@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use registrar_core::{Error, ErrorKind, Result};
 use registrar_engine::{Failure, Scope, writes::ExpectedVersion};
 use registrar_model::{BackendName, NewRegistration, RegistrationId};
@@ -56,11 +56,11 @@ pub(crate) async fn list(
     State(app): State<App>,
     Extension(context): Extension<Context>,
     Extension(principal): Extension<Principal>,
-    request: Request,
+    uri: Uri,
 ) -> Response {
     let answer = async {
         principal.require(Scope::ClientsRead)?;
-        let query = Query::read(request.uri(), &["backend", "label", "q", "limit", "cursor"])?;
+        let query = Query::read(&uri, &["backend", "label", "q", "limit", "cursor"])?;
         let filter = filter(&query)?;
         let page = PageRequest { limit: query.limit()?, after: query.get("cursor").map(str::to_owned) };
         let limit = page.limit;
@@ -117,11 +117,12 @@ pub(crate) async fn read(
     Extension(context): Extension<Context>,
     Extension(principal): Extension<Principal>,
     id: Id,
-    request: Request,
+    uri: Uri,
+    headers: HeaderMap,
 ) -> Response {
     let answer = async {
         principal.require(Scope::ClientsRead)?;
-        let query = Query::read(request.uri(), &["source"])?;
+        let query = Query::read(&uri, &["source"])?;
         let id = parse(id)?;
         if query.word("source", &["registry", "vendor"])? == Some("vendor") {
             let (live, drift) = app.engine().live(id).await?;
@@ -133,7 +134,7 @@ pub(crate) async fn read(
             return Ok(response);
         }
         let registration = app.engine().registration(id).await?;
-        if matches_etag(request.headers(), &header::IF_NONE_MATCH, registration.version) == Some(true) {
+        if matches_etag(&headers, &header::IF_NONE_MATCH, registration.version) == Some(true) {
             let mut response = StatusCode::NOT_MODIFIED.into_response();
             render::etag(&mut response, &registration);
             return Ok(response);
@@ -200,13 +201,14 @@ pub(crate) async fn delete(
     Extension(context): Extension<Context>,
     Extension(principal): Extension<Principal>,
     id: Id,
-    request: Request,
+    uri: Uri,
+    headers: HeaderMap,
 ) -> Response {
     let answer = async {
         principal.require(Scope::ClientsWrite)?;
-        let query = Query::read(request.uri(), &["mode"])?;
+        let query = Query::read(&uri, &["mode"])?;
         let id = parse(id)?;
-        let expected = expected_version(request.headers())?;
+        let expected = expected_version(&headers)?;
         let caller = principal.caller(&context);
         if query.word("mode", &["delete", "disable"])? == Some("disable") {
             let written = app.engine().disable(&caller, id, expected).await?;
@@ -224,11 +226,11 @@ pub(crate) async fn rotate_secret(
     Extension(context): Extension<Context>,
     Extension(principal): Extension<Principal>,
     id: Id,
-    request: Request,
+    uri: Uri,
 ) -> Response {
     let answer = async {
         principal.require(Scope::ClientsWrite)?;
-        Query::read(request.uri(), &[])?;
+        Query::read(&uri, &[])?;
         let (secret, operation) = app.engine().rotate_secret(&principal.caller(&context), parse(id)?).await?;
         let mut body = Map::new();
         render::secret(&mut body, &secret);

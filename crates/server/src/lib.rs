@@ -1,5 +1,7 @@
 //! The gateway's HTTP face: `/v1`, health, metrics, the API document and its page.
 
+#![recursion_limit = "256"]
+
 mod access;
 mod auth;
 mod body;

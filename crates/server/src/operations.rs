@@ -2,10 +2,10 @@
 
 use axum::{
     Extension,
-    extract::{Path, Request, State},
+    extract::{Path, State},
     response::Response,
 };
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use registrar_core::{Error, ErrorKind};
 use registrar_engine::{Scope, store_error};
 use registrar_store::{OperationState, PageRequest};
@@ -18,11 +18,11 @@ pub(crate) async fn list(
     State(app): State<App>,
     Extension(context): Extension<Context>,
     Extension(principal): Extension<Principal>,
-    request: Request,
+    uri: Uri,
 ) -> Response {
     let answer = async {
         principal.require(Scope::OpsRead)?;
-        let query = Query::read(request.uri(), &["state", "limit", "cursor"])?;
+        let query = Query::read(&uri, &["state", "limit", "cursor"])?;
         let state = match query.word("state", &["pending", "succeeded", "failed", "unknown"])? {
             None => None,
             Some("pending") => Some(OperationState::Pending),
@@ -48,11 +48,11 @@ pub(crate) async fn read(
     Extension(context): Extension<Context>,
     Extension(principal): Extension<Principal>,
     id: Id,
-    request: Request,
+    uri: Uri,
 ) -> Response {
     let answer = async {
         principal.require(Scope::OpsRead)?;
-        Query::read(request.uri(), &[])?;
+        Query::read(&uri, &[])?;
         let unknown = || Error::new(ErrorKind::OperationNotFound, "there is no operation with this id");
         let id = id.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(unknown)?;
         let found = app.engine().store().operation(id).await.map_err(store_error)?;

@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, Request, State},
     response::{Html, IntoResponse, Response},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, Uri, header};
 use registrar_core::{Error, ErrorKind};
 use registrar_engine::Scope;
 use registrar_model::NewRegistration;
@@ -26,11 +26,11 @@ pub(crate) async fn backends(
     State(app): State<App>,
     Extension(context): Extension<Context>,
     Extension(principal): Extension<Principal>,
-    request: Request,
+    uri: Uri,
 ) -> Response {
     let answer = principal
         .require(Scope::OpsRead)
-        .and_then(|()| Query::read(request.uri(), &[]))
+        .and_then(|()| Query::read(&uri, &[]))
         .map(|_| render::json(StatusCode::OK, &json!({ "items": app.engine().backends() })));
     answer.unwrap_or_else(|error| context.error(&error))
 }
@@ -41,11 +41,11 @@ pub(crate) async fn backend(
     Extension(context): Extension<Context>,
     Extension(principal): Extension<Principal>,
     name: Id,
-    request: Request,
+    uri: Uri,
 ) -> Response {
     let answer = async {
         principal.require(Scope::OpsRead)?;
-        let query = Query::read(request.uri(), &["check"])?;
+        let query = Query::read(&uri, &["check"])?;
         let unknown = || Error::new(ErrorKind::BackendNotFound, "there is no backend with this name");
         let Path(name) = name.map_err(|_| unknown())?;
         let backend = app.engine().backend(&name)?;
@@ -64,8 +64,8 @@ pub(crate) async fn backend(
 }
 
 /// `GET /v1/vendors`
-pub(crate) async fn vendors(State(app): State<App>, Extension(context): Extension<Context>, request: Request) -> Response {
-    let answer = Query::read(request.uri(), &[])
+pub(crate) async fn vendors(State(app): State<App>, Extension(context): Extension<Context>, uri: Uri) -> Response {
+    let answer = Query::read(&uri, &[])
         .map(|_| render::json(StatusCode::OK, &json!({ "items": app.engine().vendors() })));
     answer.unwrap_or_else(|error| context.error(&error))
 }

@@ -118,9 +118,10 @@ impl Server {
         }
     }
 
-    /// Returns when `count` more requests have been read.
+    /// Returns when `count` more requests have been read; a test whose requests never come fails instead of hanging.
     pub(crate) async fn wait_for(&self, count: u32) {
-        self.arrived.acquire_many(count).await.unwrap().forget();
+        let arrived = tokio::time::timeout(Duration::from_secs(20), self.arrived.acquire_many(count)).await;
+        arrived.unwrap().unwrap().forget();
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
