@@ -1,1 +1,11 @@
-//! placeholder
+//! The loopback host of simulated vendors: `registrar demo`, `registrar fakes`, the behaviour suite and the end-to-end
+//! tests talk to vendors through it. It adds sockets, a ledger of what reached each vendor, and scripted faults.
+
+mod control;
+mod fault;
+mod host;
+mod ledger;
+
+pub use fault::{Fault, ScriptedFault, When};
+pub use host::FakeHost;
+pub use ledger::LedgerEntry;
