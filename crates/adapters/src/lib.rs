@@ -27,7 +27,7 @@ macro_rules! vendors {
     };
 }
 
-vendors! { r#loop }
+vendors! { bitgo, r#loop }
 
 /// The vendor kind with this name.
 #[must_use]

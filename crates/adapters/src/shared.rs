@@ -4,10 +4,10 @@ use http::Method;
 use jiff::Timestamp;
 use registrar_core::{Effect, Error, ErrorKind, Outcome, PlannedRequest, Request, Response, Result, VendorDetail};
 use registrar_model::{
-    ClientId, ClientMetadata, GrantType, Issue, IssueCode, Issues, Losses, Pointer, RedirectUri, Scope,
-    member::StringMember,
+    AuthMethod, ClientId, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member,
+    Pointer, RedirectUri, Scope, Severity, member::StringMember, spec::same_value,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 /// An ISO 8601 time in Unix seconds (RFC 7591 §3.2.1 wants whole seconds); `None` when it cannot be read.
@@ -144,7 +144,6 @@ pub(crate) fn unheld_maps(
     vendor: &str,
     losses: &mut Losses,
 ) {
-    use registrar_model::{LossKind, Severity};
     for (name, value) in localized {
         let reason = format!("{vendor} holds no localised members; only the gateway keeps it");
         losses.changed(
@@ -177,21 +176,93 @@ pub(crate) fn vendor_text(members: &Map<String, Value>, kind: &str, member: &str
     }
 }
 
-/// Refuses vendor members that the kind does not take.
-pub(crate) fn known_vendor_members(
-    members: &Map<String, Value>,
-    kind: &str,
-    known: &[(&str, &str)],
-    issues: &mut Issues,
-) {
-    for name in members.keys().filter(|n| !known.iter().any(|(k, _)| k == n)) {
-        let names: Vec<&str> = known.iter().map(|(k, _)| *k).collect();
-        let detail = if names.is_empty() {
-            format!("vendor kind `{kind}` takes no members of its own")
-        } else {
-            format!("vendor kind `{kind}` has no such member; it takes {}", names.join(", "))
-        };
-        issues.push(&Pointer::root().child("vendor").child(kind).child(name), IssueCode::UnknownMember, detail);
+/// Vendor members that the kind does not take: never sent, and reported unless the vendor shows the very same value
+/// (a caller may send back what a read gave it).
+pub(crate) fn unsent_vendor_members(spec: &ClientSpec, current: Option<&ClientSpec>, kind: &str, taken: &[&str], losses: &mut Losses) {
+    let Some(members) = spec.vendor.get(kind) else { return };
+    let shown = current.and_then(|c| c.vendor.get(kind));
+    for (name, value) in members.iter().filter(|(name, _)| !taken.contains(&name.as_str())) {
+        let got = shown.and_then(|s| s.get(name));
+        if got == Some(value) {
+            continue;
+        }
+        losses.changed(
+            &format!("vendor.{kind}.{name}"),
+            if got.is_some() { LossKind::Substituted } else { LossKind::Dropped },
+            Severity::Functional,
+            Some(value.clone()),
+            got.cloned(),
+            "not a member that the vendor's API takes; it is not sent",
+        );
+    }
+}
+
+/// A member that the vendor shows but does not take.
+pub(crate) fn read_only(current: Option<&ClientSpec>, field: &str, wanted: Option<Value>, reason: &str, losses: &mut Losses) {
+    let Some(wanted) = wanted else { return };
+    let got = current.and_then(|c| c.flatten().remove(field));
+    if got.as_ref().is_some_and(|got| same_value(field, &wanted, got)) {
+        return;
+    }
+    let kind = if got.is_some() { LossKind::Substituted } else { LossKind::Dropped };
+    losses.changed(field, kind, Severity::Functional, Some(wanted), got, reason);
+}
+
+/// A member that was removed and that the vendor has no way to remove.
+pub(crate) fn cannot_clear(field: &'static registrar_model::FieldInfo, old: Value, vendor: &str, losses: &mut Losses) {
+    let reason = format!("{vendor} documents no way to remove it; the old value stays");
+    losses.changed(field.path, LossKind::Substituted, field.severity, None, Some(old), &reason);
+}
+
+/// The grants of vendors whose clients all have the same ones (trap 31).
+pub(crate) const CODE_AND_REFRESH: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
+
+/// T8: every client of such a vendor has exactly the grants authorization_code and refresh_token, and the response
+/// type code.
+pub(crate) fn code_and_refresh_only(metadata: &ClientMetadata, vendor: &str, losses: &mut Losses) {
+    let reason = format!("every {vendor} client has exactly the grants authorization_code and refresh_token");
+    let got = json!(["authorization_code", "refresh_token"]);
+    match &metadata.grant_types {
+        None => losses.defaulted("metadata.grant_types", got, &reason),
+        Some(asked) => {
+            let wanted = Some(asked.encode());
+            if !asked.iter().all(|g| CODE_AND_REFRESH.contains(g)) {
+                losses.changed("metadata.grant_types", LossKind::Substituted, Severity::Security, wanted, Some(got), &reason);
+            } else if asked.len() < CODE_AND_REFRESH.len() {
+                losses.changed("metadata.grant_types", LossKind::Widened, Severity::Functional, wanted, Some(got), &reason);
+            }
+        }
+    }
+    let reason = format!("every {vendor} client has exactly the response type code");
+    match &metadata.response_types {
+        None => losses.defaulted("metadata.response_types", json!(["code"]), &reason),
+        Some(asked) if asked.len() == 1 && asked.iter().all(|r| r.text() == "code") => {}
+        Some(asked) => {
+            let (wanted, got) = (Some(asked.encode()), Some(json!(["code"])));
+            losses.changed("metadata.response_types", LossKind::Substituted, Severity::Security, wanted, got, &reason);
+        }
+    }
+}
+
+/// T6: a confidential client whose vendor knows one way to present the shared secret, `method`.
+pub(crate) fn shared_secret(metadata: &ClientMetadata, method: &str, why: &str, losses: &mut Losses) {
+    const FIELD: &str = "metadata.token_endpoint_auth_method";
+    let got = json!(method);
+    match &metadata.token_endpoint_auth_method {
+        None => losses.defaulted(FIELD, got, &format!("{why}; this is how its confidential clients authenticate")),
+        Some(asked) if asked.text() == method => {}
+        Some(asked @ (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)) => {
+            let reason = format!("{why}; this is how its confidential clients authenticate");
+            losses.changed(FIELD, LossKind::Substituted, Severity::Functional, Some(asked.encode()), Some(got), &reason);
+        }
+        Some(AuthMethod::None) => {
+            let reason = format!("{why}; a public client would get a secret that it cannot keep");
+            losses.changed(FIELD, LossKind::Substituted, Severity::Security, Some(json!("none")), Some(got), &reason);
+        }
+        Some(asked) => {
+            let reason = format!("{why}; its confidential clients prove themselves with a shared secret only");
+            losses.changed(FIELD, LossKind::Substituted, Severity::Security, Some(asked.encode()), Some(got), &reason);
+        }
     }
 }
 
@@ -231,4 +302,9 @@ pub(crate) fn other_client(response: &Response) -> Error {
 /// A write that the vendor confirmed without the secret that belongs to it.
 pub(crate) fn no_secret(response: &Response, what: &str) -> Error {
     response.malformed(what).with_outcome(Outcome::Unknown)
+}
+
+/// A request body as JSON.
+pub(crate) fn to_value(body: &impl serde::Serialize) -> Result<Value> {
+    serde_json::to_value(body).map_err(|_| Error::new(ErrorKind::Internal, "the request cannot be written as JSON"))
 }

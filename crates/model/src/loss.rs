@@ -171,3 +171,19 @@ macro_rules! unheld {
         )+
     };
 }
+
+/// Takes a canonical struct apart, member by member and without `..`, so that a new member does not compile until it is
+/// decided about: `held` members become variables, `elsewhere` ones are mapped by another function, and `unheld` ones
+/// are recorded by [`unheld!`].
+#[macro_export]
+macro_rules! decide {
+    (
+        $layer:ident : $type:ident = $value:expr, $losses:expr, $reason:expr;
+        held { $($held:ident),* $(,)? }
+        elsewhere { $($elsewhere:ident),* $(,)? }
+        unheld { $($unheld:ident),+ $(,)? }
+    ) => {
+        let $type { $($held,)* $($elsewhere: _,)* $($unheld),+ } = $value;
+        $crate::unheld!($losses, $layer, $reason; $($unheld),+);
+    };
+}

@@ -2,16 +2,13 @@
 
 use registrar_core::{Error, ErrorKind, Outcome, Response, Result, VendorDetail};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy,
-    ResponseType, Scope, Severity, member::StringMember, unheld,
+    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy,
+    ResponseType, Scope, Severity, decide, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
 use super::{Config, KIND, wire};
 use crate::shared;
-
-/// Grants that Loop's token endpoint takes, for every client (public error reference; trap 31).
-const GRANTS: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
 
 /// The whole desired state of a client in Loop's terms.
 #[derive(Debug, PartialEq)]
@@ -62,80 +59,61 @@ fn same_set(a: &[String], b: &[String]) -> bool {
     sorted(a) == sorted(b)
 }
 
-/// Whether a client is being made or changed: `enabled` can only be set on a change.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    Create,
-    Update,
-}
-
-/// Maps a registration to Loop, with everything that Loop cannot hold.
-pub(super) fn to_wire(spec: &ClientSpec, config: &Config, purpose: Purpose) -> Result<(Desired, Losses)> {
+/// Maps a registration to Loop, with everything that Loop cannot hold. `current` is what Loop showed last, on updates.
+pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>, config: &Config) -> Result<(Desired, Losses)> {
     let mut losses = Losses::new();
     let ClientSpec { metadata, policy, vendor: _ } = spec;
     shared::foreign_vendor_members(spec, KIND, &mut losses);
+    shared::unsent_vendor_members(spec, current, KIND, &[], &mut losses);
     shared::require_redirects(metadata, "Loop")?;
     let redirect_uris = shared::redirect_texts(metadata);
     check_redirects(&redirect_uris)?;
 
     let client_type = authentication(metadata, config, &mut losses);
-    grants(metadata, &mut losses);
+    shared::code_and_refresh_only(metadata, "Loop", &mut losses);
 
-    // Exhaustive on purpose: a new canonical member does not compile until it is decided here.
-    let ClientMetadata {
-        redirect_uris: _, token_endpoint_auth_method: _, grant_types: _, response_types: _,
-        client_name, client_uri, logo_uri, scope,
-        token_endpoint_auth_signing_alg, application_type, contacts, tos_uri, policy_uri, jwks_uri, jwks,
-        software_id, software_version, software_statement, sector_identifier_uri, subject_type,
-        id_token_signed_response_alg, id_token_encrypted_response_alg, id_token_encrypted_response_enc,
-        userinfo_signed_response_alg, userinfo_encrypted_response_alg, userinfo_encrypted_response_enc,
-        request_object_signing_alg, request_object_encryption_alg, request_object_encryption_enc,
-        introspection_signed_response_alg, introspection_encrypted_response_alg, introspection_encrypted_response_enc,
-        authorization_signed_response_alg, authorization_encrypted_response_alg, authorization_encrypted_response_enc,
-        default_max_age, require_auth_time, default_acr_values, initiate_login_uri, request_uris,
-        post_logout_redirect_uris, backchannel_logout_uri, backchannel_logout_session_required, frontchannel_logout_uri,
-        frontchannel_logout_session_required, require_pushed_authorization_requests, require_signed_request_object,
-        dpop_bound_access_tokens, tls_client_certificate_bound_access_tokens, use_mtls_endpoint_aliases,
-        tls_client_auth_subject_dn, tls_client_auth_san_dns, tls_client_auth_san_uri, tls_client_auth_san_ip,
-        tls_client_auth_san_email, authorization_details_types, backchannel_token_delivery_mode,
-        backchannel_client_notification_endpoint, backchannel_authentication_request_signing_alg,
-        backchannel_user_code_parameter, client_registration_types, signed_jwks_uri, organization_name, organization_uri,
-        description, keywords, information_uri, claims_redirect_uris, response_modes, resources,
-        localized, extra,
-    } = metadata;
-    unheld!(losses, metadata, "Loop has no place for it";
-        token_endpoint_auth_signing_alg, application_type, contacts, tos_uri, policy_uri, jwks_uri, jwks,
-        software_id, software_version, software_statement, sector_identifier_uri, subject_type,
-        id_token_signed_response_alg, id_token_encrypted_response_alg, id_token_encrypted_response_enc,
-        userinfo_signed_response_alg, userinfo_encrypted_response_alg, userinfo_encrypted_response_enc,
-        request_object_signing_alg, request_object_encryption_alg, request_object_encryption_enc,
-        introspection_signed_response_alg, introspection_encrypted_response_alg, introspection_encrypted_response_enc,
-        authorization_signed_response_alg, authorization_encrypted_response_alg, authorization_encrypted_response_enc,
-        default_max_age, require_auth_time, default_acr_values, initiate_login_uri, request_uris,
-        post_logout_redirect_uris, backchannel_logout_uri, backchannel_logout_session_required, frontchannel_logout_uri,
-        frontchannel_logout_session_required, require_pushed_authorization_requests, require_signed_request_object,
-        dpop_bound_access_tokens, tls_client_certificate_bound_access_tokens, use_mtls_endpoint_aliases,
-        tls_client_auth_subject_dn, tls_client_auth_san_dns, tls_client_auth_san_uri, tls_client_auth_san_ip,
-        tls_client_auth_san_email, authorization_details_types, backchannel_token_delivery_mode,
-        backchannel_client_notification_endpoint, backchannel_authentication_request_signing_alg,
-        backchannel_user_code_parameter, client_registration_types, signed_jwks_uri, organization_name, organization_uri,
-        description, keywords, information_uri, claims_redirect_uris, response_modes, resources);
+    decide!(metadata: ClientMetadata = metadata, losses, "Loop has no place for it";
+        held { client_name, client_uri, logo_uri, scope, localized, extra }
+        elsewhere { redirect_uris, token_endpoint_auth_method, grant_types, response_types }
+        unheld {
+            token_endpoint_auth_signing_alg, application_type, contacts, tos_uri, policy_uri, jwks_uri, jwks,
+            software_id, software_version, software_statement, sector_identifier_uri, subject_type,
+            id_token_signed_response_alg, id_token_encrypted_response_alg, id_token_encrypted_response_enc,
+            userinfo_signed_response_alg, userinfo_encrypted_response_alg, userinfo_encrypted_response_enc,
+            request_object_signing_alg, request_object_encryption_alg, request_object_encryption_enc,
+            introspection_signed_response_alg, introspection_encrypted_response_alg,
+            introspection_encrypted_response_enc, authorization_signed_response_alg,
+            authorization_encrypted_response_alg, authorization_encrypted_response_enc, default_max_age,
+            require_auth_time, default_acr_values, initiate_login_uri, request_uris, post_logout_redirect_uris,
+            backchannel_logout_uri, backchannel_logout_session_required, frontchannel_logout_uri,
+            frontchannel_logout_session_required, require_pushed_authorization_requests,
+            require_signed_request_object, dpop_bound_access_tokens, tls_client_certificate_bound_access_tokens,
+            use_mtls_endpoint_aliases, tls_client_auth_subject_dn, tls_client_auth_san_dns,
+            tls_client_auth_san_uri, tls_client_auth_san_ip, tls_client_auth_san_email,
+            authorization_details_types, backchannel_token_delivery_mode,
+            backchannel_client_notification_endpoint, backchannel_authentication_request_signing_alg,
+            backchannel_user_code_parameter, client_registration_types, signed_jwks_uri, organization_name,
+            organization_uri, description, keywords, information_uri, claims_redirect_uris, response_modes,
+            resources
+        }
+    );
     shared::unheld_maps(localized, extra, "Loop", &mut losses);
 
-    let Policy {
-        enabled, allowed_cors_origins, owner, tenant, first_party,
-        allowed_web_origins, redirect_domains, organizations, security_profile, access_token_lifetime,
-        id_token_lifetime, refresh_token_lifetime, audiences,
-    } = policy;
-    unheld!(losses, policy, "Loop has no place for it";
-        allowed_web_origins, redirect_domains, organizations, security_profile, access_token_lifetime,
-        id_token_lifetime, refresh_token_lifetime, audiences);
-    unheld!(losses, policy, "assigned by Loop; its API does not take it"; owner, tenant);
-    if *first_party == Some(true) {
+    decide!(policy: Policy = policy, losses, "Loop has no place for it";
+        held { enabled, allowed_cors_origins, owner, tenant, first_party }
+        elsewhere {}
+        unheld {
+            allowed_web_origins, redirect_domains, organizations, security_profile, access_token_lifetime,
+            id_token_lifetime, refresh_token_lifetime, audiences
+        }
+    );
+    shared::read_only(current, "policy.owner", owner.as_ref().map(Member::encode), "assigned by Loop; its API does not take it", &mut losses);
+    shared::read_only(current, "policy.tenant", tenant.as_ref().map(Member::encode), "assigned by Loop; its API does not take it", &mut losses);
+    if *first_party == Some(true) && current.is_none_or(|c| c.policy.first_party != Some(true)) {
         let reason = "first-party clients are registered by Loop's platform team";
         losses.changed("policy.first_party", LossKind::Substituted, Severity::Functional, Some(json!(true)), Some(json!(false)), reason);
     }
-    if purpose == Purpose::Create && *enabled == Some(false) {
+    if current.is_none() && *enabled == Some(false) {
         let reason = "Loop enables every new client; register it and then switch it off";
         losses.changed("policy.enabled", LossKind::Widened, Severity::Security, Some(json!(false)), Some(json!(true)), reason);
     }
@@ -183,50 +161,11 @@ fn check_redirects(uris: &[String]) -> Result<()> {
 
 /// T6: Loop knows confidential and public, not methods.
 fn authentication(metadata: &ClientMetadata, config: &Config, losses: &mut Losses) -> &'static str {
-    const FIELD: &str = "metadata.token_endpoint_auth_method";
-    let got = json!(config.confidential_auth_method);
-    match &metadata.token_endpoint_auth_method {
-        Some(AuthMethod::None) => return "public",
-        None => losses.defaulted(FIELD, got, "Loop holds only confidential or public; this is how its confidential clients authenticate"),
-        Some(method) if method.text() == config.confidential_auth_method => {}
-        Some(method @ (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)) => {
-            let reason = "Loop holds only confidential or public; this is how its confidential clients authenticate";
-            losses.changed(FIELD, LossKind::Substituted, Severity::Functional, Some(method.encode()), Some(got), reason);
-        }
-        Some(method) => {
-            let reason = "Loop's confidential clients prove themselves with a shared secret only";
-            losses.changed(FIELD, LossKind::Substituted, Severity::Security, Some(method.encode()), Some(got), reason);
-        }
+    if metadata.token_endpoint_auth_method == Some(AuthMethod::None) {
+        return "public";
     }
+    shared::shared_secret(metadata, &config.confidential_auth_method, "Loop holds only confidential or public", losses);
     "confidential"
-}
-
-/// T8: every Loop client has the same grants and response types.
-fn grants(metadata: &ClientMetadata, losses: &mut Losses) {
-    let reason = "every Loop client has exactly the grants authorization_code and refresh_token";
-    let got = json!(["authorization_code", "refresh_token"]);
-    match &metadata.grant_types {
-        None => losses.defaulted("metadata.grant_types", got, reason),
-        Some(asked) if asked.iter().all(|g| GRANTS.contains(g)) => {
-            if asked.len() < GRANTS.len() {
-                let wanted = Some(asked.encode());
-                losses.changed("metadata.grant_types", LossKind::Widened, Severity::Functional, wanted, Some(got), reason);
-            }
-        }
-        Some(asked) => {
-            let wanted = Some(asked.encode());
-            losses.changed("metadata.grant_types", LossKind::Substituted, Severity::Security, wanted, Some(got), reason);
-        }
-    }
-    match &metadata.response_types {
-        None => losses.defaulted("metadata.response_types", json!(["code"]), "every Loop client has the response type code"),
-        Some(asked) if asked.len() == 1 && asked.iter().all(|r| r.text() == "code") => {}
-        Some(asked) => {
-            let reason = "every Loop client has exactly the response type code";
-            let (wanted, got) = (Some(asked.encode()), Some(json!(["code"])));
-            losses.changed("metadata.response_types", LossKind::Substituted, Severity::Security, wanted, got, reason);
-        }
-    }
 }
 
 /// What a client at Loop is, in canonical terms.
@@ -247,7 +186,7 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
         redirect_uris: shared::redirects(redirect_uris),
         scope: shared::scope(allowed_scopes, response)?,
         token_endpoint_auth_method: Some(auth_method),
-        grant_types: Some(GRANTS.to_vec()),
+        grant_types: Some(shared::CODE_AND_REFRESH.to_vec()),
         response_types: Some(vec![ResponseType::read("code")]),
         ..ClientMetadata::default()
     };

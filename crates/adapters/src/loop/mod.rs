@@ -129,8 +129,8 @@ impl Loop {
     }
 
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
-        let (wire, losses) = map::to_wire(desired, &self.config, map::Purpose::Create)?;
-        let body = to_value(&wire.into_create())?;
+        let (wire, losses) = map::to_wire(desired, None, &self.config)?;
+        let body = shared::to_value(&wire.into_create())?;
         Ok(losses.with(shared::write(Method::POST, self.collection()?, Effect::Once, "create", &body)))
     }
 
@@ -140,7 +140,7 @@ impl Loop {
             let detail = "Loop cannot turn a public client into a confidential one or back; register a new client";
             return Err(shared::unsupported_member("metadata", "token_endpoint_auth_method", detail));
         }
-        let (wire, losses) = map::to_wire(desired, &self.config, map::Purpose::Update)?;
+        let (wire, losses) = map::to_wire(desired, Some(current), &self.config)?;
         let patch = map::current(current).patch_to(&wire);
         if patch.is_empty() {
             return Ok(losses.with(None));
@@ -188,9 +188,8 @@ impl Adapter for Loop {
         &DESCRIPTOR
     }
 
-    fn validate_vendor(&self, spec: &ClientSpec, issues: &mut Issues) {
-        shared::known_vendor_members(&spec.vendor_members(KIND), KIND, DESCRIPTOR.vendor_members, issues);
-    }
+    /// Loop takes no members of its own; those that it shows are kept and never sent.
+    fn validate_vendor(&self, _spec: &ClientSpec, _issues: &mut Issues) {}
 
     fn preview(&self, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
         Ok(self.create_request(desired)?.map(|r| vec![shared::planned(&r)]))
@@ -280,10 +279,6 @@ impl Adapter for Loop {
     async fn check(&self) -> Result<()> {
         self.list(None).await.map(|_| ())
     }
-}
-
-fn to_value(body: &impl serde::Serialize) -> Result<Value> {
-    serde_json::to_value(body).map_err(|_| Error::new(ErrorKind::Internal, "the request cannot be written as JSON"))
 }
 
 #[cfg(test)]

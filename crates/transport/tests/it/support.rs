@@ -1,8 +1,9 @@
 //! A scripted HTTP/1.1 server on raw TCP, and requests for it.
 
 use std::{
+    io,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Once,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -173,6 +174,7 @@ pub(crate) fn m2m(token_url: Url) -> Credential {
 
 /// Enough for anything on loopback; only tests of time-outs wait for a shorter one.
 pub(crate) fn options(base_url: &Url, credential: Credential) -> BackendOptions {
+    keep_log();
     BackendOptions {
         timeout: Duration::from_secs(30),
         ..BackendOptions::new("vendor-eu", base_url.clone(), credential)
@@ -190,4 +192,32 @@ pub(crate) fn get(url: Url) -> Request {
 pub(crate) fn post(url: Url, effect: Effect) -> Request {
     let body = serde_json::json!({ "client_secret": format!("{CANARY}-body") });
     Request::new(Method::POST, url, effect, "create").json(&body)
+}
+
+/// What was logged at any level, by any crate and in any test. One for the whole process and set before the first
+/// transport is made: tracing remembers for all threads whether a line is wanted, so that one for a thread loses some.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Log;
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn keep_log() {
+    static START: Once = Once::new();
+    START.call_once(|| {
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(|| Log).init();
+    });
+}
+
+pub(crate) fn logged() -> String {
+    String::from_utf8(LOG.lock().unwrap().clone()).unwrap()
 }

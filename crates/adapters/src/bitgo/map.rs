@@ -1,0 +1,267 @@
+//! Canonical ⇄ BitGo, pure.
+
+use registrar_core::{Error, ErrorKind, Response, Result, VendorDetail};
+use registrar_model::{
+    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy, ResponseType,
+    Scope, Severity, decide, field::as_set, member::StringMember,
+};
+use serde_json::{Map, Value, json};
+
+use super::{Config, KIND, wire};
+use crate::shared;
+
+/// How BitGo's clients present their secret: in the body of the token request (its SDK does).
+const AUTH_METHOD: &str = "client_secret_post";
+
+/// The members of `vendor.bitgo` that are sent.
+const TAKEN: [&str; 2] = ["clientIdPrefix", "clientType"];
+
+/// The whole desired state of a client in BitGo's terms.
+#[derive(Debug, PartialEq)]
+pub(super) struct Desired {
+    pub redirect_uri: Vec<String>,
+    pub scope: Vec<String>,
+    pub client_id_prefix: Option<String>,
+    pub client_type: Option<String>,
+    pub redirect_domain: Vec<String>,
+    pub enterprise: Option<String>,
+    pub client_organizations: Vec<String>,
+    pub is_active: Option<bool>,
+}
+
+impl Desired {
+    /// The body of `POST`.
+    pub(super) fn into_create(self, config: &Config) -> wire::CreateClient {
+        let scope = config.scope_value(&self.scope);
+        let Self { redirect_uri, scope: _, client_id_prefix, client_type, redirect_domain, enterprise, client_organizations, is_active } = self;
+        wire::CreateClient { redirect_uri, scope, client_id_prefix, client_type, redirect_domain, enterprise, client_organizations, is_active }
+    }
+
+    /// The body of `PUT` that leads from `self` to `to`: only what changes, because unsent members stay (INFER: every
+    /// member is optional); lists are emptied with `[]`, the enterprise with `""`.
+    pub(super) fn put_to(&self, to: &Self, config: &Config) -> Map<String, Value> {
+        let mut put = Map::new();
+        let mut set = |name: &str, changed: bool, value: Value| {
+            if changed {
+                put.insert(name.to_owned(), value);
+            }
+        };
+        let same_set = |a: &[String], b: &[String]| as_set(&json!(a)) == as_set(&json!(b));
+        set("redirectUri", self.redirect_uri != to.redirect_uri, json!(to.redirect_uri));
+        set("scope", !same_set(&self.scope, &to.scope), config.scope_value(&to.scope));
+        set("clientType", to.client_type.is_some() && self.client_type != to.client_type, json!(to.client_type));
+        set("redirectDomain", !same_set(&self.redirect_domain, &to.redirect_domain), json!(to.redirect_domain));
+        set("enterprise", self.enterprise != to.enterprise, json!(to.enterprise.clone().unwrap_or_default()));
+        let organizations = !same_set(&self.client_organizations, &to.client_organizations);
+        set("clientOrganizations", organizations, json!(to.client_organizations));
+        set("isActive", to.is_active.is_some() && self.is_active != to.is_active, json!(to.is_active));
+        put
+    }
+}
+
+/// Maps a registration to BitGo, with everything that BitGo cannot hold. `current` is what BitGo showed last, on
+/// updates.
+pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>, config: &Config) -> Result<(Desired, Losses)> {
+    let mut losses = Losses::new();
+    let ClientSpec { metadata, policy, vendor: _ } = spec;
+    shared::foreign_vendor_members(spec, KIND, &mut losses);
+    shared::unsent_vendor_members(spec, current, KIND, &TAKEN, &mut losses);
+    shared::require_redirects(metadata, "BitGo")?;
+    shared::shared_secret(metadata, AUTH_METHOD, "BitGo has no public clients and holds no method", &mut losses);
+    shared::code_and_refresh_only(metadata, "BitGo", &mut losses);
+
+    decide!(metadata: ClientMetadata = metadata, losses, "BitGo has no place for it";
+        held { scope, localized, extra }
+        elsewhere { redirect_uris, token_endpoint_auth_method, grant_types, response_types }
+        unheld {
+            token_endpoint_auth_signing_alg, application_type, client_name, client_uri, logo_uri, contacts,
+            tos_uri, policy_uri, jwks_uri, jwks, software_id, software_version, software_statement,
+            sector_identifier_uri, subject_type, id_token_signed_response_alg, id_token_encrypted_response_alg,
+            id_token_encrypted_response_enc, userinfo_signed_response_alg, userinfo_encrypted_response_alg,
+            userinfo_encrypted_response_enc, request_object_signing_alg, request_object_encryption_alg,
+            request_object_encryption_enc, introspection_signed_response_alg,
+            introspection_encrypted_response_alg, introspection_encrypted_response_enc,
+            authorization_signed_response_alg, authorization_encrypted_response_alg,
+            authorization_encrypted_response_enc, default_max_age, require_auth_time, default_acr_values,
+            initiate_login_uri, request_uris, post_logout_redirect_uris, backchannel_logout_uri,
+            backchannel_logout_session_required, frontchannel_logout_uri, frontchannel_logout_session_required,
+            require_pushed_authorization_requests, require_signed_request_object, dpop_bound_access_tokens,
+            tls_client_certificate_bound_access_tokens, use_mtls_endpoint_aliases, tls_client_auth_subject_dn,
+            tls_client_auth_san_dns, tls_client_auth_san_uri, tls_client_auth_san_ip, tls_client_auth_san_email,
+            authorization_details_types, backchannel_token_delivery_mode,
+            backchannel_client_notification_endpoint, backchannel_authentication_request_signing_alg,
+            backchannel_user_code_parameter, client_registration_types, signed_jwks_uri, organization_name,
+            organization_uri, description, keywords, information_uri, claims_redirect_uris, response_modes,
+            resources
+        }
+    );
+    shared::unheld_maps(localized, extra, "BitGo", &mut losses);
+    decide!(policy: Policy = policy, losses, "BitGo has no place for it";
+        held { enabled, redirect_domains, tenant, organizations }
+        elsewhere {}
+        unheld {
+            allowed_cors_origins, allowed_web_origins, owner, first_party, security_profile, access_token_lifetime,
+            id_token_lifetime, refresh_token_lifetime, audiences
+        }
+    );
+
+    let scope = scopes(scope.as_ref(), config, &mut losses)?;
+    let members = spec.vendor_members(KIND);
+    let member = |name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
+    let shown = current.map(|c| c.vendor_members(KIND)).unwrap_or_default();
+    let client_type = member("clientType");
+    if let (None, Some(old)) = (&client_type, shown.get("clientType")) {
+        let reason = "BitGo documents no way to remove it; the old value stays";
+        let field = "vendor.bitgo.clientType";
+        losses.changed(field, LossKind::Substituted, Severity::Functional, None, Some(old.clone()), reason);
+    }
+    let client_id_prefix = member("clientIdPrefix");
+    if let Some(prefix) = &client_id_prefix {
+        let reason = "it becomes part of the client id and is not shown again; the gateway's record keeps it";
+        let wanted = Some(json!(prefix));
+        losses.changed("vendor.bitgo.clientIdPrefix", LossKind::LocalOnly, Severity::Info, wanted, None, reason);
+    }
+    let desired = Desired {
+        redirect_uri: shared::redirect_texts(metadata),
+        scope,
+        client_id_prefix,
+        client_type,
+        redirect_domain: redirect_domains.clone().unwrap_or_default(),
+        enterprise: tenant.clone(),
+        client_organizations: organizations.clone().unwrap_or_default(),
+        is_active: *enabled,
+    };
+    Ok((desired, losses))
+}
+
+/// T11: BitGo's enumeration, exact names only. Names may be mapped or left out by configuration, never to more power.
+fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result<Vec<String>> {
+    let Some(asked) = asked.filter(|s| !s.is_empty()) else {
+        let got = json!(config.default_scopes.join(" "));
+        losses.defaulted("metadata.scope", got, "BitGo demands a scope; `default_scopes` of the backend");
+        return Ok(config.default_scopes.clone());
+    };
+    let mut out: Vec<String> = Vec::new();
+    let mut unknown = Vec::new();
+    for token in asked.tokens() {
+        let mapped = config.scope_map.iter().find(|(from, _)| from == token).map_or(token.as_str(), |(_, to)| to.as_str());
+        if mapped.is_empty() {
+            continue;
+        }
+        if !config.scopes.iter().any(|s| s == mapped) {
+            unknown.push(token.clone());
+        } else if !out.iter().any(|s| s == mapped) {
+            out.push(mapped.to_owned());
+        }
+    }
+    if !unknown.is_empty() {
+        let detail = format!(
+            "BitGo knows no scope {}; the backend's `scope_map` can map or leave out scopes, `scopes` can add new ones",
+            unknown.iter().map(|s| format!("`{s}`")).collect::<Vec<_>>().join(", ")
+        );
+        let pointer = Pointer::root().child("metadata").child("scope");
+        let issue = Issue { pointer, code: IssueCode::InvalidValue, detail: detail.clone() };
+        return Err(Error::new(ErrorKind::UnsupportedValue, detail).with_issues(vec![issue]));
+    }
+    if out.is_empty() {
+        return Err(shared::unsupported_member("metadata", "scope", "BitGo demands a scope, and the backend's `scope_map` leaves none"));
+    }
+    if as_set(&json!(out)) != as_set(&json!(asked.tokens())) {
+        let narrowed = out.iter().all(|s| asked.tokens().contains(s));
+        let (kind, severity) = if narrowed { (LossKind::Narrowed, Severity::Functional) } else { (LossKind::Substituted, Severity::Functional) };
+        let (wanted, got) = (Some(asked.encode()), Some(json!(out.join(" "))));
+        losses.changed("metadata.scope", kind, severity, wanted, got, "mapped by the backend's `scope_map`");
+    }
+    Ok(out)
+}
+
+/// What a client at BitGo is, in canonical terms. The secret is not part of it.
+pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<ClientSpec> {
+    let wire::Client {
+        client_id: _, redirect_uri, scope, client_type, client_secret: _, redirect_domain, enterprise, organization_config,
+        client_organizations, is_active, rest,
+    } = client;
+    let metadata = ClientMetadata {
+        redirect_uris: shared::redirects(redirect_uri),
+        scope: shared::scope(&scope.tokens(), response)?,
+        token_endpoint_auth_method: Some(AuthMethod::read(AUTH_METHOD)),
+        grant_types: Some(shared::CODE_AND_REFRESH.to_vec()),
+        response_types: Some(vec![ResponseType::read("code")]),
+        ..ClientMetadata::default()
+    };
+    let policy = Policy {
+        // "Defaults to true when omitted"
+        enabled: Some(is_active.unwrap_or(true)),
+        redirect_domains: redirect_domain.as_deref().and_then(shared::list),
+        tenant: enterprise.clone().filter(|e| !e.is_empty()),
+        organizations: client_organizations.as_deref().and_then(shared::list),
+        ..Policy::default()
+    };
+    let mut members = rest.clone();
+    if let Some(client_type) = client_type {
+        members.insert("clientType".to_owned(), json!(client_type));
+    }
+    if let Some(config) = organization_config.as_ref().filter(|c| !c.is_null()) {
+        members.insert("organizationConfig".to_owned(), config.clone());
+    }
+    let mut spec = ClientSpec { metadata, policy, ..ClientSpec::default() };
+    if !members.is_empty() {
+        spec.vendor.insert(KIND.to_owned(), members);
+    }
+    Ok(spec)
+}
+
+/// The state of a client as last seen, in the terms of [`Desired`].
+pub(super) fn current(spec: &ClientSpec) -> Desired {
+    let members = spec.vendor_members(KIND);
+    Desired {
+        redirect_uri: shared::redirect_texts(&spec.metadata),
+        scope: spec.metadata.scope.as_ref().map(Scope::tokens).unwrap_or_default().to_vec(),
+        client_id_prefix: None,
+        client_type: members.get("clientType").and_then(Value::as_str).map(str::to_owned),
+        redirect_domain: spec.policy.redirect_domains.clone().unwrap_or_default(),
+        enterprise: spec.policy.tenant.clone(),
+        client_organizations: spec.policy.organizations.clone().unwrap_or_default(),
+        is_active: spec.policy.enabled,
+    }
+}
+
+/// Classifies an error answer: `{name?, context?, error, requestId}`, but also a list of texts (the router's default
+/// for a body that does not decode) and pages (trap 16). The status decides, the name refines.
+pub(super) fn error(response: &Response) -> Error {
+    let body = response.value();
+    let body = body.as_ref();
+    let texts = body.and_then(Value::as_array).and_then(|a| a.first()).and_then(Value::as_str).map(str::to_owned);
+    let detail = VendorDetail {
+        code: shared::text(body, "name"),
+        message: shared::text(body, "error").or(texts),
+        request_id: shared::text(body, "requestId").or_else(|| response.header("request-id").map(str::to_owned)),
+        ..shared::no_detail()
+    };
+    let error = response.error_by_status(detail);
+    if body.is_some_and(|b| b.get("needsOTP").is_some()) {
+        // an unlock is wanted, the token is not bad
+        return error.with_kind(ErrorKind::UpstreamAuthorization);
+    }
+    shared::refine_redirect(error, &["redirecturi", "redirect uri", "redirect_uri"])
+}
+
+/// Checks the members of `vendor.bitgo` that are sent.
+pub(super) fn validate(members: &Map<String, Value>, issues: &mut registrar_model::Issues) {
+    for name in TAKEN {
+        shared::vendor_text(members, KIND, name, issues);
+    }
+    let at = Pointer::root().child("vendor").child(KIND);
+    if let Some(Value::String(kind)) = members.get("clientType")
+        && !matches!(kind.as_str(), "dApp" | "scim")
+    {
+        issues.push(&at.child("clientType"), IssueCode::InvalidValue, "must be dApp or scim");
+    }
+    if let Some(Value::String(prefix)) = members.get("clientIdPrefix") {
+        let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if !(1..=64).contains(&prefix.len()) || !prefix.bytes().all(word) {
+            let detail = "must be 1 to 64 of letters, digits, '-' and '_': it becomes part of the client id";
+            issues.push(&at.child("clientIdPrefix"), IssueCode::InvalidValue, detail);
+        }
+    }
+}
