@@ -27,7 +27,7 @@ macro_rules! vendors {
     };
 }
 
-vendors! { bitgo, r#loop }
+vendors! { authms, bitgo, r#loop, loginradius }
 
 /// The vendor kind with this name.
 #[must_use]

@@ -208,12 +208,6 @@ pub(crate) fn read_only(current: Option<&ClientSpec>, field: &str, wanted: Optio
     losses.changed(field, kind, Severity::Functional, Some(wanted), got, reason);
 }
 
-/// A member that was removed and that the vendor has no way to remove.
-pub(crate) fn cannot_clear(field: &'static registrar_model::FieldInfo, old: Value, vendor: &str, losses: &mut Losses) {
-    let reason = format!("{vendor} documents no way to remove it; the old value stays");
-    losses.changed(field.path, LossKind::Substituted, field.severity, None, Some(old), &reason);
-}
-
 /// The grants of vendors whose clients all have the same ones (trap 31).
 pub(crate) const CODE_AND_REFRESH: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
 
@@ -307,4 +301,22 @@ pub(crate) fn no_secret(response: &Response, what: &str) -> Error {
 /// A request body as JSON.
 pub(crate) fn to_value(body: &impl serde::Serialize) -> Result<Value> {
     serde_json::to_value(body).map_err(|_| Error::new(ErrorKind::Internal, "the request cannot be written as JSON"))
+}
+
+/// T9: vendors that hold grants but no response types; the types follow from the grants.
+pub(crate) fn derived_response_types(metadata: &ClientMetadata, grants: &[GrantType], vendor: &str, losses: &mut Losses) {
+    let got = response_types_of(grants);
+    let shown = (!got.is_empty()).then(|| got.encode());
+    let reason = format!("{vendor} holds no response types; they follow from the grants");
+    match (&metadata.response_types, shown) {
+        (None, Some(shown)) => losses.defaulted("metadata.response_types", shown, &reason),
+        (Some(asked), shown) if !asked.is_empty() => {
+            let wanted = asked.encode();
+            if !shown.as_ref().is_some_and(|s| same_value("metadata.response_types", &wanted, s)) {
+                let kind = if shown.is_some() { LossKind::Substituted } else { LossKind::Dropped };
+                losses.changed("metadata.response_types", kind, Severity::Functional, Some(wanted), shown, &reason);
+            }
+        }
+        _ => {}
+    }
 }

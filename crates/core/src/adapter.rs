@@ -136,8 +136,8 @@ pub trait Adapter: fmt::Debug + Send + Sync + 'static {
         Err(undeclared(self.descriptor(), "listing clients"))
     }
 
-    /// Makes the client be exactly `desired`, whatever verb the vendor has: members of `current` (what the vendor
-    /// showed last) that `desired` does not have are removed.
+    /// Makes the client be exactly `desired`, whatever verb the vendor has: members of `current` (the gateway's record:
+    /// what the vendor showed last, with what it holds but does not show) that `desired` does not have are removed.
     ///
     /// # Errors
     /// As [`Self::create`].

@@ -125,7 +125,7 @@ impl Engine {
         self.check_vendor_members(&backend, &request.spec)?;
         let mapped = backend
             .adapter
-            .preview_update(&target(&current), &current.observed, &request.spec)
+            .preview_update(&target(&current), &current.spec, &request.spec)
             .map_err(|e| e.with_backend(backend.name.as_str()))?;
         let mut losses = mapped.losses;
         losses.extend(own_losses(&request));
@@ -138,7 +138,7 @@ impl Engine {
             let _one_at_a_time = guard;
             let own = own_losses(&request);
             let NewRegistration { spec, labels, .. } = request;
-            let updated = match backend.adapter.update(&target(&current), &current.observed, &spec).await {
+            let updated = match backend.adapter.update(&target(&current), &current.spec, &spec).await {
                 Ok(updated) => updated,
                 Err(error) => return Err(engine.failed(operation, &backend, Some(current), error).await),
             };

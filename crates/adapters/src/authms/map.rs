@@ -1,0 +1,425 @@
+//! Canonical ⇄ authms, pure.
+
+use std::time::Duration;
+
+use registrar_core::{Error, ErrorKind, Outcome, Response, Result, VendorDetail};
+use registrar_model::{
+    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Jwks, LossKind, Losses, Member, Pointer, Policy,
+    Scope, Severity, decide, field::as_set, fields, member::StringMember,
+};
+use serde_json::{Map, Value, json};
+
+use super::{Config, KIND, wire};
+use crate::shared;
+
+/// The members of `vendor.authms` that are sent.
+const TAKEN: [&str; 2] = ["client_auth_methods", "status"];
+
+/// Grants of its token endpoint and its console.
+const GRANTS: [GrantType; 5] = [
+    GrantType::AuthorizationCode,
+    GrantType::RefreshToken,
+    GrantType::ClientCredentials,
+    GrantType::Implicit,
+    GrantType::DeviceCode,
+];
+
+/// The whole desired state of a client in the vendor's terms.
+#[derive(Debug, PartialEq)]
+pub(super) struct Desired {
+    pub name: String,
+    pub redirect_uris: Vec<String>,
+    pub client_auth_methods: Vec<String>,
+    pub grant_types: Vec<String>,
+    pub is_confidential: bool,
+    pub fapi_profile: Option<String>,
+    pub jwks: Option<String>,
+    pub jwks_uri: Option<String>,
+    pub logo_url: Option<String>,
+    pub privacy_policy: Option<String>,
+    pub scopes: Vec<String>,
+    pub terms_url: Option<String>,
+    pub website: Option<String>,
+    pub status: Option<String>,
+}
+
+impl Desired {
+    /// The body of `POST`; `status` is not part of it.
+    pub(super) fn into_create(self) -> wire::CreateClient {
+        let Self {
+            name, redirect_uris, client_auth_methods, grant_types, is_confidential, fapi_profile, jwks, jwks_uri, logo_url,
+            privacy_policy, scopes, terms_url, website, status: _,
+        } = self;
+        wire::CreateClient {
+            name, redirect_uris, client_auth_methods, grant_types, is_confidential, fapi_profile, jwks, jwks_uri, logo_url,
+            privacy_policy, scopes, terms_url, website,
+        }
+    }
+
+    /// The body of `PUT` that leads from `self` to `to`: only what changes (trap 22: a full body would lose what reads
+    /// do not show). A removed text becomes `""` or `null`, as configured; a removed list `[]`.
+    pub(super) fn put_to(&self, to: &Self, config: &Config) -> Map<String, Value> {
+        let mut put = Map::new();
+        let mut set = |name: &str, changed: bool, value: Value| {
+            if changed {
+                put.insert(name.to_owned(), value);
+            }
+        };
+        let text = |value: &Option<String>| match value {
+            Some(value) => json!(value),
+            None => config.cleared.clone(),
+        };
+        let same_set = |a: &[String], b: &[String]| as_set(&json!(a)) == as_set(&json!(b));
+        set("name", self.name != to.name, json!(to.name));
+        set("redirect_uris", self.redirect_uris != to.redirect_uris, json!(to.redirect_uris));
+        let methods = self.client_auth_methods != to.client_auth_methods || self.is_confidential != to.is_confidential;
+        set("client_auth_methods", methods, json!(to.client_auth_methods));
+        set("is_confidential", methods, json!(to.is_confidential));
+        set("grant_types", !same_set(&self.grant_types, &to.grant_types), json!(to.grant_types));
+        set("fapi_profile", self.fapi_profile != to.fapi_profile, text(&to.fapi_profile));
+        set("jwks_uri", self.jwks_uri != to.jwks_uri, text(&to.jwks_uri));
+        set("jwks", self.jwks != to.jwks, text(&to.jwks));
+        set("logo_url", self.logo_url != to.logo_url, text(&to.logo_url));
+        set("privacy_policy", self.privacy_policy != to.privacy_policy, text(&to.privacy_policy));
+        set("scopes", !same_set(&self.scopes, &to.scopes), json!(to.scopes));
+        set("terms_url", self.terms_url != to.terms_url, text(&to.terms_url));
+        set("website", self.website != to.website, text(&to.website));
+        set("status", to.status.is_some() && self.status != to.status, json!(to.status));
+        put
+    }
+}
+
+/// Maps a registration to the vendor, with everything that it cannot hold. `current` is what it showed last, on updates.
+pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>) -> Result<(Desired, Losses)> {
+    let mut losses = Losses::new();
+    let ClientSpec { metadata, policy, vendor: _ } = spec;
+    shared::foreign_vendor_members(spec, KIND, &mut losses);
+    shared::unsent_vendor_members(spec, current, KIND, &TAKEN, &mut losses);
+    shared::require_redirects(metadata, "authms")?;
+    let members = spec.vendor_members(KIND);
+
+    decide!(metadata: ClientMetadata = metadata, losses, "authms has no place for it";
+        held { client_name, client_uri, logo_uri, scope, tos_uri, policy_uri, jwks_uri, jwks, localized, extra }
+        elsewhere { redirect_uris, token_endpoint_auth_method, grant_types, response_types }
+        unheld {
+            token_endpoint_auth_signing_alg, application_type, contacts, software_id, software_version,
+            software_statement, sector_identifier_uri, subject_type, id_token_signed_response_alg,
+            id_token_encrypted_response_alg, id_token_encrypted_response_enc, userinfo_signed_response_alg,
+            userinfo_encrypted_response_alg, userinfo_encrypted_response_enc, request_object_signing_alg,
+            request_object_encryption_alg, request_object_encryption_enc, introspection_signed_response_alg,
+            introspection_encrypted_response_alg, introspection_encrypted_response_enc,
+            authorization_signed_response_alg, authorization_encrypted_response_alg,
+            authorization_encrypted_response_enc, default_max_age, require_auth_time, default_acr_values,
+            initiate_login_uri, request_uris, post_logout_redirect_uris, backchannel_logout_uri,
+            backchannel_logout_session_required, frontchannel_logout_uri, frontchannel_logout_session_required,
+            require_pushed_authorization_requests, require_signed_request_object, dpop_bound_access_tokens,
+            tls_client_certificate_bound_access_tokens, use_mtls_endpoint_aliases, tls_client_auth_subject_dn,
+            tls_client_auth_san_dns, tls_client_auth_san_uri, tls_client_auth_san_ip, tls_client_auth_san_email,
+            authorization_details_types, backchannel_token_delivery_mode,
+            backchannel_client_notification_endpoint, backchannel_authentication_request_signing_alg,
+            backchannel_user_code_parameter, client_registration_types, signed_jwks_uri, organization_name,
+            organization_uri, description, keywords, information_uri, claims_redirect_uris, response_modes,
+            resources
+        }
+    );
+    shared::unheld_maps(localized, extra, "authms", &mut losses);
+    decide!(policy: Policy = policy, losses, "authms has no place for it";
+        held { enabled, allowed_cors_origins, tenant, security_profile }
+        elsewhere {}
+        unheld {
+            allowed_web_origins, redirect_domains, owner, organizations, first_party, access_token_lifetime,
+            id_token_lifetime, refresh_token_lifetime, audiences
+        }
+    );
+    let reason = "authms shows it but does not take it through this API";
+    let origins = allowed_cors_origins.as_ref().map(Member::encode);
+    shared::read_only(current, "policy.allowed_cors_origins", origins, reason, &mut losses);
+    shared::read_only(current, "policy.tenant", tenant.as_ref().map(Member::encode), "authms takes the tenant from its own credential", &mut losses);
+    if jwks.is_some() {
+        let reason = "authms holds the keys but never shows them again; the gateway's record keeps them";
+        let wanted = jwks.as_ref().map(Member::encode);
+        losses.changed("metadata.jwks", LossKind::LocalOnly, Severity::Info, wanted, None, reason);
+    }
+
+    let (client_auth_methods, is_confidential) = authentication(metadata, &members, &mut losses);
+    let grant_types = grants(metadata, &mut losses)?;
+    let name = client_name.clone().unwrap_or_else(|| {
+        let name = shared::derived_name(metadata);
+        losses.defaulted("metadata.client_name", json!(name), "authms demands a name; made from the first redirect URI");
+        name
+    });
+    let desired = Desired {
+        name,
+        redirect_uris: shared::redirect_texts(metadata),
+        client_auth_methods,
+        grant_types,
+        is_confidential,
+        fapi_profile: security_profile.clone(),
+        jwks: jwks.as_ref().map(key_text),
+        jwks_uri: jwks_uri.clone(),
+        logo_url: logo_uri.clone(),
+        privacy_policy: policy_uri.clone(),
+        scopes: scope.as_ref().map(Scope::tokens).unwrap_or_default().to_vec(),
+        terms_url: tos_uri.clone(),
+        website: client_uri.clone(),
+        status: status(*enabled, &members, current, &mut losses)?,
+    };
+    Ok((desired, losses))
+}
+
+/// T13: keys travel as JSON in a text.
+fn key_text(jwks: &Jwks) -> String {
+    Value::Object(jwks.as_object().clone()).to_string()
+}
+
+/// T6, T7: one method here, a list there.
+fn authentication(metadata: &ClientMetadata, members: &Map<String, Value>, losses: &mut Losses) -> (Vec<String>, bool) {
+    let method = metadata.auth_method();
+    if metadata.token_endpoint_auth_method.is_none() {
+        let reason = "not sent; registered with the standard's default (RFC 7591 §2)";
+        losses.defaulted("metadata.token_endpoint_auth_method", json!(method.text()), reason);
+    }
+    let listed = members.get("client_auth_methods").and_then(Value::as_array);
+    let methods = listed.map(|l| l.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+    (methods.unwrap_or_else(|| vec![method.text().to_owned()]), method != AuthMethod::None)
+}
+
+fn grants(metadata: &ClientMetadata, losses: &mut Losses) -> Result<Vec<String>> {
+    let grants = metadata.effective_grant_types();
+    let unknown: Vec<&GrantType> = grants.iter().filter(|g| !GRANTS.contains(g)).collect();
+    if let Some(first) = unknown.first() {
+        let detail = format!("authms documents no grant type `{first}`");
+        let pointer = Pointer::root().child("metadata").child("grant_types");
+        let issue = Issue { pointer, code: IssueCode::InvalidValue, detail: detail.clone() };
+        return Err(Error::new(ErrorKind::UnsupportedValue, detail).with_issues(vec![issue]));
+    }
+    if metadata.grant_types.is_none() {
+        let reason = "not sent; registered with the standard's default (RFC 7591 §2)";
+        losses.defaulted("metadata.grant_types", json!(["authorization_code"]), reason);
+    }
+    shared::derived_response_types(metadata, &grants, "authms", losses);
+    Ok(grants.iter().map(|g| g.text().to_owned()).collect())
+}
+
+/// T19: `status` has three values, `enabled` two. A client that an administrator suspended is not activated unnoticed.
+fn status(
+    enabled: Option<bool>,
+    members: &Map<String, Value>,
+    current: Option<&ClientSpec>,
+    losses: &mut Losses,
+) -> Result<Option<String>> {
+    let asked = members.get("status").and_then(Value::as_str);
+    let Some(current) = current else {
+        if enabled == Some(false) {
+            let reason = "authms activates every new client; register it and then switch it off";
+            losses.changed("policy.enabled", LossKind::Widened, Severity::Security, Some(json!(false)), Some(json!(true)), reason);
+        }
+        if let Some(asked) = asked.filter(|s| *s != "active") {
+            let reason = "authms activates every new client; register it and then change its status";
+            losses.changed("vendor.authms.status", LossKind::Dropped, Severity::Security, Some(json!(asked)), None, reason);
+        }
+        return Ok(None);
+    };
+    let shown = current.vendor_members(KIND).get("status").and_then(Value::as_str).map(str::to_owned);
+    if let Some(asked) = asked.filter(|s| Some(*s) != shown.as_deref()) {
+        if enabled.is_some_and(|e| e != (asked == "active")) {
+            let detail = "policy.enabled and vendor.authms.status contradict each other";
+            return Err(shared::unsupported_member("policy", "enabled", detail));
+        }
+        return Ok(Some(asked.to_owned()));
+    }
+    match (enabled, shown.as_deref()) {
+        (None, _) => Ok(None),
+        (Some(true), Some(special)) => {
+            let detail = format!(
+                "an administrator has set the status `{special}`; to lift that, set vendor.authms.status to \"active\""
+            );
+            Err(shared::unsupported_member("policy", "enabled", &detail))
+        }
+        // it is off already, in a way that must be remembered
+        (Some(false), Some(_)) => Ok(None),
+        (Some(true), None) => Ok(Some("active".to_owned())),
+        (Some(false), None) => Ok(Some("inactive".to_owned())),
+    }
+}
+
+/// What a client is, in canonical terms. Secret and keys are not part of it.
+pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<ClientSpec> {
+    let wire::Client {
+        client_id: _, name, redirect_uris, client_auth_methods, grant_types, is_confidential, fapi_profile, jwks: _, jwks_uri,
+        logo_url, privacy_policy, terms_url, website, scopes, cors_origins, status, tenant_id, client_secret: _,
+        created_at: _, deleted_at: _, _id: _, _updated_at: _, _secret_last_four: _, rest,
+    } = client;
+    let text = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
+    let methods = auth_methods(client_auth_methods.as_ref(), response)?;
+    let mut members = rest.clone();
+    let method = match (is_confidential, methods.as_slice()) {
+        // a client without confidentiality proves nothing, whatever methods are listed (trap 23)
+        (Some(false), _) => Some(AuthMethod::None),
+        (_, [only]) => Some(AuthMethod::read(only)),
+        (_, [first, ..]) => Some(AuthMethod::read(first)),
+        (_, []) => None,
+    };
+    let single = matches!((is_confidential, methods.as_slice()), (_, [] | [_]));
+    let agrees = *is_confidential != Some(false) || methods.iter().all(|m| m == "none");
+    if !single || !agrees {
+        members.insert("client_auth_methods".to_owned(), json!(methods));
+    }
+    let grant_types = grant_types.as_deref().and_then(shared::grants);
+    let response_types = grant_types.as_deref().map(shared::response_types_of).filter(|r| !r.is_empty());
+    let enabled = match status.as_deref() {
+        None | Some("") => None,
+        Some("active") => Some(true),
+        Some("inactive") => Some(false),
+        Some(special) => {
+            members.insert("status".to_owned(), json!(special));
+            Some(false)
+        }
+    };
+    let metadata = ClientMetadata {
+        client_name: text(name),
+        redirect_uris: redirect_uris.as_deref().and_then(shared::redirects),
+        token_endpoint_auth_method: method,
+        grant_types,
+        response_types,
+        jwks_uri: text(jwks_uri),
+        logo_uri: text(logo_url),
+        policy_uri: text(privacy_policy),
+        tos_uri: text(terms_url),
+        client_uri: text(website),
+        scope: shared::scope(scopes.as_deref().unwrap_or_default(), response)?,
+        ..ClientMetadata::default()
+    };
+    let policy = Policy {
+        enabled,
+        allowed_cors_origins: cors_origins.as_deref().and_then(shared::list),
+        security_profile: text(fapi_profile),
+        tenant: text(tenant_id),
+        ..Policy::default()
+    };
+    members.retain(|_, v| !v.is_null());
+    let mut spec = ClientSpec { metadata, policy, ..ClientSpec::default() };
+    if !members.is_empty() {
+        spec.vendor.insert(KIND.to_owned(), members);
+    }
+    Ok(spec)
+}
+
+/// Trap 3: a list that comes back as JSON in a text; also a real list, a bare word, nothing.
+fn auth_methods(value: Option<&Value>, response: &Response) -> Result<Vec<String>> {
+    let words = |items: &[Value]| items.iter().map(|v| v.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
+    let unreadable = || response.malformed("`client_auth_methods` is neither a list nor a list in a text");
+    match value {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(items)) => words(items).ok_or_else(unreadable),
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(Vec::new()),
+        Some(Value::String(text)) => match serde_json::from_str::<Value>(text) {
+            Ok(Value::Array(items)) => words(&items).ok_or_else(unreadable),
+            Ok(Value::String(word)) => Ok(vec![word]),
+            _ if text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => Ok(vec![text.clone()]),
+            _ => Err(unreadable()),
+        },
+        Some(_) => Err(unreadable()),
+    }
+}
+
+/// The state of a client as last seen, in the terms of [`Desired`].
+pub(super) fn current(spec: &ClientSpec) -> Desired {
+    let m = &spec.metadata;
+    let members = spec.vendor_members(KIND);
+    let listed = members.get("client_auth_methods").and_then(Value::as_array);
+    let methods = listed.map(|l| l.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>());
+    let single = m.token_endpoint_auth_method.iter().map(|a| a.text().to_owned()).collect();
+    let status = members.get("status").and_then(Value::as_str).map(str::to_owned);
+    Desired {
+        name: m.client_name.clone().unwrap_or_default(),
+        redirect_uris: shared::redirect_texts(m),
+        client_auth_methods: methods.unwrap_or(single),
+        grant_types: m.grant_types.iter().flatten().map(|g| g.text().to_owned()).collect(),
+        is_confidential: !m.is_public(),
+        fapi_profile: spec.policy.security_profile.clone(),
+        jwks: m.jwks.as_ref().map(key_text),
+        jwks_uri: m.jwks_uri.clone(),
+        logo_url: m.logo_uri.clone(),
+        privacy_policy: m.policy_uri.clone(),
+        scopes: m.scope.as_ref().map(Scope::tokens).unwrap_or_default().to_vec(),
+        terms_url: m.tos_uri.clone(),
+        website: m.client_uri.clone(),
+        status: status.or_else(|| spec.policy.enabled.map(|e| if e { "active" } else { "inactive" }.to_owned())),
+    }
+}
+
+/// Trap 6: a success of HTTP is one only when the envelope says so too. The code may be a number or a text.
+pub(super) fn envelope(response: &Response, config: &Config) -> Result<()> {
+    let body = response.value();
+    let code = shared::text(body.as_ref(), "code");
+    match code {
+        Some(code) if !config.success_codes.iter().any(|s| s.to_string() == code) => {
+            let message = shared::text(body.as_ref(), "message");
+            Err(Error::new(ErrorKind::UpstreamRejected, "authms answered with success and an error code in the envelope")
+                .with_outcome(Outcome::NotPerformed)
+                .with_vendor(VendorDetail { status: Some(response.status), code: Some(code), message, request_id: None }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Classifies an error answer by its status: the vendor's numbers do not encode it. Three shapes: `{code, message}`,
+/// problem details, and OAuth's `{error, error_description}`.
+pub(super) fn error(response: &Response) -> Error {
+    let body = response.value();
+    let body = body.as_ref();
+    let message = ["message", "title", "detail", "error_description"].iter().find_map(|m| shared::text(body, m));
+    let detail = VendorDetail {
+        code: shared::text(body, "code").or_else(|| shared::text(body, "error")),
+        message,
+        request_id: shared::text(body, "request_id").or_else(|| shared::text(body, "trace_id")),
+        ..shared::no_detail()
+    };
+    let error = response.error_by_status(detail);
+    let wait = body.and_then(|b| b.get("retry_after")).and_then(Value::as_u64).map(Duration::from_secs);
+    let error = if error.retry_after().is_none() { error.with_retry_after(wait) } else { error };
+    shared::refine_redirect(error, &["redirect_uri", "redirect uri"])
+}
+
+/// Whether the keys that the answer to a creation shows are those that were sent.
+pub(super) fn same_keys(sent: &ClientMetadata, shown: Option<&str>) -> bool {
+    let Some(shown) = shown.filter(|s| !s.is_empty()) else { return true };
+    let sent = sent.jwks.as_ref().map(Member::encode);
+    serde_json::from_str::<Value>(shown).ok() == sent
+}
+
+/// The loss of keys that came back different.
+pub(super) fn other_keys(losses: &mut [registrar_model::Loss]) {
+    let field = fields::metadata::jwks().path;
+    for loss in losses.iter_mut().filter(|l| l.field == field) {
+        loss.kind = LossKind::Dropped;
+        loss.severity = Severity::Security;
+        "authms answered with other keys than were sent".clone_into(&mut loss.reason);
+    }
+}
+
+/// Checks the members of `vendor.authms` that are sent.
+pub(super) fn validate(spec: &ClientSpec, issues: &mut Issues) {
+    let members = spec.vendor_members(KIND);
+    let at = Pointer::root().child("vendor").child(KIND);
+    match members.get("client_auth_methods") {
+        None => {}
+        Some(Value::Array(items)) if !items.is_empty() && items.iter().all(Value::is_string) => {
+            let method = spec.metadata.auth_method();
+            if !items.iter().any(|i| i.as_str() == Some(method.text())) {
+                let detail = format!("must contain token_endpoint_auth_method, which is {method}");
+                issues.push(&at.child("client_auth_methods"), IssueCode::Conflict, detail);
+            }
+        }
+        Some(_) => {
+            issues.push(&at.child("client_auth_methods"), IssueCode::WrongType, "expected an array of at least one string");
+        }
+    }
+    shared::vendor_text(&members, KIND, "status", issues);
+    if let Some(Value::String(status)) = members.get("status")
+        && !matches!(status.as_str(), "active" | "suspended" | "inactive")
+    {
+        issues.push(&at.child("status"), IssueCode::InvalidValue, "must be active, suspended or inactive");
+    }
+}
