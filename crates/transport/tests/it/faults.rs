@@ -15,7 +15,7 @@ use registrar_transport::{BackendOptions, Transport};
 use tokio::{net::TcpListener, sync::Semaphore};
 use url::Url;
 
-use crate::support::{CANARY, Reply, Server, answer, bearer, get, open, options, post};
+use crate::support::{CANARY, Reply, Server, answer, bearer, closed_port, get, open, options, post};
 
 const EFFECTS: [Effect; 3] = [Effect::Read, Effect::Idempotent, Effect::Once];
 
@@ -24,7 +24,10 @@ fn request(url: Url, effect: Effect) -> Request {
 }
 
 async fn fail(options: BackendOptions, request: Request) -> Error {
-    let error = open(options).http.send(request).await.unwrap_err();
+    // far more than any time-out here, so that one that is not kept fails the test
+    let http = open(options).http;
+    let result = tokio::time::timeout(Duration::from_secs(20), http.send(request)).await;
+    let error = result.unwrap().unwrap_err();
     assert!(!format!("{error} {error:?}").contains(CANARY), "{error:?}");
     assert_eq!(error.backend(), Some("vendor-eu"));
     error
@@ -98,9 +101,7 @@ async fn a_kept_connection_that_is_closed_resends_nothing() {
 
 #[tokio::test]
 async fn a_vendor_that_cannot_be_reached() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
-    drop(listener);
+    let (_held, url) = closed_port();
     for effect in EFFECTS {
         let error = fail(options(&url, bearer()), request(url.clone(), effect)).await;
         assert_eq!(said(&error), (K::UpstreamUnavailable, NotPerformed));

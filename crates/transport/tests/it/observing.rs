@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use registrar_core::Effect;
 
-use crate::support::{CANARY, Reply, Server, answer, bearer, get, logged, m2m, open, options, post};
+use crate::support::{CANARY, Reply, Server, answer, bearer, closed_port, get, logged, m2m, open, options, post};
 
 fn on_this_thread<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
@@ -99,10 +99,7 @@ fn no_log_line_and_no_debug_text_holds_a_secret() {
             }
             shown += &format!("{backend:?}");
         }
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut gone = server.at("/");
-        gone.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
-        drop(listener);
+        let (_held, mut gone) = closed_port();
         gone.set_query(Some(&format!("key={CANARY}")));
         let backend = open(options(&gone, bearer()));
         let error = backend.http.send(get(gone)).await.unwrap_err();

@@ -14,7 +14,7 @@ use registrar_core::{ClientCredentials, Credential, Effect, Request, SecretStrin
 use registrar_transport::{BackendHandle, BackendOptions, Transport};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
 };
 use url::Url;
@@ -170,6 +170,14 @@ pub(crate) fn m2m(token_url: Url) -> Credential {
         client_secret: SecretString::from(format!("{CANARY}-secret")),
         audience: "https://api.example".to_owned(),
     })
+}
+
+/// A port where nobody listens. The socket keeps it, so that no other server gets it meanwhile.
+pub(crate) fn closed_port() -> (TcpSocket, Url) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = Url::parse(&format!("http://{}/", socket.local_addr().unwrap())).unwrap();
+    (socket, url)
 }
 
 /// Enough for anything on loopback; only tests of time-outs wait for a shorter one.

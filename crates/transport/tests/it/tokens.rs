@@ -11,7 +11,7 @@ use std::{
 use registrar_core::{Effect, ErrorKind, Http, Outcome};
 use tokio::sync::Semaphore;
 
-use crate::support::{CANARY, Reply, Seen, Server, answer, get, m2m, open, options, post};
+use crate::support::{CANARY, Reply, Seen, Server, answer, closed_port, get, m2m, open, options, post};
 
 /// A vendor whose tokens are numbered and live an hour; `api` answers everything but `/token`.
 async fn vendor(api: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Arc<Server> {
@@ -165,9 +165,7 @@ async fn a_token_endpoint_that_hangs_means_not_performed() {
 #[tokio::test]
 async fn a_token_endpoint_that_cannot_be_reached_means_not_performed() {
     let server = vendor(|_| Reply::Keep(answer(200, "", "{}"))).await;
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let mut token_url = server.at("/token");
-    token_url.set_port(Some(gone.port())).unwrap();
+    let (_held, token_url) = closed_port();
     let error = open(options(&server.url, m2m(token_url))).http.send(post(server.at("/v1"), Effect::Once)).await;
     let error = error.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::UpstreamUnavailable, Outcome::NotPerformed));
