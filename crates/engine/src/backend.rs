@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use registrar_core::{Adapter, Credential, Error, ErrorKind, Http, Result};
+use registrar_core::{Adapter, Credential, Error, ErrorKind, Http};
 use registrar_model::BackendName;
 use serde_json::{Value, json};
 use url::Url;
@@ -44,7 +44,10 @@ impl fmt::Debug for Connection {
 /// Opens ways to backends; the transport implements it.
 pub trait Connect: Send + Sync {
     /// Opens one. Nothing is sent yet.
-    fn connect(&self, options: ConnectOptions) -> Connection;
+    ///
+    /// # Errors
+    /// A sentence for the operator; never a secret.
+    fn connect(&self, options: ConnectOptions) -> Result<Connection, String>;
 }
 
 /// A configured backend.
@@ -89,7 +92,7 @@ impl Backend {
     }
 
     /// Refuses a backend that is switched off.
-    pub(crate) fn usable(&self) -> Result<()> {
+    pub(crate) fn usable(&self) -> Result<(), Error> {
         if self.enabled {
             return Ok(());
         }
@@ -105,15 +108,16 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    pub(crate) fn build(backends: Vec<BackendConfig>, routes: Vec<RouteConfig>, connect: &dyn Connect) -> Self {
-        let backends = backends.into_iter().map(|config| {
+    pub(crate) fn build(backends: Vec<BackendConfig>, routes: Vec<RouteConfig>, connect: &dyn Connect) -> Result<Self, String> {
+        let mut built = BTreeMap::new();
+        for config in backends {
             let connection = connect.connect(ConnectOptions {
                 name: config.name.to_string(),
                 base_url: config.blueprint.base_url,
                 credential: config.blueprint.credential,
                 timeout: config.timeout,
                 max_in_flight: config.max_in_flight,
-            });
+            })?;
             let backend = Backend {
                 name: config.name.clone(),
                 enabled: config.enabled,
@@ -121,13 +125,13 @@ impl Runtime {
                 adapter: (config.blueprint.build)(connection.http),
                 health: connection.health,
             };
-            (config.name, Arc::new(backend))
-        });
-        Self { backends: backends.collect(), routes }
+            built.insert(config.name, Arc::new(backend));
+        }
+        Ok(Self { backends: built, routes })
     }
 
     /// The backend of a new registration, the route that chose it, and the loss policy in force.
-    pub(crate) fn choose(&self, request: &registrar_model::NewRegistration) -> Result<(Arc<Backend>, Option<String>, OnLoss)> {
+    pub(crate) fn choose(&self, request: &registrar_model::NewRegistration) -> Result<(Arc<Backend>, Option<String>, OnLoss), Error> {
         let chosen = routing::evaluate(&self.routes, request);
         let Some(name) = chosen.backend else {
             let looked: Vec<String> = chosen.considered.iter().map(|c| format!("{}: {}", c.route, c.reason)).collect();
@@ -152,7 +156,7 @@ impl Runtime {
     }
 
     /// The backend of an existing registration.
-    pub(crate) fn backend(&self, name: &BackendName) -> Result<Arc<Backend>> {
+    pub(crate) fn backend(&self, name: &BackendName) -> Result<Arc<Backend>, Error> {
         self.backends.get(name).cloned().ok_or_else(|| {
             let detail = format!("the client lives at backend `{name}`, which is not in the configuration any more");
             Error::new(ErrorKind::BackendDisabled, detail)

@@ -6,14 +6,16 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use registrar_core::{Error, ErrorKind, PlannedRequest, Result, SecretString, Target, Vendor};
+use registrar_core::{Error, ErrorKind, Outcome, PlannedRequest, Result, SecretString, Target, Vendor};
 use registrar_model::{
     BackendName, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Pointer, Registration,
-    RegistrationId, Severity,
+    RegistrationId, Severity, State,
     account::{Drift, drift},
     loss,
 };
-use registrar_store::{PageOf, PageRequest, RegistrationFilter, Store};
+use registrar_store::{
+    OperationState, OperationUpdate, PageOf, PageRequest, RegistrationChange, RegistrationFilter, Store,
+};
 use serde::Serialize;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
@@ -105,26 +107,69 @@ pub struct Engine {
 
 impl Engine {
     /// A gateway over a store, with its backends connected.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When the way to a backend cannot be opened.
     pub fn new(
         store: Arc<dyn Store>,
         vendors: &'static [Vendor],
         backends: Vec<BackendConfig>,
         routes: Vec<RouteConfig>,
         connect: &dyn Connect,
-    ) -> Self {
-        Self {
+    ) -> std::result::Result<Self, String> {
+        Ok(Self {
             store,
-            runtime: ArcSwap::from_pointee(Runtime::build(backends, routes, connect)),
+            runtime: ArcSwap::from_pointee(Runtime::build(backends, routes, connect)?),
             vendors,
             writes: TaskTracker::new(),
             locks: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Looks for writes that an earlier process began and did not end, and lists them as unknown: the vendor may have
+    /// done them. Returns how many there are. To be called before the first request.
+    ///
+    /// # Errors
+    /// A store that does not work.
+    pub async fn recover(&self) -> Result<usize> {
+        let mut found = 0;
+        loop {
+            let page = PageRequest { limit: 200, after: None };
+            let open = self.store.operations(Some(OperationState::Pending), page).await.map_err(store_error)?;
+            if open.items.is_empty() {
+                return Ok(found);
+            }
+            for operation in open.items {
+                let update = OperationUpdate {
+                    id: operation.id,
+                    state: OperationState::Unknown,
+                    outcome: Outcome::Unknown,
+                    summary: "interrupted: the gateway ended before the vendor's answer was recorded".to_owned(),
+                    updated_at: crate::writes::now_ms(),
+                    attempts: operation.attempts,
+                    evidence: operation.evidence,
+                };
+                let registered = match operation.registration {
+                    Some(id) => self.store.registration(id).await.map_err(store_error)?,
+                    None => None,
+                };
+                let change = registered.map(|current| RegistrationChange::Update {
+                    expected_version: current.version,
+                    registration: Registration { state: State::Unknown, version: current.version + 1, ..current },
+                });
+                self.store.finish(update, change).await.map_err(store_error)?;
+                found += 1;
+            }
         }
     }
 
     /// Swaps backends and routes; requests in progress keep what they started with.
-    pub fn reload(&self, backends: Vec<BackendConfig>, routes: Vec<RouteConfig>, connect: &dyn Connect) {
-        self.runtime.store(Arc::new(Runtime::build(backends, routes, connect)));
+    ///
+    /// # Errors
+    /// When the way to a backend cannot be opened; then nothing has changed.
+    pub fn reload(&self, backends: Vec<BackendConfig>, routes: Vec<RouteConfig>, connect: &dyn Connect) -> std::result::Result<(), String> {
+        self.runtime.store(Arc::new(Runtime::build(backends, routes, connect)?));
+        Ok(())
     }
 
     /// Waits for the writes in progress and closes the store. New writes must have stopped before.

@@ -15,7 +15,7 @@ use registrar_transport::{BackendOptions, Transport};
 use tokio::{net::TcpListener, sync::Semaphore};
 use url::Url;
 
-use crate::support::{CANARY, Reply, Server, answer, bearer, closed_port, get, open, options, post};
+use crate::support::{CANARY, Reply, Server, answer, bearer, closed_port, get, open, options, pass, post};
 
 const EFFECTS: [Effect; 3] = [Effect::Read, Effect::Idempotent, Effect::Once];
 
@@ -24,10 +24,7 @@ fn request(url: Url, effect: Effect) -> Request {
 }
 
 async fn fail(options: BackendOptions, request: Request) -> Error {
-    // far more than any time-out here, so that one that is not kept fails the test
-    let http = open(options).http;
-    let result = tokio::time::timeout(Duration::from_secs(20), http.send(request)).await;
-    let error = result.unwrap().unwrap_err();
+    let error = open(options).http.send(request).await.unwrap_err();
     assert!(!format!("{error} {error:?}").contains(CANARY), "{error:?}");
     assert_eq!(error.backend(), Some("vendor-eu"));
     error
@@ -47,29 +44,39 @@ async fn every_effect(server: &Server, read: (K, Outcome), write: (K, Outcome), 
     }
 }
 
-fn short(options: &mut BackendOptions) {
-    options.timeout = Duration::from_millis(150);
-}
-
 fn small(options: &mut BackendOptions) {
     options.max_body = 10_000;
 }
 
 fn plain(_: &mut BackendOptions) {}
 
+/// The vendor stops after `reply`, and the deadline of 30 s passes.
+async fn every_effect_hangs(reply: String, read: (K, Outcome), write: (K, Outcome)) {
+    let server = Server::start(move |_| Reply::Hang(reply.clone())).await;
+    let mut patient = options(&server.url, bearer());
+    patient.max_body = 64 << 20;
+    let http = open(patient).http;
+    for effect in EFFECTS {
+        let (http, request) = (Arc::clone(&http), request(server.at("/"), effect));
+        let call = tokio::spawn(async move { http.send(request).await });
+        server.wait_for(1).await;
+        pass(15).await;
+        assert!(!call.is_finished(), "too early");
+        pass(16).await;
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(said(&error), if effect == Effect::Read { read } else { write }, "{effect:?}: {error}");
+    }
+    assert_eq!(server.seen().len(), EFFECTS.len(), "nothing is sent again");
+}
+
 #[tokio::test]
 async fn a_vendor_that_hangs() {
-    let silent = Server::start(|_| Reply::Hang(String::new())).await;
-    every_effect(&silent, (K::UpstreamTimeout, NotPerformed), (K::OutcomeUnknown, Unknown), short).await;
-    assert_eq!(silent.seen().len(), EFFECTS.len(), "nothing is sent again");
-
-    let halfway = Server::start(|_| Reply::Hang("HTTP/1.1 201 Created\r\ncontent-length: 9\r\n\r\n{".to_owned())).await;
-    every_effect(&halfway, (K::UpstreamTimeout, NotPerformed), (K::OutcomeUnknown, Unknown), short).await;
-
-    let refusing =
-        Server::start(|_| Reply::Hang("HTTP/1.1 409 Conflict\r\ncontent-length: 9\r\n\r\n{".to_owned())).await;
-    let refusal = (K::UpstreamTimeout, NotPerformed);
-    every_effect(&refusing, refusal, refusal, short).await;
+    let (late, unknown) = ((K::UpstreamTimeout, NotPerformed), (K::OutcomeUnknown, Unknown));
+    every_effect_hangs(String::new(), late, unknown).await;
+    // more than all buffers between the two hold: once it is written, the status has been read
+    let half = |status| format!("HTTP/1.1 {status} X\r\ncontent-length: 50000000\r\n\r\n{}", "x".repeat(40_000_000));
+    every_effect_hangs(half(201), late, unknown).await;
+    every_effect_hangs(half(409), late, late).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What is seen of the calls: metrics and health; and what is never seen: secrets.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use registrar_core::Effect;
@@ -24,9 +24,7 @@ fn every_ending_is_counted_once() {
                 _ => Reply::Keep(answer(201, "", "{}")),
             })
             .await;
-            let mut short = options(&server.url, bearer());
-            short.timeout = Duration::from_secs(5);
-            let backend = open(short);
+            let backend = open(options(&server.url, bearer()));
             for path in ["/", "/", "/500"] {
                 backend.http.send(post(server.at(path), Effect::Once)).await.unwrap();
             }

@@ -1,0 +1,126 @@
+//! A client of a running gateway.
+
+use std::time::Duration;
+
+use registrar_core::{ExposeSecret, SecretString};
+use reqwest::{Method, Url, redirect};
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// The largest answer.
+const MAX_BODY: usize = 16 << 20;
+
+/// A gateway and how to authenticate to it.
+#[derive(Debug)]
+pub(crate) struct Api {
+    base: Url,
+    key: Option<SecretString>,
+    client: reqwest::Client,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// `Null` without a body.
+    pub(crate) body: Value,
+}
+
+impl Api {
+    pub(crate) fn new(url: &str, key: Option<SecretString>) -> Result<Self, Failure> {
+        let base = Url::parse(url).ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.host().is_some());
+        let base = base.ok_or_else(|| Failure::local(format!("`{url}` is not an http or https URL")))?;
+        let client = reqwest::Client::builder()
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_secs(60))
+            .user_agent(concat!("registrar-cli/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| Failure::local(e.without_url().to_string()))?;
+        Ok(Self { base, key, client })
+    }
+
+    /// One call; any status is an answer.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        segments: &[&str],
+        query: &[(&str, &str)],
+        body: Option<(&str, &Value)>,
+        headers: &[(&str, String)],
+    ) -> Result<Answer, Failure> {
+        // `routes:evaluate` has a colon, which the path builder would encode; it decodes to the same
+        let url = registrar_core::endpoint(&self.base, segments, query).map_err(|e| Failure::of(&e))?;
+        let mut request = self.client.request(method, url);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key.expose_secret());
+        }
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        if let Some((media_type, body)) = body {
+            request = request.header("content-type", media_type).body(body.to_string());
+        }
+        let reach = |error: reqwest::Error| {
+            let what = if error.is_connect() { "cannot be reached" } else if error.is_timeout() { "did not answer in time" } else { "failed" };
+            Failure::remote(format!("the gateway at {} {what}; is it running? (--url or REGISTRAR_URL)", self.base))
+        };
+        let mut response = request.send().await.map_err(reach)?;
+        let status = response.status().as_u16();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(reach)? {
+            if bytes.len() + chunk.len() > MAX_BODY {
+                return Err(Failure::remote("the gateway's answer is too large"));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap_or(Value::Null) };
+        Ok(Answer { status, body })
+    }
+
+    /// One call that must succeed.
+    ///
+    /// # Errors
+    /// Also for a problem document.
+    pub(crate) async fn expect(
+        &self,
+        method: Method,
+        segments: &[&str],
+        query: &[(&str, &str)],
+        body: Option<(&str, &Value)>,
+        headers: &[(&str, String)],
+    ) -> Result<Value, Failure> {
+        let answer = self.call(method, segments, query, body, headers).await?;
+        if (200..300).contains(&answer.status) {
+            return Ok(answer.body);
+        }
+        if answer.body.is_object() {
+            return Err(Failure::problem(answer.status, &answer.body));
+        }
+        Err(Failure::remote(format!("{} answered with status {} and no explanation; is it a Registrar gateway?", self.base, answer.status)))
+    }
+}
+
+/// A small runtime for one command.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::local(e.to_string()))?
+        .block_on(work)
+}
+
+/// `registrar healthcheck`
+pub(crate) fn healthcheck(url: &str) -> Result<(), Failure> {
+    let parsed = Url::parse(url).map_err(|_| Failure::local(format!("`{url}` is not a URL")))?;
+    let segments: Vec<&str> = parsed.path_segments().into_iter().flatten().filter(|s| !s.is_empty()).collect();
+    let mut base = parsed.clone();
+    base.set_path("");
+    let api = Api::new(base.as_str(), None)?;
+    block_on(async { api.expect(Method::GET, &segments, &[], None, &[]).await.map(|_| ()) })
+}

@@ -1,0 +1,231 @@
+//! The command line, as clap reads it.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// One API in front of every identity vendor's OAuth client registration.
+#[derive(Debug, Parser)]
+#[command(name = "registrar", version, about, max_term_width = 100, after_help = "Exit codes: 0 done, 1 usage or local problem, 2 remote failure, 3 refused by policy or loss.\nFirst steps: `registrar demo` shows everything with simulated vendors, without any configuration.")]
+pub(crate) struct Args {
+    /// How results are printed.
+    #[arg(short = 'o', long, global = true, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the gateway.
+    Serve(ServeArgs),
+    /// Show what the gateway does, with simulated vendors, and keep serving.
+    Demo(DemoArgs),
+    /// Run the simulated vendors on one loopback port, to play with.
+    Fakes(FakesArgs),
+    /// Check a configuration file: every error at once.
+    Check(ConfigArgs),
+    /// What each vendor kind can do and hold.
+    Vendors,
+    /// What would be sent and lost for a registration; nothing is sent.
+    Preview(PreviewArgs),
+    /// Routing.
+    Routes {
+        #[command(subcommand)]
+        command: RoutesCommand,
+    },
+    /// Clients at a running gateway.
+    Clients(ClientsArgs),
+    /// API keys.
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Print the API document (OpenAPI 3.1).
+    Openapi,
+    /// Ask a running gateway for its health: for containers without curl.
+    Healthcheck {
+        /// What to ask.
+        #[arg(long, default_value = "http://127.0.0.1:8080/healthz")]
+        url: String,
+    },
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file.
+    #[arg(short, long, env = "REGISTRAR_CONFIG", default_value = "registrar.toml")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DemoArgs {
+    /// Run the steps, check their results, and end.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Where to serve afterwards; a loopback address.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FakesArgs {
+    /// Where to listen; a loopback address.
+    #[arg(long, default_value = "127.0.0.1:9090")]
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PreviewArgs {
+    /// The registration as JSON (`{"metadata": {...}}`, or client metadata alone); `-` for standard input.
+    #[arg(short, long)]
+    pub(crate) file: PathBuf,
+    /// The backend; without a configuration file, a vendor kind. The routes decide when absent.
+    #[arg(long)]
+    pub(crate) backend: Option<String>,
+    /// The configuration file; without one, every vendor kind is shown.
+    #[arg(short, long, env = "REGISTRAR_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoutesCommand {
+    /// Where a registration would go, and why.
+    Explain(ExplainArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExplainArgs {
+    /// The registration as JSON; `-` for standard input.
+    #[arg(short, long)]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+/// How to reach a running gateway.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ClientsArgs {
+    /// The gateway's URL.
+    #[arg(long, global = true, env = "REGISTRAR_URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
+    /// A file with the API key; the environment variable REGISTRAR_API_KEY holds the key itself.
+    #[arg(long, global = true)]
+    pub(crate) api_key_file: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: ClientsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientsCommand {
+    /// Register a client.
+    Create {
+        /// The registration as JSON; `-` for standard input.
+        #[arg(short, long)]
+        file: PathBuf,
+        /// Where; overrides the file and the routes.
+        #[arg(long)]
+        backend: Option<String>,
+        /// A field whose loss is accepted; may be repeated.
+        #[arg(long = "allow-loss", value_name = "FIELD")]
+        allow_loss: Vec<String>,
+        /// A label, as KEY=VALUE; may be repeated.
+        #[arg(long = "label", value_name = "KEY=VALUE")]
+        labels: Vec<String>,
+        /// Only show what would be sent and lost.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// List clients.
+    List {
+        /// Only at this backend.
+        #[arg(long)]
+        backend: Option<String>,
+        /// Only with this label, as KEY=VALUE; may be repeated.
+        #[arg(long = "label", value_name = "KEY=VALUE")]
+        labels: Vec<String>,
+        /// Only with this text in name or client id.
+        #[arg(short)]
+        q: Option<String>,
+        /// How many at the most.
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Show a client.
+    Get {
+        /// Its id (reg_...).
+        id: String,
+        /// Read it live from the vendor and show what has drifted.
+        #[arg(long)]
+        live: bool,
+    },
+    /// Change a client: by default a merge patch, with --replace the whole.
+    Update {
+        /// Its id (reg_...).
+        id: String,
+        /// The patch or registration as JSON; `-` for standard input.
+        #[arg(short, long)]
+        file: PathBuf,
+        /// Make it be exactly this.
+        #[arg(long)]
+        replace: bool,
+        /// Only if it is still at this version.
+        #[arg(long)]
+        if_version: Option<u64>,
+    },
+    /// Delete a client at its vendor.
+    Delete {
+        /// Its id (reg_...).
+        id: String,
+        /// Switch it off instead, for vendors without deletion.
+        #[arg(long)]
+        disable: bool,
+    },
+    /// Issue a new secret, shown once.
+    RotateSecret {
+        /// Its id (reg_...).
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key; its token is shown once.
+    Create {
+        /// Its name.
+        name: String,
+        /// What it may do: clients:read, clients:write, ops:read. Repeated or separated by commas; all when absent.
+        #[arg(long = "scope", alias = "scopes", value_delimiter = ',')]
+        scopes: Vec<String>,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// List keys, without their tokens.
+    List {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Forget a key: it stops working at once.
+    Delete {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}

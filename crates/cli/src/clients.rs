@@ -1,0 +1,188 @@
+//! `registrar clients`: a running gateway's clients.
+
+use registrar_core::SecretString;
+use registrar_model::Loss;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    api::{self, Api},
+    args::{ClientsArgs, ClientsCommand, Format},
+    failure::Failure,
+    offline::{envelope, read_json},
+    output,
+};
+
+const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+pub(crate) fn run(args: ClientsArgs, format: Format) -> Result<(), Failure> {
+    let key = match &args.api_key_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|e| Failure::local(format!("{}: {e}", path.display())))?;
+            Some(SecretString::from(text.trim().to_owned()))
+        }
+        None => std::env::var("REGISTRAR_API_KEY").ok().filter(|k| !k.is_empty()).map(SecretString::from),
+    };
+    let api = Api::new(&args.url, key)?;
+    api::block_on(command(&api, args.command, format))
+}
+
+async fn command(api: &Api, command: ClientsCommand, format: Format) -> Result<(), Failure> {
+    match command {
+        ClientsCommand::Create { file, backend, allow_loss, labels, dry_run } => {
+            let mut body = envelope(read_json(&file)?);
+            if let Some(object) = body.as_object_mut() {
+                if let Some(backend) = backend {
+                    object.insert("backend".to_owned(), json!(backend));
+                }
+                extend(object, "allow_loss", allow_loss.into_iter().map(Value::String).collect());
+                for (key, value) in pairs(&labels)? {
+                    let slot = object.entry("labels").or_insert_with(|| json!({}));
+                    if let Some(slot) = slot.as_object_mut() {
+                        slot.insert(key, json!(value));
+                    }
+                }
+            }
+            let query: &[(&str, &str)] = if dry_run { &[("dry_run", "true")] } else { &[] };
+            let answer = api.expect(Method::POST, &["v1", "clients"], query, Some((JSON, &body)), &[]).await?;
+            written(&answer, format)
+        }
+        ClientsCommand::List { backend, labels, q, limit } => list(api, backend, &labels, q, limit, format).await,
+        ClientsCommand::Get { id, live } => {
+            let query: &[(&str, &str)] = if live { &[("source", "vendor")] } else { &[] };
+            let answer = api.expect(Method::GET, &["v1", "clients", &id], query, None, &[]).await?;
+            written(&answer, format)
+        }
+        ClientsCommand::Update { id, file, replace, if_version } => {
+            let document = read_json(&file)?;
+            let (method, media_type, body) =
+                if replace { (Method::PUT, JSON, envelope(document)) } else { (Method::PATCH, MERGE_PATCH, document) };
+            let headers: Vec<(&str, String)> = if_version.map(|v| ("if-match", format!("\"{v}\""))).into_iter().collect();
+            let answer = api.expect(method, &["v1", "clients", &id], &[], Some((media_type, &body)), &headers).await?;
+            written(&answer, format)
+        }
+        ClientsCommand::Delete { id, disable } => {
+            let query: &[(&str, &str)] = if disable { &[("mode", "disable")] } else { &[] };
+            let answer = api.expect(Method::DELETE, &["v1", "clients", &id], query, None, &[]).await?;
+            if answer.is_null() {
+                output::note(&format!("deleted {id} at its vendor"));
+                return Ok(());
+            }
+            written(&answer, format)
+        }
+        ClientsCommand::RotateSecret { id } => {
+            let answer = api.expect(Method::POST, &["v1", "clients", &id, "secret"], &[], None, &[]).await?;
+            match format {
+                Format::Json => output::json(&answer),
+                Format::Table => {
+                    output::note("the new secret is shown once:");
+                    output::data(answer.get("client_secret").and_then(Value::as_str).unwrap_or(""))
+                }
+            }
+        }
+    }
+}
+
+fn extend(object: &mut Map<String, Value>, name: &str, more: Vec<Value>) {
+    if more.is_empty() {
+        return;
+    }
+    if let Some(list) = object.entry(name).or_insert_with(|| json!([])).as_array_mut() {
+        list.extend(more);
+    }
+}
+
+fn pairs(labels: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let split = |label: &String| label.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
+    labels.iter().map(|l| split(l).ok_or_else(|| Failure::local(format!("`{l}` is not KEY=VALUE")))).collect()
+}
+
+async fn list(
+    api: &Api,
+    backend: Option<String>,
+    labels: &[String],
+    q: Option<String>,
+    limit: usize,
+    format: Format,
+) -> Result<(), Failure> {
+    let mut filter: Vec<(&str, String)> = vec![("limit", limit.clamp(1, 200).to_string())];
+    filter.extend(backend.map(|b| ("backend", b)));
+    filter.extend(q.map(|q| ("q", q)));
+    filter.extend(pairs(labels)?.into_iter().map(|(k, v)| ("label", format!("{k}:{v}"))));
+    let mut items: Vec<Value> = Vec::new();
+    let mut cursor: Option<String> = None;
+    let more = loop {
+        let mut query: Vec<(&str, &str)> = filter.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        if let Some(cursor) = &cursor {
+            query.push(("cursor", cursor));
+        }
+        let page = api.expect(Method::GET, &["v1", "clients"], &query, None, &[]).await?;
+        items.extend(page.get("items").and_then(Value::as_array).into_iter().flatten().cloned());
+        cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+        if cursor.is_none() || items.len() >= limit {
+            break cursor.is_some() || items.len() > limit;
+        }
+    };
+    items.truncate(limit);
+    match format {
+        Format::Json => output::json(&items)?,
+        Format::Table => {
+            let mut table = output::table(&["id", "name", "backend", "client_id", "state", "updated"]);
+            for item in &items {
+                let text = |pointer: &str| item.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
+                table.add_row([text("/id"), text("/metadata/client_name"), text("/backend"), text("/client_id"), text("/state"), text("/updated_at")]);
+            }
+            output::data(&table.to_string())?;
+        }
+    }
+    if more {
+        output::note(&format!("there are more; only the first {limit} are shown (--limit)"));
+    }
+    Ok(())
+}
+
+/// One client, with its losses or drift.
+fn written(answer: &Value, format: Format) -> Result<(), Failure> {
+    if format == Format::Json {
+        return output::json(answer);
+    }
+    let mut table = output::table(&["member", "value"]);
+    for (name, value) in answer.as_object().into_iter().flatten() {
+        match (name.as_str(), value) {
+            ("losses" | "drift" | "requests", _) => {}
+            (_, Value::Object(inner)) => {
+                for (member, value) in inner {
+                    table.add_row([format!("{name}.{member}"), output::short(value)]);
+                }
+            }
+            // the whole secret, whatever its length
+            ("client_secret", Value::String(secret)) => {
+                table.add_row([name.clone(), secret.clone()]);
+            }
+            _ => {
+                table.add_row([name.clone(), output::short(value)]);
+            }
+        }
+    }
+    output::data(&table.to_string())?;
+    for request in answer.get("requests").and_then(Value::as_array).into_iter().flatten() {
+        output::data(&serde_json::to_string_pretty(request).unwrap_or_default())?;
+    }
+    if let Some(losses) = answer.get("losses").and_then(|l| serde_json::from_value::<Vec<Loss>>(l.clone()).ok()) {
+        if losses.is_empty() {
+            output::note("nothing was lost");
+        } else {
+            output::data(&output::losses(&losses))?;
+        }
+    }
+    if let Some(drift) = answer.get("drift").and_then(Value::as_array) {
+        if drift.is_empty() {
+            output::note("no drift: the vendor shows what was recorded");
+        }
+        for item in drift {
+            output::data(&format!("drift: {item}"))?;
+        }
+    }
+    Ok(())
+}

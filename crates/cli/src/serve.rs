@@ -1,0 +1,151 @@
+//! `registrar serve`
+
+use std::{io::IsTerminal as _, sync::Arc, time::Duration};
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use registrar_adapters::VENDORS;
+use registrar_engine::{Config, Engine};
+use registrar_server::App;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    args::{ConfigArgs, ServeArgs},
+    check,
+    connect::Network,
+    failure::Failure,
+    output,
+};
+
+pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let config = check::load(&args.config)?;
+    logging();
+    let runtime = match config.server.workers {
+        Some(1) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        Some(n) => tokio::runtime::Builder::new_multi_thread().worker_threads(n).enable_all().build(),
+        None => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+    };
+    let runtime = runtime.map_err(|e| Failure::local(e.to_string()))?;
+    runtime.block_on(serve(config, args.config.clone()))
+}
+
+/// Text for people at a terminal, JSON otherwise; on stderr.
+pub(crate) fn logging() {
+    let filter = EnvFilter::try_from_env("REGISTRAR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // a second subscriber (tests in one process) is not needed
+    let installed = if std::io::stderr().is_terminal() {
+        subscriber.with_ansi(std::env::var_os("NO_COLOR").is_none()).try_init()
+    } else {
+        subscriber.json().flatten_event(true).with_current_span(false).try_init()
+    };
+    if let Err(error) = installed {
+        output::note(&format!("logging: {error}"));
+    }
+}
+
+/// A gateway ready to serve.
+pub(crate) struct Gateway {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) app: App,
+    pub(crate) listener: TcpListener,
+    pub(crate) network: Network,
+}
+
+impl Gateway {
+    /// Opens the store, connects the backends, and binds the address.
+    pub(crate) async fn open(config: Config) -> Result<Self, Failure> {
+        let url = &config.store.url;
+        if url == "memory:" {
+            tracing::warn!("the store is in memory: nothing survives this process");
+        }
+        let store = registrar_store::open(url).map_err(|e| Failure::local(format!("store {url}: {e}")))?;
+        let network = Network::new().map_err(Failure::local)?;
+        let engine = Engine::new(store, VENDORS, config.backends, config.routes, &network).map_err(Failure::local)?;
+        let interrupted = engine.recover().await.map_err(|e| Failure::of(&e))?;
+        if interrupted > 0 {
+            tracing::warn!(interrupted, "writes that an earlier process did not end; see GET /v1/operations?state=unknown");
+        }
+        let engine = Arc::new(engine);
+        let metrics = PrometheusBuilder::new()
+            .set_buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0])
+            .and_then(PrometheusBuilder::install_recorder)
+            .map_err(|e| Failure::local(e.to_string()))?;
+        let listen = config.server.listen;
+        let listener = TcpListener::bind(listen).await.map_err(|e| Failure::local(format!("cannot listen on {listen}: {e}")))?;
+        let bound = listener.local_addr().map_err(|e| Failure::local(e.to_string()))?;
+        // port 0 becomes a real one only now
+        let mut public_url = config.server.public_url;
+        if listen.port() == 0 && public_url.port() == Some(0) && public_url.set_port(Some(bound.port())).is_err() {
+            return Err(Failure::local("public_url cannot have a port"));
+        }
+        let app = App::new(Arc::clone(&engine), config.auth, public_url.as_str(), metrics);
+        Ok(Self { engine, app, listener, network })
+    }
+
+    /// Serves until `stop`, then lets writes finish.
+    pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+        let Self { engine, app, listener, network: _network } = self;
+        let draining = app.clone();
+        let stop = async move {
+            stop.await;
+            draining.drain();
+            tracing::info!("stopping: no new connections, requests in progress may finish");
+        };
+        let served = registrar_server::serve::serve(listener, registrar_server::router(app), stop).await;
+        // every call to a vendor has its own deadline; this one only bounds the sum
+        if tokio::time::timeout(Duration::from_secs(4), engine.shutdown()).await.is_err() {
+            tracing::error!("writes did not end in time; they are listed as unknown at the next start");
+        }
+        served.map_err(|e| Failure::local(format!("the listener failed: {e}")))
+    }
+}
+
+async fn serve(config: Config, args: ConfigArgs) -> Result<(), Failure> {
+    let gateway = Gateway::open(config).await?;
+    let address = gateway.listener.local_addr().map_err(|e| Failure::local(e.to_string()))?;
+    reload_on_hangup(Arc::clone(&gateway.engine), args);
+    output::data(&format!("registrar is listening on http://{address}"))?;
+    gateway.run(stop_signal()).await
+}
+
+/// SIGHUP reads the file again: everything new is built before anything is swapped; a broken file changes nothing.
+fn reload_on_hangup(engine: Arc<Engine>, args: ConfigArgs) {
+    tokio::spawn(async move {
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+        while hangup.recv().await.is_some() {
+            let result = Config::load(&args.config, check::environment()).map_err(|d| d.to_string()).and_then(|config| {
+                let network = Network::new()?;
+                engine.reload(config.backends, config.routes, &network)
+            });
+            match result {
+                Ok(()) => tracing::info!("configuration reloaded: backends and routes (server, store and auth need a restart)"),
+                Err(error) => tracing::error!(error, "the configuration was not reloaded; the old one stays"),
+            }
+        }
+    });
+}
+
+/// Completes on SIGTERM or SIGINT.
+pub(crate) async fn stop_signal() {
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => {
+                terminate.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = terminate => {}
+        () = interrupt => {}
+    }
+}
