@@ -54,7 +54,6 @@ impl Api {
         body: Option<(&str, &Value)>,
         headers: &[(&str, String)],
     ) -> Result<Answer, Failure> {
-        // `routes:evaluate` has a colon, which the path builder would encode; it decodes to the same
         let url = registrar_core::endpoint(&self.base, segments, query).map_err(|e| Failure::of(&e))?;
         let mut request = self.client.request(method, url);
         if let Some(key) = &self.key {

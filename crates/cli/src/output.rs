@@ -31,7 +31,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
 /// A table for people. It fits the terminal; in a pipe, lines are as long as they need to be.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::UTF8_NO_BORDERS).set_content_arrangement(ContentArrangement::Dynamic);
     if let Some(width) = std::env::var("COLUMNS").ok().and_then(|c| c.parse::<u16>().ok()) {
         table.set_width(width);
     }

@@ -6,8 +6,8 @@ use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Everything but the unreserved characters of RFC 3986 §2.3.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Everything but the unreserved characters of RFC 3986 §2.3, and the colon, which a segment may have (§3.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// Appends segments to a base URL, each percent-encoded, and query parameters.
 ///

@@ -27,6 +27,8 @@ pub fn router(app: App) -> Router {
         .route("/v1/backends/{name}", get(system::backend))
         .route("/v1/vendors", get(system::vendors))
         .route("/v1/routes:evaluate", post(system::evaluate))
+        // the same path, as clients write it that encode every reserved character
+        .route("/v1/routes%3Aevaluate", post(system::evaluate))
         .route("/metrics", get(system::metrics))
         .method_not_allowed_fallback(system::method_not_allowed)
         .route_layer(middleware::from_fn_with_state(app.clone(), auth::authenticate));
