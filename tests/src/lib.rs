@@ -1,1 +1,73 @@
-//! placeholder
+//! What the tests of the whole share: a simulated vendor behind the real transport, and generated registrations.
+
+pub mod generate;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use registrar_adapters::VENDORS;
+use registrar_core::{Adapter, Blueprint, ExposeSecret as _, SecretString, Settings, Vendor};
+use registrar_fakes::FakeHost;
+use registrar_transport::{BackendOptions, Transport};
+use serde_json::Value;
+
+/// An adapter that talks to its fake through the real transport.
+#[derive(Debug)]
+pub struct Rig {
+    /// The adapter.
+    pub adapter: Arc<dyn Adapter>,
+    /// The simulated vendor.
+    pub host: FakeHost,
+    /// Its kind.
+    pub kind: &'static str,
+}
+
+/// Settings whose secrets stand in them: the fakes' secrets are none.
+fn blueprint(vendor: &Vendor, settings: &Value) -> Result<Blueprint, String> {
+    let object = settings.as_object().ok_or("settings are a table")?;
+    let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
+    let mut cursor = Settings::new(object, &literal);
+    let blueprint = (vendor.configure)(&mut cursor);
+    let issues = cursor.finish();
+    blueprint.filter(|_| issues.is_empty()).ok_or_else(|| format!("{issues:?}"))
+}
+
+impl Rig {
+    /// A fresh fake of a kind and an adapter with its settings, changed by `adjust`.
+    ///
+    /// # Errors
+    /// When something cannot be started.
+    pub async fn with(kind: &str, adjust: impl FnOnce(&mut Value)) -> Result<Self, String> {
+        let vendor = VENDORS.iter().find(|v| v.descriptor.kind == kind).ok_or("no such kind")?;
+        let fakes = registrar_adapters::fakes().into_iter().filter(|f| f.kind() == kind).collect();
+        let host = FakeHost::start(SocketAddr::from(([127, 0, 0, 1], 0)), fakes).await.map_err(|e| e.to_string())?;
+        let mut settings = host.fake(kind).map(|f| f.settings(&host.base_url(kind))).unwrap_or_default();
+        adjust(&mut settings);
+        let blueprint = blueprint(vendor, &settings)?;
+        let mut options = BackendOptions::new(kind, blueprint.base_url, blueprint.credential);
+        // long enough for a busy machine; the scripted hangs are shorter than any person's patience
+        options.timeout = Duration::from_millis(1500);
+        let handle = Transport::new().and_then(|t| t.backend(options)).map_err(|e| e.to_string())?;
+        let adapter = (blueprint.build)(handle.http);
+        Ok(Self { adapter, host, kind: vendor.descriptor.kind })
+    }
+
+    /// A fresh fake of a kind and an adapter with its settings.
+    ///
+    /// # Errors
+    /// When something cannot be started.
+    pub async fn new(kind: &str) -> Result<Self, String> {
+        Self::with(kind, |_| {}).await
+    }
+
+    /// How many requests reached the vendor's API (not its token endpoint).
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.host.ledger(None).iter().filter(|e| !e.path.ends_with("/oauth/token")).count()
+    }
+}
+
+/// A secret as text, for comparing.
+#[must_use]
+pub fn reveal(secret: &SecretString) -> &str {
+    secret.expose_secret()
+}

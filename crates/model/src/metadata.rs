@@ -62,14 +62,12 @@ macro_rules! layer {
                 at: &$crate::issue::Pointer,
                 issues: &mut $crate::issue::Issues,
             ) -> Self {
-                #[expect(clippy::needless_update, reason = "a layer may have only typed members")]
-                Self {
-                    $($member: object
-                        .get(stringify!($member))
-                        .filter(|v| !v.is_null())
-                        .and_then(|v| <$ty as $crate::member::Member>::decode(v, &at.child(stringify!($member)), issues)),)+
-                    ..Self::default()
-                }
+                let mut out = Self::default();
+                $(out.$member = object
+                    .get(stringify!($member))
+                    .filter(|v| !v.is_null())
+                    .and_then(|v| <$ty as $crate::member::Member>::decode(v, &at.child(stringify!($member)), issues));)+
+                out
             }
 
             /// Writes the typed members that are present.

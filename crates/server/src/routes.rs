@@ -48,7 +48,6 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands the payload over")]
 fn panicked(_payload: Box<dyn std::any::Any + Send + 'static>) -> Response {
     // the payload may hold anything: it is neither logged nor sent
     tracing::error!("a handler panicked");

@@ -124,17 +124,16 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>) -> Result
     );
     shared::unheld_maps(localized, extra, "authms", &mut losses);
     decide!(policy: Policy = policy, losses, "authms has no place for it";
-        held { enabled, allowed_cors_origins, tenant, security_profile }
+        held { enabled, allowed_cors_origins, security_profile }
         elsewhere {}
         unheld {
-            allowed_web_origins, redirect_domains, owner, organizations, first_party, access_token_lifetime,
+            allowed_web_origins, redirect_domains, owner, tenant, organizations, first_party, access_token_lifetime,
             id_token_lifetime, refresh_token_lifetime, audiences
         }
     );
     let reason = "authms shows it but does not take it through this API";
     let origins = allowed_cors_origins.as_ref().map(Member::encode);
     shared::read_only(current, "policy.allowed_cors_origins", origins, reason, &mut losses);
-    shared::read_only(current, "policy.tenant", tenant.as_ref().map(Member::encode), "authms takes the tenant from its own credential", &mut losses);
     if jwks.is_some() {
         let reason = "authms holds the keys but never shows them again; the gateway's record keeps them";
         let wanted = jwks.as_ref().map(Member::encode);
@@ -247,7 +246,7 @@ fn status(
 pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<ClientSpec> {
     let wire::Client {
         client_id: _, name, redirect_uris, client_auth_methods, grant_types, is_confidential, fapi_profile, jwks: _, jwks_uri,
-        logo_url, privacy_policy, terms_url, website, scopes, cors_origins, status, tenant_id, client_secret: _,
+        logo_url, privacy_policy, terms_url, website, scopes, cors_origins, status, _tenant_id, client_secret: _,
         created_at: _, deleted_at: _, _id: _, _updated_at: _, _secret_last_four: _, rest,
     } = client;
     let text = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
@@ -294,7 +293,6 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
         enabled,
         allowed_cors_origins: cors_origins.as_deref().and_then(shared::list),
         security_profile: text(fapi_profile),
-        tenant: text(tenant_id),
         ..Policy::default()
     };
     members.retain(|_, v| !v.is_null());

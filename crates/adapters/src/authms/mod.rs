@@ -58,7 +58,6 @@ static DESCRIPTOR: Descriptor = Descriptor {
         ("metadata.jwks", Support::Partial("held, but never shown again")),
         ("policy.enabled", Support::Partial("only on update; every new client is active")),
         ("policy.allowed_cors_origins", Support::Partial("read only")),
-        ("policy.tenant", Support::Partial("read only")),
         ("policy.security_profile", Support::Partial("the documented value is fapi1")),
     ],
     vendor_members: &[

@@ -67,8 +67,9 @@ pub(super) struct Client {
     pub cors_origins: Option<Vec<String>>,
     #[serde(default)]
     pub status: Option<String>,
-    #[serde(default)]
-    pub tenant_id: Option<String>,
+    /// Reads show it, the answer to a creation does not: it says where the credential belongs, not what the client is.
+    #[serde(default, rename = "tenant_id")]
+    pub _tenant_id: Option<Value>,
     #[serde(default)]
     pub client_secret: Option<String>,
     #[serde(default)]

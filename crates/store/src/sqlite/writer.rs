@@ -26,10 +26,12 @@ pub(super) enum Job {
 }
 
 type Answer = Result<bool, StoreError>;
+/// A job and who waits for it.
+type Queued = (Job, oneshot::Sender<Answer>);
 
 #[derive(Debug)]
 pub(super) struct Writer {
-    jobs: Mutex<Option<mpsc::Sender<(Job, oneshot::Sender<Answer>)>>>,
+    jobs: Mutex<Option<mpsc::Sender<Queued>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -70,7 +72,7 @@ impl Writer {
     }
 }
 
-fn work(mut connection: Connection, mut jobs: mpsc::Receiver<(Job, oneshot::Sender<Answer>)>) {
+fn work(mut connection: Connection, mut jobs: mpsc::Receiver<Queued>) {
     // after a failed commit nobody knows what is on the disk: no further write is tried (reliability F32)
     let mut broken: Option<String> = None;
     let mut group = Vec::with_capacity(GROUP);
@@ -102,8 +104,8 @@ type Results = Vec<(Answer, oneshot::Sender<Answer>)>;
 
 /// Commits a group. Each job has a savepoint, so that one that breaks a rule does not undo the others. The second
 /// value says why the store must stop writing.
-fn commit(connection: &mut Connection, group: &mut Vec<(Job, oneshot::Sender<Answer>)>) -> (Results, Option<String>) {
-    let all_failed = |group: &mut Vec<(Job, oneshot::Sender<Answer>)>, text: &str| -> Results {
+fn commit(connection: &mut Connection, group: &mut Vec<Queued>) -> (Results, Option<String>) {
+    let all_failed = |group: &mut Vec<Queued>, text: &str| -> Results {
         group.drain(..).map(|(_, answer)| (Err(StoreError::Unavailable(text.to_owned())), answer)).collect()
     };
     // only one process writes registrations, but others may add keys: the lock is taken at once
