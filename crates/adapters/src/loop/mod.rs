@@ -281,5 +281,3 @@ impl Adapter for Loop {
     }
 }
 
-#[cfg(test)]
-mod tests;

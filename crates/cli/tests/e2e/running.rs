@@ -1,0 +1,155 @@
+//! A running gateway.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, LazyLock, Mutex},
+};
+
+use registrar_fakes::FakeHost;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::http::{Answer, JSON, call};
+
+static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
+
+/// The real binary, serving.
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    pub(crate) fakes: FakeHost,
+    pub(crate) folder: TempDir,
+    child: Child,
+    stderr: Arc<Mutex<String>>,
+}
+
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_registrar"));
+    command.env_remove("REGISTRAR_CONFIG").env_remove("REGISTRAR_API_KEY").env_remove("REGISTRAR_URL").env("NO_COLOR", "1");
+    command
+}
+
+pub(crate) fn fakes() -> FakeHost {
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    RUNTIME.block_on(FakeHost::start(anywhere, registrar_adapters::fakes())).unwrap()
+}
+
+/// A configuration for simulated vendors: one backend a kind, named after it, and a default route to the first.
+pub(crate) fn configuration(fakes: &FakeHost, folder: &Path, auth: &str, store: &str) -> PathBuf {
+    let mut text = format!("[server]\nlisten = \"127.0.0.1:0\"\npublic_url = \"http://127.0.0.1:0\"\n[store]\nurl = \"{store}\"\n[auth]\nmode = \"{auth}\"\n");
+    for kind in fakes.kinds() {
+        let mut settings = fakes.fake(kind).unwrap().settings(&fakes.base_url(kind));
+        for pointer in ["/token", "/m2m/client_secret"] {
+            if let Some(secret) = settings.pointer_mut(pointer) {
+                let file = folder.join(format!("{kind}.secret"));
+                std::fs::write(&file, secret.as_str().unwrap()).unwrap();
+                *secret = Value::String(format!("file:{}", file.display()));
+            }
+        }
+        text.push_str(&format!("[[backends]]\nname = \"{kind}\"\nkind = \"{kind}\"\ntimeout = \"2s\"\nsettings = {}\n", inline(&settings)));
+    }
+    text.push_str("[[routes]]\nname = \"wallets\"\nwhen = 'metadata.scope.contains(\"wallet_\")'\nbackend = \"bitgo\"\n");
+    text.push_str("[[routes]]\nname = \"named\"\nwhen = 'has(metadata.client_name)'\nbackend = \"loop\"\n");
+    let file = folder.join("registrar.toml");
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+fn inline(value: &Value) -> String {
+    match value {
+        Value::Object(object) => {
+            let members: Vec<String> = object.iter().map(|(k, v)| format!("{k} = {}", inline(v))).collect();
+            format!("{{ {} }}", members.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+impl Gateway {
+    pub(crate) fn start() -> Self {
+        Self::start_with("none")
+    }
+
+    pub(crate) fn start_with(auth: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let fakes = fakes();
+        let store = format!("sqlite:{}", folder.path().join("registrar.db").display());
+        let config = configuration(&fakes, folder.path(), auth, &store);
+        let (child, address, stderr) = Self::spawn(&config);
+        Self { address, fakes, folder, child, stderr }
+    }
+
+    fn spawn(config: &Path) -> (Child, SocketAddr, Arc<Mutex<String>>) {
+        let mut child = binary()
+            .args(["serve", "--config"])
+            .arg(config)
+            .env("REGISTRAR_LOG", "trace")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let (mut pipe, sink) = (child.stderr.take().unwrap(), Arc::clone(&stderr));
+        std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(n @ 1..) = pipe.read(&mut buffer) {
+                sink.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..n]));
+            }
+        });
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().rsplit("http://").next().unwrap().parse();
+        let address = address.unwrap_or_else(|_| panic!("no address in {line:?}: {}", stderr.lock().unwrap()));
+        (child, address, stderr)
+    }
+
+    /// Ends the process without asking, and starts another one on the same files.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        (self.child, self.address, self.stderr) = Self::spawn(&self.folder.path().join("registrar.toml"));
+    }
+
+    /// SIGTERM; the exit code.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("registrar.toml")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    pub(crate) fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        call(self.address, method, path, headers, body.to_string().as_bytes())
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        call(self.address, "GET", path, &[], b"")
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call("POST", path, &[JSON], body)
+    }
+
+    /// Writes that reached a vendor's API.
+    pub(crate) fn vendor_writes(&self) -> usize {
+        self.fakes.ledger(None).iter().filter(|e| e.method != "GET" && !e.path.ends_with("/oauth/token")).count()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // it may have ended already
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
