@@ -4,6 +4,8 @@
 //! documented), `map.rs` (pure mapping), `fake.rs` (the simulated vendor), `fixtures/` (the vendor's own examples) and
 //! `docs.md`.
 
+#[cfg(all(test, feature = "fakes"))]
+mod harness;
 mod shared;
 
 /// Registers vendor kinds: the module, the entry in [`VENDORS`] and the fake in [`fakes`].

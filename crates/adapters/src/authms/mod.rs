@@ -279,3 +279,6 @@ impl Adapter for Authms {
         self.send(Request::new(Method::GET, url, Effect::Read, "check"), &[200]).await.map(|_| ())
     }
 }
+
+#[cfg(all(test, feature = "fakes"))]
+mod tests;

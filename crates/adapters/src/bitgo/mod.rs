@@ -245,3 +245,6 @@ impl Adapter for BitGo {
         }
     }
 }
+
+#[cfg(all(test, feature = "fakes"))]
+mod tests;

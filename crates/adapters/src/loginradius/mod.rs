@@ -276,3 +276,6 @@ impl Adapter for LoginRadius {
         self.list(None).await.map(|_| ())
     }
 }
+
+#[cfg(all(test, feature = "fakes"))]
+mod tests;

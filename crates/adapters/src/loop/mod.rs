@@ -281,3 +281,5 @@ impl Adapter for Loop {
     }
 }
 
+#[cfg(all(test, feature = "fakes"))]
+mod tests;
