@@ -26,6 +26,9 @@ use crate::{
     failure::Failure,
 };
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|info| {
         // the payload may hold anything: only the place is told

@@ -157,8 +157,12 @@ impl Engine {
                     expected_version: current.version,
                     registration: Registration { state: State::Unknown, version: current.version + 1, ..current },
                 });
-                self.store.finish(update, change).await.map_err(store_error)?;
-                found += 1;
+                match self.store.finish(update, change).await {
+                    Ok(()) => found += 1,
+                    // another process was faster
+                    Err(registrar_store::StoreError::AlreadyFinished) => {}
+                    Err(error) => return Err(store_error(error)),
+                }
             }
         }
     }

@@ -14,13 +14,15 @@ use crate::{
 /// The canonical paths in which two specs differ, in no particular order.
 #[must_use]
 pub fn diff(a: &ClientSpec, b: &ClientSpec) -> BTreeSet<String> {
-    let (a, b) = (a.flatten(), b.flatten());
-    let paths: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    let differ = |path: &&String| match (a.get(*path), b.get(*path)) {
-        (Some(a), Some(b)) => !same_value(path, a, b),
+    differences(&a.flatten(), &b.flatten()).into_iter().cloned().collect()
+}
+
+fn differences<'m>(a: &'m BTreeMap<String, Value>, b: &'m BTreeMap<String, Value>) -> BTreeSet<&'m String> {
+    let differs = |path: &&String| match (a.get(*path), b.get(*path)) {
+        (Some(a), Some(b)) => a != b && !same_value(path, a, b),
         _ => true,
     };
-    paths.into_iter().filter(differ).cloned().collect()
+    a.keys().chain(b.keys()).filter(differs).collect()
 }
 
 /// One difference between the gateway's record and the vendor.
@@ -40,9 +42,9 @@ pub struct Drift {
 #[must_use]
 pub fn drift(recorded: &ClientSpec, vendor: &ClientSpec) -> Vec<Drift> {
     let (a, b) = (recorded.flatten(), vendor.flatten());
-    let mut out: Vec<Drift> = diff(recorded, vendor)
+    let mut out: Vec<Drift> = differences(&a, &b)
         .into_iter()
-        .map(|field| Drift { recorded: a.get(&field).cloned(), vendor: b.get(&field).cloned(), field })
+        .map(|field| Drift { recorded: a.get(field).cloned(), vendor: b.get(field).cloned(), field: field.clone() })
         .collect();
     out.sort_by_cached_key(|d| crate::field::Key::of(&d.field));
     out
@@ -56,13 +58,13 @@ pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Ve
     let (wanted, got) = (sent.flatten(), read.flatten());
     let mut predicted: BTreeMap<String, Loss> = predicted.into_iter().map(|l| (l.field.clone(), l)).collect();
     let mut losses = Losses::new();
-    for path in diff(sent, read) {
-        let (w, g) = (wanted.get(&path), got.get(&path));
-        let found = unforeseen(&path, w, g);
-        losses.push(match predicted.remove(&path) {
+    for path in differences(&wanted, &got) {
+        let (w, g) = (wanted.get(path), got.get(path));
+        let found = unforeseen(path, w, g);
+        losses.push(match predicted.remove(path) {
             None => found,
             // as foretold
-            Some(loss) if same_option(&path, loss.got.as_ref(), g) => {
+            Some(loss) if same_option(path, loss.got.as_ref(), g) => {
                 Loss { wanted: w.cloned().or(loss.wanted), ..loss }
             }
             // foretold that it would not survive, but not what would be there instead
@@ -147,6 +149,9 @@ fn compare_sets(field: Option<&FieldInfo>, wanted: &Value, got: &Value) -> Optio
 /// # Errors
 /// Never in practice; a value that no longer decodes would be a defect, and its issues are returned.
 pub fn effective(sent: &ClientSpec, read: &ClientSpec, losses: &[Loss]) -> Result<ClientSpec, Vec<crate::Issue>> {
+    if !losses.iter().any(|l| l.kind == LossKind::LocalOnly) {
+        return Ok(read.clone());
+    }
     let mut metadata = read.metadata.encode();
     let mut policy = read.policy.encode();
     let mut vendor = read.vendor.clone();

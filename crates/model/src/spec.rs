@@ -14,8 +14,8 @@ use crate::{
 /// The writable layers of a registration: what a caller asks for, or what a vendor holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClientSpec {
-    /// RFC 7591 members.
-    pub metadata: ClientMetadata,
+    /// RFC 7591 members; boxed, because there are many and specs are handed on a lot.
+    pub metadata: Box<ClientMetadata>,
     /// Admin-only members.
     pub policy: Policy,
     /// Vendor-only members by vendor kind.
@@ -71,7 +71,8 @@ impl ClientSpec {
         let mut spec = Self::default();
         let mut unknown = Vec::new();
         if let Some(metadata) = layer(object, "metadata", at, issues) {
-            (spec.metadata, unknown) = ClientMetadata::decode(metadata, &at.child("metadata"), issues);
+            let (metadata, others) = ClientMetadata::decode(metadata, &at.child("metadata"), issues);
+            (*spec.metadata, unknown) = (metadata, others);
         }
         if let Some(policy) = layer(object, "policy", at, issues) {
             spec.policy = Policy::decode(policy, &at.child("policy"), issues);

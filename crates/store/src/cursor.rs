@@ -1,57 +1,86 @@
-//! Page cursors: the id of the last item, opaque to callers, strictly read.
+//! Cursors of keyset pagination: the last id of a page, as an opaque URL-safe token. The first letter is the version,
+//! the second the list, so that a cursor of another list or of a later format is refused instead of misread.
 
-use std::str::FromStr;
+use std::{fmt::Display, str::FromStr};
+
+use registrar_model::{OperationId, RegistrationId};
 
 use crate::StoreError;
 
-/// The cursor after an item.
-pub(crate) fn after(id: &str) -> String {
-    let mut out = String::from("c1");
-    for byte in id.bytes() {
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    out
+/// An id that can be a cursor.
+pub(crate) trait Keyed: Display + FromStr {
+    /// Version and list.
+    const TAG: &'static str;
+    /// What the id's text starts with.
+    const PREFIX: &'static str;
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
+impl Keyed for RegistrationId {
+    const TAG: &'static str = "1r";
+    const PREFIX: &'static str = "reg_";
+}
 
-/// The id in a cursor, which must be one of the expected type.
-pub(crate) fn read<T: FromStr + ToString>(cursor: Option<&str>) -> Result<Option<T>, StoreError> {
-    let Some(cursor) = cursor else { return Ok(None) };
-    let hex = cursor.strip_prefix("c1").filter(|h| h.len() % 2 == 0 && h.len() < 200).ok_or(StoreError::BadCursor)?;
-    let mut text = String::new();
-    for pair in hex.as_bytes().chunks(2) {
-        let digit = |b: u8| DIGITS.iter().position(|d| *d == b);
-        let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else { return Err(StoreError::BadCursor) };
-        let byte = u8::try_from(high * 16 + low).map_err(|_| StoreError::BadCursor)?;
-        if !byte.is_ascii_graphic() {
-            return Err(StoreError::BadCursor);
-        }
-        text.push(char::from(byte));
+impl Keyed for OperationId {
+    const TAG: &'static str = "1o";
+    const PREFIX: &'static str = "op_";
+}
+
+/// The token of an id.
+pub(crate) fn encode<I: Keyed>(id: &I) -> String {
+    let text = id.to_string();
+    let hex = text.strip_prefix(I::PREFIX).unwrap_or(&text).replace('-', "");
+    format!("{}{hex}", I::TAG)
+}
+
+/// The id of a token; only what [`encode`] makes is accepted.
+pub(crate) fn decode<I: Keyed>(token: &str) -> Result<I, StoreError> {
+    let hex = token.strip_prefix(I::TAG).ok_or(StoreError::BadCursor)?;
+    if hex.len() != 32 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Err(StoreError::BadCursor);
     }
-    text.parse().map(Some).map_err(|_| StoreError::BadCursor)
+    let part = |range| hex.get(range).unwrap_or_default();
+    let id = format!("{}{}-{}-{}-{}-{}", I::PREFIX, part(0..8), part(8..12), part(12..16), part(16..20), part(20..32));
+    id.parse().map_err(|_| StoreError::BadCursor)
+}
+
+/// The id after which a page starts, if the request has a cursor.
+pub(crate) fn after<I: Keyed>(page: &crate::PageRequest) -> Result<Option<I>, StoreError> {
+    page.after.as_deref().map(decode).transpose()
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use registrar_model::{OperationId, RegistrationId};
 
     use super::*;
 
     #[test]
-    fn cursors_come_back_and_do_not_mix() {
+    fn tokens_round_trip_and_belong_to_one_list() {
         let id = RegistrationId::generate();
-        let cursor = after(&id.to_string());
-        assert_eq!(read::<RegistrationId>(Some(&cursor)).unwrap(), Some(id));
-        assert!(matches!(read::<OperationId>(Some(&cursor)), Err(StoreError::BadCursor)));
+        let token = encode(&id);
+        assert_eq!(decode::<RegistrationId>(&token), Ok(id));
+        assert_eq!(decode::<OperationId>(&token), Err(StoreError::BadCursor));
+        assert!(token.bytes().all(|b| b.is_ascii_alphanumeric()), "{token}");
+        let operation = OperationId::generate();
+        assert_eq!(decode::<OperationId>(&encode(&operation)), Ok(operation));
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        let token = "1r0198c0de00007000800000000000abcd";
+        assert!(decode::<RegistrationId>(token).is_ok());
+        for bad in [token.to_uppercase(), format!("{token}0"), format!(" {token}"), token.replacen('1', "2", 1)] {
+            assert_eq!(decode::<RegistrationId>(&bad), Err(StoreError::BadCursor), "{bad}");
+        }
     }
 
     proptest! {
         #[test]
-        fn garbage_is_refused(text in "\\PC{0,60}|c1[0-9a-f]{0,80}") {
-            prop_assert!(matches!(read::<RegistrationId>(Some(&text)), Err(StoreError::BadCursor)));
+        fn garbage_is_refused_and_what_is_accepted_has_one_spelling(token in "(1r|1o|)([0-9a-fA-F-]{30,34}|\\PC{0,40})") {
+            match decode::<RegistrationId>(&token) {
+                Ok(id) => prop_assert_eq!(encode(&id), token),
+                Err(error) => prop_assert_eq!(error, StoreError::BadCursor),
+            }
         }
     }
 }

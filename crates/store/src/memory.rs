@@ -1,156 +1,211 @@
-//! Everything in memory: for tests, trying out and benchmarks. Nothing survives the process.
+//! The store in memory: nothing survives the process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
-use registrar_model::{OperationId, Registration, RegistrationId};
+use registrar_model::{BackendName, ClientId, OperationId, Registration, RegistrationId};
 
 use crate::{
-    ApiKey, Operation, OperationState, OperationUpdate, PageOf, PageRequest, RegistrationChange, RegistrationFilter, Store,
-    StoreError, cursor, types::search_text,
+    ApiKey, Operation, OperationState, OperationUpdate, PageOf, PageRequest, RegistrationChange, RegistrationFilter,
+    Store, StoreError, cursor, error::Trouble, search,
 };
 
-/// The store.
+/// A store for tests, demonstrations and benchmarks.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    state: Mutex<State>,
+    tables: Mutex<Tables>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    registrations: BTreeMap<RegistrationId, Registration>,
-    /// `(backend, client_id)` of every registration.
-    clients: std::collections::HashSet<(String, String)>,
-    operations: BTreeMap<OperationId, Operation>,
-    keys: BTreeMap<String, ApiKey>,
+struct Tables {
     closed: bool,
+    registry: Registry,
+    operations: BTreeMap<OperationId, Operation>,
+    api_keys: BTreeMap<String, ApiKey>,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    registrations: BTreeMap<RegistrationId, Registration>,
+    /// `client_id` is unique within a backend.
+    clients: HashMap<(BackendName, ClientId), RegistrationId>,
 }
 
 impl MemoryStore {
-    fn open(&self) -> Result<MutexGuard<'_, State>, StoreError> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.closed { Err(StoreError::Closed) } else { Ok(state) }
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn tables(&self) -> Result<MutexGuard<'_, Tables>, StoreError> {
+        let tables = self.tables.lock().map_err(|_: PoisonError<_>| StoreError::Unavailable(Trouble::Stopped))?;
+        if tables.closed { Err(StoreError::Closed) } else { Ok(tables) }
     }
 }
 
-fn client_key(r: &Registration) -> (String, String) {
-    (r.backend.to_string(), r.client_id.to_string())
+impl Registry {
+    /// Refuses a change that cannot be made, before anything is touched: the transaction of this store.
+    fn check(&self, change: &RegistrationChange) -> Result<(), StoreError> {
+        let registration = match change {
+            RegistrationChange::Insert(new) if self.registrations.contains_key(&new.id) => {
+                return Err(StoreError::AlreadyExists);
+            }
+            RegistrationChange::Insert(new) => new,
+            RegistrationChange::Update { registration, expected_version } => {
+                let found =
+                    self.registrations.get(&registration.id).ok_or(StoreError::NotFound("registration"))?.version;
+                if found != *expected_version {
+                    return Err(StoreError::VersionConflict);
+                }
+                registration
+            }
+            RegistrationChange::Remove { .. } => return Ok(()),
+        };
+        match self.clients.get(&client_key(registration)) {
+            Some(owner) if *owner != registration.id => Err(StoreError::AlreadyExists),
+            _ => Ok(()),
+        }
+    }
+
+    fn apply(&mut self, change: RegistrationChange) {
+        match change {
+            RegistrationChange::Insert(registration) | RegistrationChange::Update { registration, .. } => {
+                let key = client_key(&registration);
+                let id = registration.id;
+                if let Some(old) = self.registrations.insert(id, registration) {
+                    self.clients.remove(&client_key(&old));
+                }
+                self.clients.insert(key, id);
+            }
+            RegistrationChange::Remove { id } => {
+                if let Some(old) = self.registrations.remove(&id) {
+                    self.clients.remove(&client_key(&old));
+                }
+            }
+        }
+    }
+}
+
+fn client_key(registration: &Registration) -> (BackendName, ClientId) {
+    (registration.backend.clone(), registration.client_id.clone())
+}
+
+/// The page of a table's rows that match.
+fn page_of<I: cursor::Keyed + Ord, T: Clone>(
+    table: &BTreeMap<I, T>,
+    page: &PageRequest,
+    matches: impl Fn(&T) -> bool,
+    id: impl Fn(&T) -> I,
+) -> Result<PageOf<T>, StoreError> {
+    let start = cursor::after::<I>(page)?.map_or(Bound::Unbounded, Bound::Excluded);
+    let rows = table.range((start, Bound::Unbounded)).map(|(_, row)| row).filter(|row| matches(row));
+    let items = rows.take(page.size() + 1).cloned().collect();
+    Ok(PageOf::from_excess(items, page.size(), |last| cursor::encode(&id(last))))
 }
 
 #[async_trait]
 impl Store for MemoryStore {
     async fn begin(&self, operation: Operation) -> Result<(), StoreError> {
-        let mut state = self.open()?;
-        if state.operations.contains_key(&operation.id) {
+        let mut tables = self.tables()?;
+        if tables.operations.contains_key(&operation.id) {
             return Err(StoreError::AlreadyExists);
         }
-        state.operations.insert(operation.id, operation);
+        tables.operations.insert(operation.id, operation);
         Ok(())
     }
 
     async fn finish(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
-        let mut state = self.open()?;
-        match change {
-            None => {}
-            Some(RegistrationChange::Insert(registration)) => {
-                if state.registrations.contains_key(&registration.id) || !state.clients.insert(client_key(&registration)) {
-                    return Err(StoreError::AlreadyExists);
-                }
-                state.registrations.insert(registration.id, registration);
-            }
-            Some(RegistrationChange::Update { registration, expected_version }) => {
-                match state.registrations.get_mut(&registration.id) {
-                    Some(current) if current.version == expected_version => *current = registration,
-                    _ => return Err(StoreError::VersionConflict),
-                }
-            }
-            Some(RegistrationChange::Remove { id }) => {
-                if let Some(gone) = state.registrations.remove(&id) {
-                    state.clients.remove(&client_key(&gone));
-                }
-            }
+        let mut tables = self.tables()?;
+        let tables = &mut *tables;
+        let operation = tables.operations.get_mut(&update.id).ok_or(StoreError::NotFound("operation"))?;
+        if operation.state.is_final() {
+            return Err(StoreError::AlreadyFinished);
         }
-        if let Some(operation) = state.operations.get_mut(&update.id) {
-            operation.state = update.state;
-            operation.outcome = update.outcome;
-            operation.summary = update.summary;
-            operation.updated_at = update.updated_at;
-            operation.attempts = update.attempts;
-            operation.evidence = update.evidence;
+        if let Some(change) = &change {
+            tables.registry.check(change)?;
+        }
+        let OperationUpdate { id: _, state, outcome, summary, updated_at, attempts, evidence } = update;
+        operation.state = state;
+        operation.outcome = outcome;
+        operation.updated_at = updated_at;
+        operation.summary = summary;
+        operation.attempts = attempts;
+        operation.evidence = evidence;
+        if let Some(change) = change {
+            tables.registry.apply(change);
         }
         Ok(())
     }
 
     async fn registration(&self, id: RegistrationId) -> Result<Option<Registration>, StoreError> {
-        Ok(self.open()?.registrations.get(&id).cloned())
+        Ok(self.tables()?.registry.registrations.get(&id).cloned())
     }
 
-    async fn registrations(&self, filter: &RegistrationFilter, page: PageRequest) -> Result<PageOf<Registration>, StoreError> {
-        let after = cursor::read::<RegistrationId>(page.after.as_deref())?;
-        let q = filter.q.as_ref().map(|q| q.to_lowercase());
-        let state = self.open()?;
-        let matching = state.registrations.values().filter(|r| {
-            after.is_none_or(|after| r.id > after)
-                && filter.backend.as_ref().is_none_or(|b| *b == r.backend)
-                && filter.labels.iter().all(|(k, v)| r.labels.get(k) == Some(v))
-                && q.as_ref().is_none_or(|q| search_text(r).contains(q.as_str()))
-        });
-        Ok(take(matching, page.limit, |r| r.id.to_string()))
+    async fn registrations(
+        &self,
+        filter: &RegistrationFilter,
+        page: PageRequest,
+    ) -> Result<PageOf<Registration>, StoreError> {
+        let q = filter.q.as_deref().filter(|q| !q.is_empty()).map(search::fold);
+        let matches = |row: &Registration| {
+            filter.backend.as_ref().is_none_or(|backend| *backend == row.backend)
+                && filter.labels.iter().all(|(key, value)| row.labels.get(key) == Some(value))
+                && q.as_ref().is_none_or(|q| search::haystack(row).contains(q))
+        };
+        page_of(&self.tables()?.registry.registrations, &page, matches, |row| row.id)
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {
-        Ok(self.open()?.operations.get(&id).cloned())
+        Ok(self.tables()?.operations.get(&id).cloned())
     }
 
-    async fn operations(&self, state: Option<OperationState>, page: PageRequest) -> Result<PageOf<Operation>, StoreError> {
-        let after = cursor::read::<OperationId>(page.after.as_deref())?;
-        let stored = self.open()?;
-        let matching = stored
-            .operations
-            .values()
-            .filter(|o| after.is_none_or(|after| o.id > after) && state.is_none_or(|state| o.state == state));
-        Ok(take(matching, page.limit, |o| o.id.to_string()))
+    async fn operations(
+        &self,
+        state: Option<OperationState>,
+        page: PageRequest,
+    ) -> Result<PageOf<Operation>, StoreError> {
+        let matches = |row: &Operation| state.is_none_or(|state| state == row.state);
+        page_of(&self.tables()?.operations, &page, matches, |row| row.id)
     }
 
     async fn put_api_key(&self, key: ApiKey) -> Result<(), StoreError> {
-        let mut state = self.open()?;
-        if state.keys.contains_key(&key.name) {
+        let mut tables = self.tables()?;
+        if tables.api_keys.values().any(|other| other.id == key.id || other.name == key.name) {
             return Err(StoreError::AlreadyExists);
         }
-        state.keys.insert(key.name.clone(), key);
+        tables.api_keys.insert(key.id.clone(), key);
         Ok(())
     }
 
     async fn api_key(&self, id: &str) -> Result<Option<ApiKey>, StoreError> {
-        Ok(self.open()?.keys.values().find(|k| k.id == id).cloned())
+        Ok(self.tables()?.api_keys.get(id).cloned())
     }
 
     async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        Ok(self.open()?.keys.values().cloned().collect())
+        let mut keys: Vec<ApiKey> = self.tables()?.api_keys.values().cloned().collect();
+        keys.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(keys)
     }
 
     async fn delete_api_key(&self, name: &str) -> Result<bool, StoreError> {
-        Ok(self.open()?.keys.remove(name).is_some())
+        let mut tables = self.tables()?;
+        let before = tables.api_keys.len();
+        tables.api_keys.retain(|_, key| key.name != name);
+        Ok(tables.api_keys.len() < before)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.open().map(|_| ())
+        self.tables().map(|_| ())
     }
 
     async fn close(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        if let Ok(mut tables) = self.tables() {
+            tables.closed = true;
+        }
     }
-}
-
-/// The first `limit` items and the cursor after them, when there are more.
-fn take<'a, T: Clone + 'a>(items: impl Iterator<Item = &'a T>, limit: u32, id: impl Fn(&T) -> String) -> PageOf<T> {
-    let limit = usize::try_from(limit.clamp(1, 200)).unwrap_or(200);
-    let mut items: Vec<T> = items.take(limit + 1).cloned().collect();
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|last| cursor::after(&id(last)));
-    PageOf { items, next }
 }

@@ -98,7 +98,7 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>) -> Result
     shared::require_redirects(metadata, "authms")?;
     let members = spec.vendor_members(KIND);
 
-    decide!(metadata: ClientMetadata = metadata, losses, "authms has no place for it";
+    decide!(metadata: ClientMetadata = &**metadata, losses, "authms has no place for it";
         held { client_name, client_uri, logo_uri, scope, tos_uri, policy_uri, jwks_uri, jwks, localized, extra }
         elsewhere { redirect_uris, token_endpoint_auth_method, grant_types, response_types }
         unheld {
@@ -296,7 +296,7 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
         ..Policy::default()
     };
     members.retain(|_, v| !v.is_null());
-    let mut spec = ClientSpec { metadata, policy, ..ClientSpec::default() };
+    let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
     if !members.is_empty() {
         spec.vendor.insert(KIND.to_owned(), members);
     }

@@ -70,7 +70,7 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>, config: &
     shared::shared_secret(metadata, AUTH_METHOD, "BitGo has no public clients and holds no method", &mut losses);
     shared::code_and_refresh_only(metadata, "BitGo", &mut losses);
 
-    decide!(metadata: ClientMetadata = metadata, losses, "BitGo has no place for it";
+    decide!(metadata: ClientMetadata = &**metadata, losses, "BitGo has no place for it";
         held { scope, localized, extra }
         elsewhere { redirect_uris, token_endpoint_auth_method, grant_types, response_types }
         unheld {
@@ -204,7 +204,7 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
     if let Some(config) = organization_config.as_ref().filter(|c| !c.is_null()) {
         members.insert("organizationConfig".to_owned(), config.clone());
     }
-    let mut spec = ClientSpec { metadata, policy, ..ClientSpec::default() };
+    let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
     if !members.is_empty() {
         spec.vendor.insert(KIND.to_owned(), members);
     }

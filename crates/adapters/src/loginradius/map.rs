@@ -86,7 +86,7 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<(&ClientSpec, &str)>, c
     let own = spec.vendor_members(KIND);
     let mut members = Members::new();
 
-    decide!(metadata: ClientMetadata = metadata, losses, "LoginRadius has no place for it";
+    decide!(metadata: ClientMetadata = &**metadata, losses, "LoginRadius has no place for it";
         held {
             scope, post_logout_redirect_uris, initiate_login_uri, id_token_signed_response_alg,
             userinfo_signed_response_alg, default_max_age, backchannel_logout_uri, application_type, localized, extra
@@ -353,7 +353,7 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
         audiences: list(id_token_audiences),
         ..Policy::default()
     };
-    let mut spec = ClientSpec { metadata, policy, ..ClientSpec::default() };
+    let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
     if !own.is_empty() {
         spec.vendor.insert(KIND.to_owned(), own);
     }

@@ -72,7 +72,7 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>, config: &
     let client_type = authentication(metadata, config, &mut losses);
     shared::code_and_refresh_only(metadata, "Loop", &mut losses);
 
-    decide!(metadata: ClientMetadata = metadata, losses, "Loop has no place for it";
+    decide!(metadata: ClientMetadata = &**metadata, losses, "Loop has no place for it";
         held { client_name, client_uri, logo_uri, scope, localized, extra }
         elsewhere { redirect_uris, token_endpoint_auth_method, grant_types, response_types }
         unheld {
@@ -198,7 +198,7 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
         first_party: *is_first_party,
         ..Policy::default()
     };
-    let mut spec = ClientSpec { metadata, policy, ..ClientSpec::default() };
+    let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
     if !rest.is_empty() {
         spec.vendor.insert(KIND.to_owned(), rest.clone());
     }

@@ -1,147 +1,259 @@
-//! Readers: connections of their own, so that a write never makes a read wait.
+//! Reading: a pool of connections, and the queries.
 
 use std::{
-    path::Path,
+    fmt::{self, Write as _},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use registrar_model::{OperationId, Registration, RegistrationId};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params, params_from_iter, types::Value as Sql};
+use rusqlite::{Connection, Row, ToSql, params};
 use tokio::sync::Semaphore;
 
-use super::{connect, error, rows};
-use crate::{ApiKey, Operation, OperationState, PageOf, PageRequest, RegistrationFilter, StoreError, cursor};
+use super::{row, store_error};
+use crate::{
+    ApiKey, Operation, OperationState, PageOf, RegistrationFilter, StoreError, cursor, error::Trouble, search,
+};
 
-/// How many reads run at once; the file is mostly in the page cache, so more would only compete for cores.
-const READERS: usize = 4;
-
-#[derive(Debug)]
+/// Read connections; each is used by one blocking task at a time.
 pub(super) struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
+    count: u32,
+}
+
+impl fmt::Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readers").field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
+/// A connection on loan; goes back when the work is done, even when it panics.
+struct Loan {
+    connection: Option<Connection>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.connection.take());
+    }
 }
 
 impl Readers {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let connections = (0..READERS).map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)).collect::<Result<_, _>>()?;
-        Ok(Self { idle: Arc::new(Mutex::new(connections)), permits: Arc::new(Semaphore::new(READERS)) })
+    pub(super) fn new(connections: Vec<Connection>) -> Self {
+        Self {
+            count: u32::try_from(connections.len()).unwrap_or(u32::MAX),
+            permits: Arc::new(Semaphore::new(connections.len())),
+            idle: Arc::new(Mutex::new(connections)),
+        }
     }
 
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    /// Runs a query on a free connection, off the async threads.
+    pub(super) async fn run<T, F>(&self, query: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let idle = Arc::clone(&self.idle);
-        let ran = tokio::task::spawn_blocking(move || {
-            let connection = idle.lock().unwrap_or_else(PoisonError::into_inner).pop().ok_or(StoreError::Closed)?;
-            let result = read(&connection);
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        let task = move || {
+            let connection = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let loan = Loan { connection, idle };
+            let answer = loan.connection.as_ref().map_or(Err(StoreError::Closed), query);
+            // the connection is back before the permit is
+            drop(loan);
             drop(permit);
-            result
-        });
-        ran.await.unwrap_or(Err(StoreError::Closed))
+            answer
+        };
+        let failed = Err(StoreError::Unavailable(Trouble::Stopped));
+        tokio::task::spawn_blocking(task).await.unwrap_or(failed)
     }
 
-    pub(super) fn close(&self) {
-        self.permits.close();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    /// Waits for the running reads, then closes the connections.
+    pub(super) async fn close(&self) {
+        if let Ok(all) = self.permits.acquire_many(self.count).await {
+            self.permits.close();
+            all.forget();
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
     }
 }
 
 pub(super) fn registration(connection: &Connection, id: RegistrationId) -> Result<Option<Registration>, StoreError> {
-    let sql = format!("SELECT {} FROM registrations WHERE id = ?1", rows::REGISTRATION);
-    let mut statement = connection.prepare_cached(&sql).map_err(error)?;
-    let mut found = statement.query(params![id.to_string()]).map_err(error)?;
-    found.next().map_err(error)?.map(|row| rows::registration(connection, row)).transpose()
-}
-
-pub(super) fn registrations(
-    connection: &Connection,
-    filter: &RegistrationFilter,
-    page: &PageRequest,
-) -> Result<PageOf<Registration>, StoreError> {
-    let after = cursor::read::<RegistrationId>(page.after.as_deref())?;
-    let mut sql = format!("SELECT {} FROM registrations WHERE id > ?", rows::REGISTRATION);
-    let mut values = vec![Sql::Text(after.map(|id| id.to_string()).unwrap_or_default())];
-    if let Some(backend) = &filter.backend {
-        sql.push_str(" AND backend = ?");
-        values.push(Sql::Text(backend.to_string()));
-    }
-    for (key, value) in &filter.labels {
-        sql.push_str(" AND id IN (SELECT registration FROM labels WHERE key = ? AND value = ?)");
-        values.extend([Sql::Text(key.clone()), Sql::Text(value.clone())]);
-    }
-    if let Some(q) = &filter.q {
-        // instr knows no wildcards, so nothing needs escaping
-        sql.push_str(" AND instr(search, ?) > 0");
-        values.push(Sql::Text(q.to_lowercase()));
-    }
-    let limit = page.limit.clamp(1, 200);
-    sql.push_str(" ORDER BY id LIMIT ?");
-    values.push(Sql::Integer(i64::from(limit) + 1));
-    let mut statement = connection.prepare_cached(&sql).map_err(error)?;
-    let mut found = statement.query(params_from_iter(values)).map_err(error)?;
-    let mut items = Vec::new();
-    while let Some(row) = found.next().map_err(error)? {
-        items.push(rows::registration(connection, row)?);
-    }
-    Ok(page_of(items, limit, |r| r.id.to_string()))
+    let sql = format!("SELECT {} FROM registrations r WHERE r.id = ?1", row::REGISTRATION);
+    one(connection, &sql, params![id.to_string()], row::registration)
 }
 
 pub(super) fn operation(connection: &Connection, id: OperationId) -> Result<Option<Operation>, StoreError> {
-    let sql = format!("SELECT {} FROM operations WHERE id = ?1", rows::OPERATION);
-    let mut statement = connection.prepare_cached(&sql).map_err(error)?;
-    let mut found = statement.query(params![id.to_string()]).map_err(error)?;
-    found.next().map_err(error)?.map(rows::operation).transpose()
+    let sql = format!("SELECT {} FROM operations WHERE id = ?1", row::OPERATION);
+    one(connection, &sql, params![id.to_string()], row::operation)
 }
 
 pub(super) fn operations(
     connection: &Connection,
     state: Option<OperationState>,
-    page: &PageRequest,
+    after: Option<OperationId>,
+    size: usize,
 ) -> Result<PageOf<Operation>, StoreError> {
-    let after = cursor::read::<OperationId>(page.after.as_deref())?;
-    let mut sql = format!("SELECT {} FROM operations WHERE id > ?", rows::OPERATION);
-    let mut values = vec![Sql::Text(after.map(|id| id.to_string()).unwrap_or_default())];
-    if let Some(state) = state {
-        sql.push_str(" AND state = ?");
-        values.push(Sql::Text(state.as_str().to_owned()));
-    }
-    let limit = page.limit.clamp(1, 200);
-    sql.push_str(" ORDER BY id LIMIT ?");
-    values.push(Sql::Integer(i64::from(limit) + 1));
-    let mut statement = connection.prepare_cached(&sql).map_err(error)?;
-    let mut found = statement.query(params_from_iter(values)).map_err(error)?;
-    let mut items = Vec::new();
-    while let Some(row) = found.next().map_err(error)? {
-        items.push(rows::operation(row)?);
-    }
-    Ok(page_of(items, limit, |o| o.id.to_string()))
+    let sql = operations_sql(state);
+    // every id is larger than no text
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    let items = all(connection, &sql, &[&after, &excess(size)], row::operation)?;
+    Ok(PageOf::from_excess(items, size, |last| cursor::encode(&last.id)))
 }
 
-fn page_of<T>(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> String) -> PageOf<T> {
-    let limit = usize::try_from(limit).unwrap_or(200);
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|last| cursor::after(&id(last)));
-    PageOf { items, next }
+fn operations_sql(state: Option<OperationState>) -> String {
+    let mut sql = format!("SELECT {} FROM operations WHERE id > ?1", row::OPERATION);
+    // words of ours, written out: the planner must see them to use the partial index
+    match state {
+        Some(OperationState::Succeeded) => sql.push_str(" AND state = 'succeeded'"),
+        Some(state) => {
+            let _ = write!(sql, " AND state = '{}' AND state <> 'succeeded'", state.as_str());
+        }
+        None => {}
+    }
+    sql.push_str(" ORDER BY id LIMIT ?2");
+    sql
 }
-
-const KEY: &str = "SELECT id, name, hash, scopes, created_at FROM api_keys";
 
 pub(super) fn api_key(connection: &Connection, id: &str) -> Result<Option<ApiKey>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!("{KEY} WHERE id = ?1")).map_err(error)?;
-    let found = statement.query_row(params![id], |row| Ok(rows::key(row))).optional().map_err(error)?;
-    found.transpose()
+    let sql = format!("SELECT {} FROM api_keys WHERE id = ?1", row::API_KEY);
+    one(connection, &sql, params![id], row::api_key)
 }
 
 pub(super) fn api_keys(connection: &Connection) -> Result<Vec<ApiKey>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!("{KEY} ORDER BY name")).map_err(error)?;
-    let mut found = statement.query([]).map_err(error)?;
-    let mut keys = Vec::new();
-    while let Some(row) = found.next().map_err(error)? {
-        keys.push(rows::key(row)?);
+    let sql = format!("SELECT {} FROM api_keys ORDER BY name", row::API_KEY);
+    all(connection, &sql, &[], row::api_key)
+}
+
+/// A page of registrations: the statement and what is bound to it.
+#[derive(Debug)]
+pub(super) struct RegistrationQuery {
+    sql: String,
+    bound: Vec<String>,
+    size: usize,
+}
+
+impl RegistrationQuery {
+    pub(super) fn new(filter: &RegistrationFilter, after: Option<RegistrationId>, size: usize) -> Self {
+        let mut labels = filter.labels.iter();
+        let mut query = Self { sql: format!("SELECT {} FROM ", row::REGISTRATION), bound: Vec::new(), size };
+        // A label's own index holds its registrations in the order of the list, so it leads (CROSS JOIN keeps the
+        // order of the tables); the other conditions are looked at row by row until the page is full.
+        let key = if let Some((key, value)) = labels.next() {
+            query.sql.push_str("labels l CROSS JOIN registrations r ON r.id = l.registration_id WHERE ");
+            query.condition("l.key = ", key);
+            query.sql.push_str(" AND ");
+            query.condition("l.value = ", value);
+            query.sql.push_str(" AND ");
+            "l.registration_id"
+        } else {
+            query.sql.push_str("registrations r WHERE ");
+            "r.id"
+        };
+        // every id is larger than no text
+        query.condition(&format!("{key} > "), &after.map(|id| id.to_string()).unwrap_or_default());
+        for (key, value) in labels {
+            query.condition(" AND EXISTS (SELECT 1 FROM labels WHERE registration_id = r.id AND key = ", key);
+            query.condition(" AND value = ", value);
+            query.sql.push(')');
+        }
+        if let Some(backend) = &filter.backend {
+            query.condition(" AND r.backend = ", backend.as_str());
+        }
+        if let Some(q) = filter.q.as_deref().filter(|q| !q.is_empty()) {
+            // not LIKE: nothing in the text has a meaning
+            query.condition(" AND instr(r.search, ", &search::fold(q));
+            query.sql.push_str(") > 0");
+        }
+        let _ = write!(query.sql, " ORDER BY {key} LIMIT ?");
+        query
     }
-    Ok(keys)
+
+    fn condition(&mut self, sql: &str, value: &str) {
+        self.sql.push_str(sql);
+        self.sql.push('?');
+        self.bound.push(value.to_owned());
+    }
+
+    pub(super) fn run(self, connection: &Connection) -> Result<PageOf<Registration>, StoreError> {
+        let limit = excess(self.size);
+        let mut bound: Vec<&dyn ToSql> = self.bound.iter().map(|value| value as &dyn ToSql).collect();
+        bound.push(&limit);
+        let items = all(connection, &self.sql, &bound, row::registration)?;
+        Ok(PageOf::from_excess(items, self.size, |last| cursor::encode(&last.id)))
+    }
+}
+
+/// One row more than the page has tells whether there is another page.
+fn excess(size: usize) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+fn one<T>(
+    connection: &Connection,
+    sql: &str,
+    bound: &[&dyn ToSql],
+    read: fn(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    Ok(all(connection, sql, bound, read)?.into_iter().next())
+}
+
+fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    bound: &[&dyn ToSql],
+    read: fn(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut statement = connection.prepare_cached(sql).map_err(store_error)?;
+    let mut rows = statement.query(bound).map_err(store_error)?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next().map_err(store_error)? {
+        out.push(read(row)?);
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sqlite::open;
+
+    /// Lists read in the order of an index and stop when the page is full, however many rows there are.
+    #[test]
+    fn lists_follow_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open::writer(&folder.path().join("registrar.db"), Duration::ZERO).unwrap();
+        let filter = |backend: Option<&str>, labels: &[&str]| RegistrationFilter {
+            backend: backend.map(|b| b.parse().unwrap()),
+            labels: labels.iter().map(|key| ((*key).to_owned(), "x".to_owned())).collect(),
+            q: Some("q".to_owned()),
+        };
+        let registrations =
+            |backend, labels| RegistrationQuery::new(&filter(backend, labels), Some(RegistrationId::generate()), 5).sql;
+        let cases = [
+            (registrations(None, &[]), "SEARCH r USING INDEX sqlite_autoindex_registrations_1 (id>?)"),
+            (registrations(Some("a"), &[]), "SEARCH r USING INDEX registrations_by_backend (backend=? AND id>?)"),
+            (
+                registrations(Some("a"), &["team", "env"]),
+                "SEARCH l USING COVERING INDEX labels_by_value (key=? AND value=? AND registration_id>?)",
+            ),
+            (operations_sql(None), "SEARCH operations USING INDEX sqlite_autoindex_operations_1 (id>?)"),
+            (
+                operations_sql(Some(OperationState::Unknown)),
+                "SEARCH operations USING INDEX operations_not_succeeded (state=? AND id>?)",
+            ),
+        ];
+        for (sql, step) in cases {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let mut rows = statement.raw_query();
+            let mut plan = String::new();
+            while let Some(row) = rows.next().unwrap() {
+                plan += &format!("{}\n", row.get::<_, String>(3).unwrap());
+            }
+            assert!(plan.starts_with(step) && !plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+        }
+    }
 }

@@ -1,174 +1,468 @@
-//! The writer thread. Whatever has queued up is committed together: one `fsync` for all, and no writer waits for the
-//! lock of another (reliability §7: 300 commits a second alone, 14 000 rows a second in groups).
+//! Writing: one thread owns the one connection that writes. Whatever is waiting goes into one transaction, so that one
+//! `fsync` serves all of it (group commit); nobody is answered before that `fsync` has returned.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    thread::JoinHandle,
-};
+use std::io;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ErrorCode, ffi, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{error, rows};
-use crate::{ApiKey, Operation, OperationUpdate, RegistrationChange, StoreError};
+use super::{
+    open,
+    row::{ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, read_version},
+    store_error,
+};
+use crate::{StoreError, error::Trouble};
 
-/// How many jobs may wait.
+/// How many writes one transaction takes at most.
+const MAX_BATCH: usize = 256;
+/// How many writes may wait; more than that wait to be queued.
 const QUEUE: usize = 1024;
-/// How many are committed together at the most.
-const GROUP: usize = 256;
 
-pub(super) enum Job {
-    Begin(Box<Operation>),
-    Finish(Box<(OperationUpdate, Option<RegistrationChange>)>),
-    PutKey(Box<ApiKey>),
-    DeleteKey(String),
+/// What one write comes to.
+type Verdict = Result<(), StoreError>;
+
+/// A write.
+#[derive(Debug)]
+pub(super) enum Write {
+    Begin(OperationRow),
+    Finish(UpdateRow, Option<ChangeRow>),
+    PutApiKey(ApiKeyRow),
+    DeleteApiKey(String),
+    /// Takes and gives back the write lock.
     Ping,
 }
 
-type Answer = Result<bool, StoreError>;
-/// A job and who waits for it.
-type Queued = (Job, oneshot::Sender<Answer>);
-
 #[derive(Debug)]
-pub(super) struct Writer {
-    jobs: Mutex<Option<mpsc::Sender<Queued>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+enum Job {
+    Write(Box<Write>, oneshot::Sender<Verdict>),
+    Close(oneshot::Sender<()>),
 }
 
-impl std::fmt::Debug for Job {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Job")
-    }
+/// The handle of the writer's thread, which ends when this is dropped or closed, after what was queued is written.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: mpsc::Sender<Job>,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || work(connection, receiver))
-            .map_err(|e| StoreError::Unavailable(format!("no thread for the writer: {e}")))?;
-        Ok(Self { jobs: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
+    pub(super) fn start(connection: Connection) -> io::Result<Self> {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let scribe = Scribe { connection, stopped: false };
+        std::thread::Builder::new().name("registrar-store".to_owned()).spawn(move || scribe.run(jobs))?;
+        Ok(Self { queue })
     }
 
-    /// Runs a job; durable when it returns.
-    pub(super) async fn run(&self, job: Job) -> Answer {
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)?;
-        let (sender, answer) = oneshot::channel();
-        jobs.send((job, sender)).await.map_err(|_| StoreError::Closed)?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+    /// Has a write carried out; returns once it is durable.
+    pub(super) async fn submit(&self, write: Write) -> Verdict {
+        let (answer, verdict) = oneshot::channel();
+        self.queue.send(Job::Write(Box::new(write), answer)).await.map_err(|_| StoreError::Closed)?;
+        verdict.await.unwrap_or(Err(StoreError::Unavailable(Trouble::Stopped)))
     }
 
-    /// Lets the queue run empty and ends the thread, which checkpoints the log.
+    /// Waits until everything that was queued is written and the file is closed.
     pub(super) async fn close(&self) {
-        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-            if !matches!(joined, Ok(Ok(()))) {
-                tracing::error!("the store's writer ended abnormally");
-            }
+        let (answer, closed) = oneshot::channel();
+        if self.queue.send(Job::Close(answer)).await.is_ok() {
+            // an error only means that the thread has ended already
+            let _ = closed.await;
         }
     }
 }
 
-fn work(mut connection: Connection, mut jobs: mpsc::Receiver<Queued>) {
-    // after a failed commit nobody knows what is on the disk: no further write is tried (reliability F32)
-    let mut broken: Option<String> = None;
-    let mut group = Vec::with_capacity(GROUP);
-    while let Some(first) = jobs.blocking_recv() {
-        group.push(first);
-        while group.len() < GROUP {
-            let Ok(next) = jobs.try_recv() else { break };
-            group.push(next);
-        }
-        if let Some(reason) = &broken {
-            for (_, answer) in group.drain(..) {
-                // a caller that has gone away needs no answer
-                let _ = answer.send(Err(StoreError::Unavailable(format!("an earlier write failed ({reason}); restart after mending the disk"))));
-            }
-            continue;
-        }
-        let (results, failure) = commit(&mut connection, &mut group);
-        broken = failure;
-        for (result, answer) in results {
-            let _ = answer.send(result);
-        }
-    }
-    if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;") {
-        tracing::warn!(%error, "checkpoint at close");
-    }
+/// The writer's side of the queue.
+struct Scribe {
+    connection: Connection,
+    /// The disk failed in a way after which a later `fsync` may lie: nothing is written any more.
+    stopped: bool,
 }
 
-type Results = Vec<(Answer, oneshot::Sender<Answer>)>;
-
-/// Commits a group. Each job has a savepoint, so that one that breaks a rule does not undo the others. The second
-/// value says why the store must stop writing.
-fn commit(connection: &mut Connection, group: &mut Vec<Queued>) -> (Results, Option<String>) {
-    let all_failed = |group: &mut Vec<Queued>, text: &str| -> Results {
-        group.drain(..).map(|(_, answer)| (Err(StoreError::Unavailable(text.to_owned())), answer)).collect()
-    };
-    // only one process writes registrations, but others may add keys: the lock is taken at once
-    let mut transaction = match connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate) {
-        Ok(transaction) => transaction,
-        // nothing was written: a lock or a full disk may pass
-        Err(failure) => return (all_failed(group, &error(failure).to_string()), None),
-    };
-    let single = group.len() == 1;
-    let mut results: Results = Vec::with_capacity(group.len());
-    let mut pending = group.drain(..);
-    for (job, answer) in pending.by_ref() {
-        if single {
-            results.push((apply(&transaction, &job), answer));
-            continue;
-        }
-        let outcome = transaction.savepoint().map_err(error).and_then(|savepoint| {
-            let outcome = apply(&savepoint, &job);
-            // a savepoint that is not committed is rolled back when dropped
-            if outcome.is_ok() { savepoint.commit().map_err(error).and(outcome) } else { outcome }
-        });
-        results.push((outcome, answer));
-    }
-    if single && results.iter().all(|(r, _)| r.is_err()) {
-        // nothing to keep; dropping the transaction rolls it back
-        drop(transaction);
-        return (results, None);
-    }
-    match transaction.commit() {
-        Ok(()) => (results, None),
-        Err(failure) => {
-            let text = error(failure).to_string();
-            tracing::error!(reason = text, "a commit failed; the store refuses writes from now on");
-            let results = results
-                .into_iter()
-                .map(|(_, answer)| (Err(StoreError::Unavailable(text.clone())), answer))
-                .collect();
-            (results, Some(text))
-        }
-    }
-}
-
-fn apply(connection: &Connection, job: &Job) -> Answer {
-    match job {
-        Job::Begin(operation) => rows::insert_operation(connection, operation).map(|()| true),
-        Job::Finish(boxed) => {
-            let (update, change) = boxed.as_ref();
-            match change {
-                None => {}
-                Some(RegistrationChange::Insert(registration)) => rows::insert_registration(connection, registration)?,
-                Some(RegistrationChange::Update { registration, expected_version }) => {
-                    rows::update_registration(connection, registration, *expected_version)?;
+impl Scribe {
+    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut taken = Vec::with_capacity(MAX_BATCH);
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        let mut answers = Vec::with_capacity(MAX_BATCH);
+        let mut closing = Vec::new();
+        while jobs.blocking_recv_many(&mut taken, MAX_BATCH) > 0 {
+            for job in taken.drain(..) {
+                match job {
+                    Job::Write(write, answer) => {
+                        batch.push(write);
+                        answers.push(answer);
+                    }
+                    Job::Close(answer) => {
+                        // takes no more; what is queued is still carried out
+                        jobs.close();
+                        closing.push(answer);
+                    }
                 }
-                Some(RegistrationChange::Remove { id }) => rows::remove_registration(connection, *id)?,
             }
-            rows::update_operation(connection, update).map(|()| true)
+            let verdicts = self.record(&batch);
+            batch.clear();
+            for (answer, verdict) in answers.drain(..).zip(verdicts) {
+                // nobody may be waiting any more; the write stands
+                let _ = answer.send(verdict);
+            }
         }
-        Job::PutKey(key) => rows::insert_key(connection, key).map(|()| true),
-        Job::DeleteKey(name) => {
-            let changed = connection.prepare_cached("DELETE FROM api_keys WHERE name = ?1").and_then(|mut s| s.execute(params![name]));
-            changed.map(|n| n > 0).map_err(error)
+        open::leave(self.connection, self.stopped);
+        for answer in closing {
+            let _ = answer.send(());
         }
-        // holding the write lock is the proof; nothing is written
-        Job::Ping => Ok(true),
+    }
+
+    /// Carries out a batch in one transaction: a write that is refused does not affect the others, a failure of the
+    /// store fails them all.
+    fn record(&mut self, batch: &[Box<Write>]) -> Vec<Verdict> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        let failure = if self.stopped {
+            StoreError::Unavailable(Trouble::Stopped)
+        } else {
+            match transact(&self.connection, batch) {
+                Ok(verdicts) => return verdicts,
+                Err(error) => self.abandon(error),
+            }
+        };
+        vec![Err(failure); batch.len()]
+    }
+
+    /// Ends the transaction that failed, and decides whether there may be another.
+    fn abandon(&mut self, error: rusqlite::Error) -> StoreError {
+        // SQLite has rolled back some failures by itself
+        let ended = self.connection.is_autocommit() || execute(&self.connection, "ROLLBACK").is_ok();
+        let damaged = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        );
+        self.stopped = damaged || !ended;
+        let code = error.sqlite_extended_error_code();
+        tracing::error!(code, stopped = self.stopped, "writes were not recorded");
+        store_error(error)
+    }
+}
+
+fn transact(connection: &Connection, batch: &[Box<Write>]) -> rusqlite::Result<Vec<Verdict>> {
+    execute(connection, "BEGIN IMMEDIATE")?;
+    let verdicts = batch.iter().map(|write| isolated(connection, write)).collect::<rusqlite::Result<Vec<_>>>()?;
+    execute(connection, "COMMIT")?;
+    Ok(verdicts)
+}
+
+/// One write, which leaves nothing behind when it is refused. The outer error fails the whole transaction.
+fn isolated(connection: &Connection, write: &Write) -> rusqlite::Result<Verdict> {
+    // one statement is atomic by itself; only this kind has several
+    let Write::Finish(update, Some(change)) = write else { return single(connection, write) };
+    execute(connection, "SAVEPOINT one")?;
+    let verdict = match finish(connection, update)? {
+        Ok(()) => change_registry(connection, change)?,
+        refused => refused,
+    };
+    if verdict.is_err() {
+        execute(connection, "ROLLBACK TO one")?;
+    }
+    execute(connection, "RELEASE one")?;
+    Ok(verdict)
+}
+
+fn single(connection: &Connection, write: &Write) -> rusqlite::Result<Verdict> {
+    match write {
+        Write::Begin(operation) => begin(connection, operation),
+        Write::Finish(update, _) => finish(connection, update),
+        Write::PutApiKey(key) => put_api_key(connection, key),
+        Write::DeleteApiKey(name) => {
+            let removed = connection.prepare_cached("DELETE FROM api_keys WHERE name = ?1")?.execute([name])?;
+            Ok(if removed == 0 { Err(StoreError::NotFound("API key")) } else { Ok(()) })
+        }
+        Write::Ping => Ok(Ok(())),
+    }
+}
+
+fn begin(connection: &Connection, row: &OperationRow) -> rusqlite::Result<Verdict> {
+    let operation = &row.rest;
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO operations (id, action, backend, registration, state, outcome, summary, created_at, \
+             updated_at, attempts, evidence, request_id, principal) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )?
+        .execute(params![
+            row.id,
+            operation.action.as_str(),
+            operation.backend,
+            row.registration,
+            operation.state.as_str(),
+            operation.outcome.as_str(),
+            operation.summary,
+            operation.created_at,
+            operation.updated_at,
+            operation.attempts,
+            row.evidence,
+            operation.request_id,
+            operation.principal,
+        ]);
+    unless_taken(inserted)
+}
+
+fn finish(connection: &Connection, row: &UpdateRow) -> rusqlite::Result<Verdict> {
+    let update = &row.rest;
+    let changed = connection
+        .prepare_cached(
+            "UPDATE operations SET state = ?2, outcome = ?3, summary = ?4, updated_at = ?5, attempts = ?6, \
+             evidence = ?7 WHERE id = ?1 AND state IN ('pending', 'unknown')",
+        )?
+        .execute(params![
+            row.id,
+            update.state.as_str(),
+            update.outcome.as_str(),
+            update.summary,
+            update.updated_at,
+            update.attempts,
+            row.evidence,
+        ])?;
+    if changed > 0 {
+        return Ok(Ok(()));
+    }
+    let exists = connection.prepare_cached("SELECT 1 FROM operations WHERE id = ?1")?.exists([&row.id])?;
+    Ok(Err(if exists { StoreError::AlreadyFinished } else { StoreError::NotFound("operation") }))
+}
+
+fn change_registry(connection: &Connection, change: &ChangeRow) -> rusqlite::Result<Verdict> {
+    match change {
+        ChangeRow::Insert(row) => insert(connection, row),
+        ChangeRow::Update(row, expected) => update(connection, row, *expected),
+        ChangeRow::Remove(id) => {
+            // its labels go with it (ON DELETE CASCADE)
+            connection.prepare_cached("DELETE FROM registrations WHERE id = ?1")?.execute([id])?;
+            Ok(Ok(()))
+        }
+    }
+}
+
+fn insert(connection: &Connection, row: &RegistrationRow) -> rusqlite::Result<Verdict> {
+    let sql = "INSERT INTO registrations (id, backend, kind, client_id, vendor_ref, client_id_issued_at, version, \
+               created_at, updated_at, state, spec, observed, search) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+    match unless_taken(write_registration(connection, sql, row))? {
+        Ok(()) => insert_labels(connection, row).map(Ok),
+        refused => Ok(refused),
+    }
+}
+
+fn update(connection: &Connection, row: &RegistrationRow, expected: u64) -> rusqlite::Result<Verdict> {
+    // the transaction holds the write lock: what is read here stays true until the commit
+    let found = connection
+        .prepare_cached("SELECT version FROM registrations WHERE id = ?1")?
+        .query_row([&row.id], |found| found.get(0).map(read_version));
+    match found {
+        Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(Err(StoreError::NotFound("registration"))),
+        Ok(found) if found != expected => return Ok(Err(StoreError::VersionConflict)),
+        found => found?,
+    };
+    let sql = "UPDATE registrations SET backend = ?2, kind = ?3, client_id = ?4, vendor_ref = ?5, \
+               client_id_issued_at = ?6, version = ?7, created_at = ?8, updated_at = ?9, state = ?10, spec = ?11, \
+               observed = ?12, search = ?13 WHERE id = ?1";
+    let written = write_registration(connection, sql, row);
+    if let Err(refused) = unless_taken(written)? {
+        return Ok(Err(refused));
+    }
+    connection.prepare_cached("DELETE FROM labels WHERE registration_id = ?1")?.execute([&row.id])?;
+    insert_labels(connection, row).map(Ok)
+}
+
+/// Binds the columns of a registration; the statements of insert and update number them alike.
+fn write_registration(connection: &Connection, sql: &str, row: &RegistrationRow) -> rusqlite::Result<usize> {
+    connection.prepare_cached(sql)?.execute(params![
+        row.id,
+        row.backend,
+        row.kind,
+        row.client_id,
+        row.vendor_ref,
+        row.client_id_issued_at,
+        row.version,
+        row.created_at,
+        row.updated_at,
+        row.state,
+        row.spec,
+        row.observed,
+        row.search,
+    ])
+}
+
+fn insert_labels(connection: &Connection, row: &RegistrationRow) -> rusqlite::Result<()> {
+    if row.labels.is_empty() {
+        return Ok(());
+    }
+    let mut statement =
+        connection.prepare_cached("INSERT INTO labels (registration_id, key, value) VALUES (?1, ?2, ?3)")?;
+    row.labels.iter().try_for_each(|(key, value)| statement.execute(params![row.id, key, value]).map(|_| ()))
+}
+
+fn put_api_key(connection: &Connection, row: &ApiKeyRow) -> rusqlite::Result<Verdict> {
+    let key = &row.rest;
+    let inserted = connection
+        .prepare_cached("INSERT INTO api_keys (id, name, hash, scopes, created_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![key.id, key.name, key.hash, row.scopes, key.created_at]);
+    unless_taken(inserted)
+}
+
+/// Tells what concerns one write only (its id or name is taken, it is too big) from a failure of the store.
+fn unless_taken(written: rusqlite::Result<usize>) -> rusqlite::Result<Verdict> {
+    let Err(error) = written else { return Ok(Ok(())) };
+    match error.sqlite_error() {
+        Some(e) if [ffi::SQLITE_CONSTRAINT_UNIQUE, ffi::SQLITE_CONSTRAINT_PRIMARYKEY].contains(&e.extended_code) => {
+            Ok(Err(StoreError::AlreadyExists))
+        }
+        Some(e) if matches!(e.code, ErrorCode::ConstraintViolation | ErrorCode::TooBig) => Ok(Err(store_error(error))),
+        _ => Err(error),
+    }
+}
+
+/// Runs a statement without parameters or rows, prepared once.
+fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use registrar_core::Outcome;
+    use registrar_model::OperationId;
+
+    use super::*;
+    use crate::{Action, Operation, OperationState, OperationUpdate};
+
+    fn begin() -> (OperationId, Box<Write>) {
+        let operation = intent(OperationId::generate());
+        (operation.id, Box::new(Write::Begin(OperationRow::new(operation).unwrap())))
+    }
+
+    fn intent(id: OperationId) -> Operation {
+        Operation {
+            id,
+            action: Action::Create,
+            backend: "a".to_owned(),
+            registration: None,
+            state: OperationState::Pending,
+            outcome: Outcome::Unknown,
+            summary: String::new(),
+            created_at: 0,
+            updated_at: 0,
+            attempts: 1,
+            evidence: serde_json::json!({}),
+            request_id: String::new(),
+            principal: String::new(),
+        }
+    }
+
+    fn scribe(folder: &tempfile::TempDir) -> Scribe {
+        let path = folder.path().join("registrar.db");
+        Scribe { connection: open::writer(&path, Duration::ZERO).unwrap(), stopped: false }
+    }
+
+    fn operations(scribe: &Scribe) -> i64 {
+        scribe.connection.query_row("SELECT count(*) FROM operations", [], |row| row.get(0)).unwrap()
+    }
+
+    fn log_frames(scribe: &Scribe) -> i64 {
+        scribe.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1)).unwrap()
+    }
+
+    /// What waits shares one commit: the log grows by far less than one commit each would make it.
+    #[test]
+    fn what_is_queued_shares_one_transaction() {
+        let grouped = {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("registrar.db");
+            let (queue, jobs) = mpsc::channel(QUEUE);
+            let mut verdicts = Vec::new();
+            for _ in 0..64 {
+                let (answer, verdict) = oneshot::channel();
+                queue.try_send(Job::Write(begin().1, answer)).unwrap();
+                verdicts.push(verdict);
+            }
+            drop(queue);
+            // a reader that stays keeps the log from being checkpointed and removed at the end
+            let witness = Connection::open(&path).unwrap();
+            let scribe = scribe(&folder);
+            scribe.connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+            witness.execute_batch("BEGIN; SELECT count(*) FROM operations;").unwrap();
+            let before = std::fs::metadata(folder.path().join("registrar.db-wal")).unwrap().len();
+            scribe.run(jobs);
+            assert!(verdicts.into_iter().all(|mut v| v.try_recv() == Ok(Ok(()))));
+            std::fs::metadata(folder.path().join("registrar.db-wal")).unwrap().len() - before
+        };
+        let alone = {
+            let folder = tempfile::tempdir().unwrap();
+            let mut scribe = scribe(&folder);
+            let before = log_frames(&scribe);
+            for _ in 0..64 {
+                assert_eq!(scribe.record(&[begin().1]), [Ok(())]);
+            }
+            let page = 4096 + 24;
+            u64::try_from(log_frames(&scribe) - before).unwrap() * page
+        };
+        assert!(grouped * 4 < alone, "{grouped} bytes of log grouped, {alone} alone");
+    }
+
+    #[test]
+    fn one_refusal_does_not_touch_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut scribe = scribe(&folder);
+        let (id, first) = begin();
+        let unknown = OperationUpdate {
+            id: OperationId::generate(),
+            state: OperationState::Failed,
+            outcome: Outcome::NotPerformed,
+            summary: "refused".to_owned(),
+            updated_at: 1,
+            attempts: 1,
+            evidence: serde_json::json!({}),
+        };
+        let known = OperationUpdate { id, ..unknown.clone() };
+        let batch = [
+            first,
+            Box::new(Write::Begin(OperationRow::new(intent(id)).unwrap())),
+            Box::new(Write::Finish(UpdateRow::new(unknown).unwrap(), None)),
+            Box::new(Write::Ping),
+            Box::new(Write::Finish(UpdateRow::new(known).unwrap(), None)),
+            begin().1,
+        ];
+        let expected =
+            [Ok(()), Err(StoreError::AlreadyExists), Err(StoreError::NotFound("operation")), Ok(()), Ok(()), Ok(())];
+        assert_eq!(scribe.record(&batch), expected);
+        assert_eq!(operations(&scribe), 2);
+    }
+
+    #[test]
+    fn a_full_disk_fails_the_batch_and_can_be_cured() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut scribe = scribe(&folder);
+        let limit = |scribe: &Scribe, pages: i64| {
+            scribe
+                .connection
+                .pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))
+                .unwrap()
+        };
+        // no smaller than the database is: nothing more fits
+        limit(&scribe, 1);
+        let batch: Vec<_> = (0..200).map(|_| begin().1).collect();
+        let verdicts = scribe.record(&batch);
+        assert_eq!(verdicts, vec![Err(StoreError::Unavailable(Trouble::Full)); 200]);
+        assert_eq!(operations(&scribe), 0, "all or nothing");
+        limit(&scribe, 1_000_000);
+        assert_eq!(scribe.record(&batch), vec![Ok(()); 200]);
+    }
+
+    #[test]
+    fn a_lock_of_another_process_is_reported_and_passes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut scribe = scribe(&folder);
+        let other = Connection::open(folder.path().join("registrar.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert_eq!(scribe.record(&[begin().1]), [Err(StoreError::Unavailable(Trouble::Locked))]);
+        assert_eq!(scribe.record(&[Box::new(Write::Ping)]), [Err(StoreError::Unavailable(Trouble::Locked))]);
+        other.execute_batch("COMMIT").unwrap();
+        assert_eq!(scribe.record(&[begin().1, Box::new(Write::Ping)]), [Ok(()), Ok(())]);
     }
 }

@@ -1,0 +1,185 @@
+//! The journal: one operation per write to a vendor.
+
+use registrar_core::Outcome;
+use registrar_model::{OperationId, RegistrationId};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word in JSON and in the store.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// The value of a word, exactly as [`as_str`](Self::as_str) spells it.
+            #[must_use]
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|v| v.as_str() == word)
+            }
+        }
+    };
+}
+
+words! {
+    /// What an operation does.
+    Action {
+        /// Registers a client.
+        Create = "create",
+        /// Replaces a client's registration.
+        Update = "update",
+        /// Deletes or disables a client.
+        Delete = "delete",
+        /// Replaces a client's secret.
+        Rotate = "rotate",
+    }
+}
+
+words! {
+    /// How far an operation is.
+    OperationState {
+        /// The intent is durable; the vendor may have been called.
+        Pending = "pending",
+        /// The vendor confirmed it.
+        Succeeded = "succeeded",
+        /// The vendor refused it, or it was never done.
+        Failed = "failed",
+        /// Nobody knows whether the vendor did it.
+        Unknown = "unknown",
+    }
+}
+
+impl OperationState {
+    /// Whether the result is known and final.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed)
+    }
+}
+
+/// One journalled write. Its JSON is the answer of `GET /v1/operations/{id}`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Operation {
+    /// The id.
+    pub id: OperationId,
+    /// What it does.
+    pub action: Action,
+    /// The backend's name.
+    pub backend: String,
+    /// Which registration, once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<RegistrationId>,
+    /// How far it is.
+    pub state: OperationState,
+    /// Whether the vendor was changed; [`Outcome::Unknown`] as long as it is pending.
+    pub outcome: Outcome,
+    /// A sentence for people; never holds a secret.
+    pub summary: String,
+    /// Unix milliseconds; RFC 3339 in JSON.
+    #[serde(serialize_with = "rfc3339")]
+    pub created_at: i64,
+    /// Unix milliseconds; RFC 3339 in JSON.
+    #[serde(serialize_with = "rfc3339")]
+    pub updated_at: i64,
+    /// How many times the vendor was, or may have been, called.
+    pub attempts: u32,
+    /// What is known about it, as an object; never holds a secret.
+    pub evidence: Value,
+    /// The request that caused it; for correlation with the log, not shown.
+    #[serde(skip)]
+    pub request_id: String,
+    /// Who asked for it; not shown.
+    #[serde(skip)]
+    pub principal: String,
+}
+
+/// What became of an operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperationUpdate {
+    /// Which operation.
+    pub id: OperationId,
+    /// How far it is now.
+    pub state: OperationState,
+    /// Whether the vendor was changed.
+    pub outcome: Outcome,
+    /// A sentence for people; never holds a secret.
+    pub summary: String,
+    /// Unix milliseconds.
+    pub updated_at: i64,
+    /// How many times the vendor was, or may have been, called.
+    pub attempts: u32,
+    /// What is known about it, as an object; never holds a secret.
+    pub evidence: Value,
+}
+
+fn rfc3339<S: Serializer>(milliseconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    let time = jiff::Timestamp::from_millisecond(*milliseconds).map_err(serde::ser::Error::custom)?;
+    serializer.collect_str(&format_args!("{time:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn intent() -> Operation {
+        Operation {
+            id: OperationId::generate(),
+            action: Action::Create,
+            backend: "prod-eu".to_owned(),
+            registration: None,
+            state: OperationState::Pending,
+            outcome: Outcome::Unknown,
+            summary: "create a client".to_owned(),
+            created_at: 1_767_225_600_000,
+            updated_at: 1_767_225_600_042,
+            attempts: 1,
+            evidence: json!({"sent": true}),
+            request_id: "hidden-request".to_owned(),
+            principal: "hidden-principal".to_owned(),
+        }
+    }
+
+    #[test]
+    fn json_is_the_contract() {
+        let id = RegistrationId::generate();
+        let operation = Operation { registration: Some(id), ..intent() };
+        let expected = json!({
+            "id": operation.id.to_string(), "action": "create", "backend": "prod-eu",
+            "registration": id.to_string(), "state": "pending", "outcome": "unknown", "summary": "create a client",
+            "created_at": "2026-01-01T00:00:00.000Z", "updated_at": "2026-01-01T00:00:00.042Z",
+            "attempts": 1, "evidence": {"sent": true},
+        });
+        assert_eq!(serde_json::to_value(&operation).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_absent_registration_is_absent() {
+        let value = serde_json::to_value(intent()).unwrap();
+        assert!(value.get("registration").is_none(), "{value}");
+    }
+
+    #[test]
+    fn words_round_trip() {
+        for state in OperationState::ALL {
+            assert_eq!(OperationState::from_word(state.as_str()), Some(*state));
+            assert_eq!(serde_json::to_value(state).unwrap(), json!(state.as_str()));
+        }
+        for action in Action::ALL {
+            assert_eq!(Action::from_word(action.as_str()), Some(*action));
+        }
+        assert_eq!(Action::from_word("Create"), None);
+    }
+}

@@ -1,0 +1,499 @@
+//! What every store must do; run against each implementation.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use common::{NOW, change, ended, first, insert, intent, labelled, registration, succeeded};
+use proptest::prelude::*;
+use registrar_core::Outcome;
+use registrar_model::{OperationId, Registration, RegistrationId, State};
+use registrar_store::{
+    Action, ApiKey, MemoryStore, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange,
+    RegistrationFilter, SqliteStore, Store, StoreError,
+};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+macro_rules! suite {
+    ($($name:ident),+ $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(std::sync::Arc::new(super::MemoryStore::default())).await;
+            })+
+        }
+
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                let folder = tempfile::tempdir().unwrap();
+                let store = super::SqliteStore::open(&folder.path().join("registrar.db")).unwrap();
+                super::$name(std::sync::Arc::new(store)).await;
+            })+
+        }
+    };
+}
+
+suite! {
+    a_registration_reads_back_as_it_was_written,
+    an_update_replaces_everything,
+    an_update_of_another_version_changes_nothing,
+    removing_leaves_the_operation,
+    duplicates_are_refused_and_leave_nothing,
+    a_client_id_can_be_used_again_after_it_is_free,
+    pages_show_each_client_once_while_others_come_and_go,
+    page_sizes_are_bounded,
+    filters_select,
+    text_search_takes_every_character_literally,
+    an_operation_runs_its_course,
+    operations_are_listed_by_state,
+    only_what_is_not_final_can_be_finished,
+    bad_cursors_are_refused,
+    api_keys_come_and_go,
+    one_hundred_writers_at_once,
+    a_closed_store_says_so,
+}
+
+type Any = Arc<dyn Store>;
+
+const LARGEST: u32 = 200;
+const ACTIONS: [Action; 4] = [Action::Create, Action::Update, Action::Delete, Action::Rotate];
+const STATES: [OperationState; 4] =
+    [OperationState::Pending, OperationState::Succeeded, OperationState::Failed, OperationState::Unknown];
+
+/// All pages of a list of registrations.
+async fn all(store: &dyn Store, filter: &RegistrationFilter, limit: u32) -> Vec<Registration> {
+    let mut page = first(limit);
+    let mut out = Vec::new();
+    loop {
+        let found = store.registrations(filter, page.clone()).await.unwrap();
+        assert!(found.items.len() <= limit as usize);
+        out.extend(found.items);
+        page.after = found.next;
+        if page.after.is_none() {
+            return out;
+        }
+    }
+}
+
+async fn names(store: &dyn Store, filter: &RegistrationFilter) -> Vec<String> {
+    let found = all(store, filter, 2).await;
+    found.into_iter().map(|r| r.client_id.as_str().to_owned()).collect()
+}
+
+async fn a_registration_reads_back_as_it_was_written(store: Any) {
+    let mut sample = labelled(registration("a", "c1", "Kasse"), &[("team", "treasury"), ("we\"ird", "ü\\n'")]);
+    sample.version = 7;
+    insert(&*store, &sample).await;
+    assert_eq!(store.registration(sample.id).await, Ok(Some(sample.clone())));
+    // and where the vendor shows the same, and the rest is absent
+    let mut plain = registration("a", "c2", "Kasse");
+    plain.observed = plain.spec.clone();
+    plain.client_id_issued_at = None;
+    plain.state = State::Disabled;
+    insert(&*store, &plain).await;
+    assert_eq!(store.registration(plain.id).await, Ok(Some(plain.clone())));
+    assert_eq!(all(&*store, &RegistrationFilter::default(), 10).await, [sample, plain]);
+    assert_eq!(store.registration(RegistrationId::generate()).await, Ok(None));
+}
+
+async fn an_update_replaces_everything(store: Any) {
+    let old = labelled(registration("a", "c1", "Old"), &[("team", "x"), ("gone", "soon")]);
+    insert(&*store, &old).await;
+    let mut new = labelled(registration("b", "c2", "New"), &[("team", "y")]);
+    new.id = old.id;
+    new.version = 2;
+    new.created_at += 5;
+    new.updated_at += 9;
+    new.state = State::Unknown;
+    let update = RegistrationChange::Update { registration: new.clone(), expected_version: 1 };
+    change(&*store, update).await.unwrap();
+    assert_eq!(store.registration(old.id).await, Ok(Some(new)));
+    let by = |q: &str| RegistrationFilter { q: Some(q.to_owned()), ..RegistrationFilter::default() };
+    assert_eq!(names(&*store, &by("old")).await, [""; 0]);
+    assert_eq!(names(&*store, &by("new")).await, ["c2"]);
+}
+
+async fn an_update_of_another_version_changes_nothing(store: Any) {
+    let old = labelled(registration("a", "c1", "Old"), &[("team", "x")]);
+    insert(&*store, &old).await;
+    let mut new = labelled(registration("a", "c2", "New"), &[("team", "y")]);
+    new.id = old.id;
+    new.version = 4;
+    let operation = intent();
+    let id = operation.id;
+    store.begin(operation.clone()).await.unwrap();
+    let update = RegistrationChange::Update { registration: new.clone(), expected_version: 3 };
+    assert_eq!(store.finish(succeeded(id), Some(update)).await, Err(StoreError::VersionConflict));
+    assert_eq!(store.registration(old.id).await, Ok(Some(old)));
+    assert_eq!(store.operation(id).await, Ok(Some(operation)), "the result must not be recorded without the change");
+    new.id = RegistrationId::generate();
+    let update = RegistrationChange::Update { registration: new, expected_version: 1 };
+    assert_eq!(store.finish(succeeded(id), Some(update)).await, Err(StoreError::NotFound("registration")));
+    // the operation can still be finished
+    store.finish(succeeded(id), None).await.unwrap();
+}
+
+async fn removing_leaves_the_operation(store: Any) {
+    let sample = labelled(registration("a", "c1", "A"), &[("team", "x")]);
+    insert(&*store, &sample).await;
+    let id = change(&*store, RegistrationChange::Remove { id: sample.id }).await.unwrap();
+    assert_eq!(store.registration(sample.id).await, Ok(None));
+    let labels = vec![("team".to_owned(), "x".to_owned())];
+    assert_eq!(names(&*store, &RegistrationFilter { labels, ..RegistrationFilter::default() }).await, [""; 0]);
+    assert_eq!(store.operation(id).await.unwrap().unwrap().state, OperationState::Succeeded);
+    // twice is once
+    change(&*store, RegistrationChange::Remove { id: sample.id }).await.unwrap();
+}
+
+async fn duplicates_are_refused_and_leave_nothing(store: Any) {
+    let first = registration("a", "c1", "A");
+    insert(&*store, &first).await;
+    let same_client = labelled(registration("a", "c1", "B"), &[("team", "x")]);
+    let mut same_id = registration("a", "c2", "C");
+    same_id.id = first.id;
+    for twin in [same_client.clone(), same_id] {
+        let operation = intent();
+        let id = operation.id;
+        store.begin(operation).await.unwrap();
+        let refused = store.finish(succeeded(id), Some(RegistrationChange::Insert(twin))).await;
+        assert_eq!(refused, Err(StoreError::AlreadyExists));
+        assert_eq!(store.operation(id).await.unwrap().unwrap().state, OperationState::Pending);
+    }
+    assert_eq!(store.registration(same_client.id).await, Ok(None));
+    // an update must not take another's client_id either
+    let second = registration("a", "c2", "D");
+    insert(&*store, &second).await;
+    let mut taken = second.clone();
+    taken.client_id = first.client_id.clone();
+    let update = RegistrationChange::Update { registration: taken, expected_version: 1 };
+    assert_eq!(change(&*store, update).await, Err(StoreError::AlreadyExists));
+    assert_eq!(all(&*store, &RegistrationFilter::default(), 9).await, [first, second]);
+    // the same client_id at another backend is another client
+    insert(&*store, &registration("b", "c1", "E")).await;
+    let operation = intent();
+    store.begin(operation.clone()).await.unwrap();
+    assert_eq!(store.begin(operation).await, Err(StoreError::AlreadyExists));
+}
+
+async fn a_client_id_can_be_used_again_after_it_is_free(store: Any) {
+    let first = registration("a", "c1", "A");
+    insert(&*store, &first).await;
+    let mut renamed = first.clone();
+    renamed.client_id = "c2".parse().unwrap();
+    renamed.version = 2;
+    change(&*store, RegistrationChange::Update { registration: renamed, expected_version: 1 }).await.unwrap();
+    insert(&*store, &registration("a", "c1", "B")).await;
+    change(&*store, RegistrationChange::Remove { id: first.id }).await.unwrap();
+    insert(&*store, &registration("a", "c2", "C")).await;
+    assert_eq!(names(&*store, &RegistrationFilter::default()).await, ["c1", "c2"]);
+}
+
+async fn pages_show_each_client_once_while_others_come_and_go(store: Any) {
+    let mut there = BTreeSet::new();
+    let mut doomed = Vec::new();
+    for i in 0..40 {
+        let sample = registration("a", &format!("there-{i}"), "A");
+        insert(&*store, &sample).await;
+        if i % 4 == 3 {
+            doomed.push(sample.id);
+        } else {
+            there.insert(sample.id);
+        }
+    }
+    let inserting = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move {
+            for i in 0..60 {
+                insert(&*store, &registration("a", &format!("new-{i}"), "A")).await;
+            }
+        }
+    });
+    let mut seen = Vec::new();
+    let mut page = first(7);
+    loop {
+        let found = store.registrations(&RegistrationFilter::default(), page.clone()).await.unwrap();
+        seen.extend(found.items.iter().map(|r| r.id));
+        // also the very row that the cursor names
+        let last = found.items.last().map(|r| r.id).filter(|id| !there.contains(id));
+        for id in doomed.pop().into_iter().chain(last) {
+            change(&*store, RegistrationChange::Remove { id }).await.unwrap();
+        }
+        page.after = found.next;
+        if page.after.is_none() {
+            break;
+        }
+    }
+    inserting.await.unwrap();
+    let unique: BTreeSet<_> = seen.iter().copied().collect();
+    assert_eq!(unique.len(), seen.len(), "shown twice");
+    assert!(unique.is_superset(&there), "not shown");
+    assert!(seen.is_sorted());
+}
+
+async fn page_sizes_are_bounded(store: Any) {
+    let mut writes = JoinSet::new();
+    for i in 0..=LARGEST {
+        let store = Arc::clone(&store);
+        writes.spawn(async move { insert(&*store, &registration("a", &format!("c{i}"), "A")).await });
+    }
+    writes.join_all().await;
+    for (limit, expected) in [(0, 1), (1, 1), (LARGEST, 200), (u32::MAX, 200)] {
+        let found = store.registrations(&RegistrationFilter::default(), first(limit)).await.unwrap();
+        assert_eq!(found.items.len(), expected, "{limit}");
+        let after = found.next.unwrap();
+        assert!(after.bytes().all(|b| b.is_ascii_alphanumeric()), "not URL-safe: {after}");
+    }
+    // a full last page is the last page
+    let half = all(&*store, &RegistrationFilter::default(), 67).await;
+    assert_eq!(half.len(), 201);
+    let nothing = RegistrationFilter { backend: Some("b".parse().unwrap()), ..RegistrationFilter::default() };
+    let empty = store.registrations(&nothing, first(5)).await.unwrap();
+    assert_eq!((empty.items.len(), empty.next), (0, None));
+}
+
+async fn filters_select(store: Any) {
+    let samples = [
+        labelled(registration("a", "c1", "A"), &[("team", "x"), ("env", "prod")]),
+        labelled(registration("a", "c2", "B"), &[("team", "x"), ("env", "test")]),
+        labelled(registration("b", "c3", "C"), &[("team", "x"), ("env", "prod")]),
+        labelled(registration("b", "c4", "D"), &[("env", "x"), ("team", "prod")]),
+        Registration { state: State::Disabled, ..labelled(registration("b", "c5", "E"), &[("team", "x")]) },
+        registration("a", "c6", "F"),
+    ];
+    for sample in &samples {
+        insert(&*store, sample).await;
+    }
+    let filter = |backend: Option<&str>, labels: &[(&str, &str)], q: Option<&str>| RegistrationFilter {
+        backend: backend.map(|b| b.parse().unwrap()),
+        labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        q: q.map(str::to_owned),
+    };
+    let cases: [(RegistrationFilter, &[&str]); 10] = [
+        (filter(None, &[], None), &["c1", "c2", "c3", "c4", "c5", "c6"]),
+        (filter(Some("a"), &[], None), &["c1", "c2", "c6"]),
+        (filter(None, &[("team", "x")], None), &["c1", "c2", "c3", "c5"]),
+        (filter(None, &[("team", "x"), ("env", "prod")], None), &["c1", "c3"]),
+        (filter(None, &[("team", "x"), ("team", "prod")], None), &[]),
+        (filter(Some("b"), &[("team", "x"), ("env", "prod")], None), &["c3"]),
+        (filter(None, &[("team", "X")], None), &[]),
+        (filter(None, &[], Some("C2")), &["c2"]),
+        (filter(Some("b"), &[("team", "x")], Some("e")), &["c5"]),
+        (filter(Some("none"), &[], Some("")), &[]),
+    ];
+    for (filter, expected) in cases {
+        assert_eq!(names(&*store, &filter).await, expected, "{filter:?}");
+    }
+}
+
+async fn text_search_takes_every_character_literally(store: Any) {
+    let samples = [
+        ("c1", "100% safe"),
+        ("c2", "a_b"),
+        ("c3", "Straße 7"),
+        ("c4", "ΟΔΟΣΑ"),
+        ("c5", "it's \\ \"x\""),
+        ("C%6", "n"),
+    ];
+    for (client_id, name) in samples {
+        insert(&*store, &registration("a", client_id, name)).await;
+    }
+    let mut nameless = registration("a", "c7", "");
+    nameless.spec.metadata.client_name = None;
+    insert(&*store, &nameless).await;
+    let cases: [(&str, &[&str]); 13] = [
+        ("%", &["c1", "C%6"]),
+        ("_", &["c2"]),
+        ("0%_", &[]),
+        ("STRASSE", &["c3"]),
+        ("straße", &["c3"]),
+        ("οδος", &["c4"]),
+        ("'s \\", &["c5"]),
+        ("\"X\"", &["c5"]),
+        ("c%", &["C%6"]),
+        ("a_b c2", &[]),
+        ("C7", &["c7"]),
+        ("[a-z]*", &[]),
+        ("'; DROP TABLE registrations; --", &[]),
+    ];
+    for (q, expected) in cases {
+        let filter = RegistrationFilter { q: Some(q.to_owned()), ..RegistrationFilter::default() };
+        assert_eq!(names(&*store, &filter).await, expected, "{q}");
+    }
+}
+
+async fn an_operation_runs_its_course(store: Any) {
+    let begun = intent();
+    let id = begun.id;
+    store.begin(begun.clone()).await.unwrap();
+    assert_eq!(store.operation(id).await, Ok(Some(begun.clone())));
+    assert_eq!(store.operation(OperationId::generate()).await, Ok(None));
+
+    let unknown = OperationUpdate {
+        summary: "timed out".to_owned(),
+        evidence: json!({"status": 504, "sent": true}),
+        attempts: 2,
+        ..ended(id, OperationState::Unknown, Outcome::Unknown)
+    };
+    store.finish(unknown.clone(), None).await.unwrap();
+    let expected = Operation {
+        state: OperationState::Unknown,
+        summary: unknown.summary,
+        evidence: unknown.evidence,
+        attempts: 2,
+        updated_at: NOW + 1,
+        ..begun
+    };
+    assert_eq!(store.operation(id).await, Ok(Some(expected.clone())));
+
+    // the reconciler finds it at the vendor
+    let adopted = registration("a", "c1", "A");
+    store.finish(succeeded(id), Some(RegistrationChange::Insert(adopted.clone()))).await.unwrap();
+    let expected = Operation {
+        state: OperationState::Succeeded,
+        outcome: Outcome::Performed,
+        summary: "done".to_owned(),
+        evidence: json!({}),
+        attempts: 1,
+        ..expected
+    };
+    assert_eq!(store.operation(id).await, Ok(Some(expected)));
+    assert_eq!(store.registration(adopted.id).await, Ok(Some(adopted)));
+}
+
+async fn operations_are_listed_by_state(store: Any) {
+    let mut ids = Vec::new();
+    for i in 0..12 {
+        let operation = Operation { action: ACTIONS[i % 4], ..intent() };
+        ids.push(operation.id);
+        store.begin(operation).await.unwrap();
+    }
+    let states = STATES;
+    for (i, id) in ids.iter().enumerate().filter(|(i, _)| states[i % 4] != OperationState::Pending) {
+        store.finish(ended(*id, states[i % 4], Outcome::NotPerformed), None).await.unwrap();
+    }
+    for wanted in std::iter::once(None).chain(states.iter().copied().map(Some)) {
+        let mut found = Vec::new();
+        let mut page = first(2);
+        loop {
+            let part = store.operations(wanted, page.clone()).await.unwrap();
+            assert!(part.items.iter().all(|o| wanted.is_none_or(|state| o.state == state)));
+            found.extend(part.items.iter().map(|o| o.id));
+            page.after = part.next;
+            if page.after.is_none() {
+                break;
+            }
+        }
+        let expected = ids.iter().enumerate().filter(|(i, _)| wanted.is_none_or(|state| states[i % 4] == state));
+        assert_eq!(found, expected.map(|(_, id)| *id).collect::<Vec<_>>(), "{wanted:?}");
+    }
+}
+
+async fn only_what_is_not_final_can_be_finished(store: Any) {
+    let unheard_of = OperationId::generate();
+    let sample = registration("a", "c1", "A");
+    let insert = || Some(RegistrationChange::Insert(sample.clone()));
+    assert_eq!(store.finish(succeeded(unheard_of), insert()).await, Err(StoreError::NotFound("operation")));
+    for state in [OperationState::Succeeded, OperationState::Failed] {
+        let operation = intent();
+        let id = operation.id;
+        store.begin(operation).await.unwrap();
+        store.finish(ended(id, state, Outcome::NotPerformed), None).await.unwrap();
+        assert_eq!(store.finish(succeeded(id), insert()).await, Err(StoreError::AlreadyFinished));
+        assert_eq!(store.operation(id).await.unwrap().unwrap().state, state);
+    }
+    assert_eq!(store.registration(sample.id).await, Ok(None));
+}
+
+async fn bad_cursors_are_refused(store: Any) {
+    let operation = intent();
+    store.begin(operation.clone()).await.unwrap();
+    store.begin(intent()).await.unwrap();
+    let next = store.operations(None, first(1)).await.unwrap().next.unwrap();
+    for bad in ["", "0", "garbage", "1r", "%00", "' OR 1=1", &operation.id.to_string(), &next] {
+        let page = PageRequest { limit: 5, after: Some(bad.to_owned()) };
+        let found = store.registrations(&RegistrationFilter::default(), page.clone()).await;
+        assert_eq!(found.unwrap_err(), StoreError::BadCursor, "{bad}");
+        if bad != next {
+            assert_eq!(store.operations(None, page.clone()).await.unwrap_err(), StoreError::BadCursor, "{bad}");
+        }
+    }
+}
+
+fn api_key(id: &str, name: &str, created_at: i64) -> ApiKey {
+    let scopes = vec!["clients:read".to_owned(), "clients:write".to_owned()];
+    ApiKey { id: id.to_owned(), name: name.to_owned(), hash: [7; 32], scopes, created_at }
+}
+
+async fn api_keys_come_and_go(store: Any) {
+    let (ci, ops) = (api_key("k9", "ci", 2), api_key("k1", "ops", 1));
+    store.put_api_key(ops.clone()).await.unwrap();
+    store.put_api_key(ci.clone()).await.unwrap();
+    for taken in [api_key("k9", "other", 3), api_key("k3", "ci", 3)] {
+        assert_eq!(store.put_api_key(taken).await, Err(StoreError::AlreadyExists));
+    }
+    assert_eq!(store.api_key("k9").await, Ok(Some(ci.clone())));
+    assert_eq!(store.api_key("K9").await, Ok(None));
+    assert_eq!(store.api_keys().await, Ok(vec![ci, ops.clone()]));
+    assert_eq!(store.delete_api_key("ci").await, Ok(true));
+    assert_eq!(store.delete_api_key("ci").await, Ok(false));
+    assert_eq!(store.api_keys().await, Ok(vec![ops]));
+    // the name is free again
+    store.put_api_key(api_key("k3", "ci", 3)).await.unwrap();
+}
+
+async fn one_hundred_writers_at_once(store: Any) {
+    let mut writes = JoinSet::new();
+    for i in 0..100 {
+        let store = Arc::clone(&store);
+        // ten of each: one of them gets the client_id, whatever shares its transaction
+        let sample = registration("a", &format!("c{}", i % 10), "A");
+        writes.spawn(async move { change(&*store, RegistrationChange::Insert(sample)).await });
+    }
+    let results = writes.join_all().await;
+    assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 10);
+    assert!(results.iter().all(|r| matches!(r, Ok(_) | Err(StoreError::AlreadyExists))));
+    assert_eq!(all(&*store, &RegistrationFilter::default(), 3).await.len(), 10);
+    let pending = store.operations(Some(OperationState::Pending), first(200)).await.unwrap();
+    assert_eq!(pending.items.len(), 90);
+}
+
+async fn a_closed_store_says_so(store: Any) {
+    let operation = intent();
+    store.begin(operation.clone()).await.unwrap();
+    store.ping().await.unwrap();
+    tokio::join!(store.close(), store.close());
+    store.close().await;
+    assert_eq!(store.ping().await, Err(StoreError::Closed));
+    assert_eq!(store.begin(intent()).await, Err(StoreError::Closed));
+    assert_eq!(store.finish(succeeded(operation.id), None).await, Err(StoreError::Closed));
+    assert_eq!(store.operation(operation.id).await, Err(StoreError::Closed));
+    assert_eq!(store.api_keys().await, Err(StoreError::Closed));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Both stores find the same, whatever the texts.
+    #[test]
+    fn both_stores_search_alike(names in prop::collection::vec("\\PC{1,8}", 1..6), at in 0_usize..6, part in 0_usize..8) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let sqlite = SqliteStore::open(&folder.path().join("registrar.db")).unwrap();
+            let memory = MemoryStore::default();
+            for (i, name) in names.iter().enumerate() {
+                let sample = registration("a", &format!("c{i}"), name);
+                insert(&sqlite, &sample).await;
+                insert(&memory, &sample).await;
+            }
+            let q: String = names[at % names.len()].chars().skip(part).collect();
+            let filter = RegistrationFilter { q: Some(q.to_uppercase()), ..RegistrationFilter::default() };
+            let found = all(&sqlite, &filter, 2).await;
+            assert_eq!(found, all(&memory, &filter, 2).await);
+            assert!(!found.is_empty(), "a part of a name must be found: {names:?} {q:?}");
+        });
+    }
+}
