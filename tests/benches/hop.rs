@@ -4,7 +4,12 @@
 //! are CPU time of the proxy process per request, so that a busy machine disturbs them little. Everything stays on
 //! loopback and ends by itself.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, clippy::cast_precision_loss, reason = "a benchmark prints its figures")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints its figures"
+)]
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -65,7 +70,10 @@ fn main() -> Fallible<()> {
 
     let mut ready = Vec::new();
     let mut proxies = vec![nginx(&host, folder.path())?];
-    for (name, store) in [("registrar, no store", "memory:".to_owned()), ("registrar, durable", format!("sqlite:{}/bench.db", folder.path().display()))] {
+    for (name, store) in [
+        ("registrar, no store", "memory:".to_owned()),
+        ("registrar, durable", format!("sqlite:{}/bench.db", folder.path().display())),
+    ] {
         let (proxy, started) = registrar(&binary, &host, folder.path(), name, &store)?;
         ready.push(started);
         proxies.push(proxy);
@@ -91,7 +99,14 @@ fn main() -> Fallible<()> {
     println!("{:<24}{:>14}{:>10}{:>12}{:>12}", "", "CPU/request", "ratio", "requests/s", "idle RSS");
     for (proxy, idle) in proxies.iter().zip(&idle) {
         let cost = median(&proxy.cpu_us);
-        println!("{:<24}{:>11.1} us{:>10.2}{:>12.0}{:>8.1} MB", proxy.name, cost, cost / base, median(&proxy.rate), *idle as f64 / 1024.0);
+        println!(
+            "{:<24}{:>11.1} us{:>10.2}{:>12.0}{:>8.1} MB",
+            proxy.name,
+            cost,
+            cost / base,
+            median(&proxy.rate),
+            *idle as f64 / 1024.0
+        );
     }
     let worst = ready.iter().max().copied().unwrap_or_default();
     println!("start to ready: {} ms at the most", worst.as_millis());
@@ -103,7 +118,11 @@ fn binary() -> Fallible<PathBuf> {
     let here = std::env::current_exe()?;
     let folder = here.parent().and_then(Path::parent).ok_or("no target folder")?;
     let binary = folder.join("registrar");
-    if binary.exists() { Ok(binary) } else { Err(format!("{} is missing: cargo build --release -p registrar", binary.display()).into()) }
+    if binary.exists() {
+        Ok(binary)
+    } else {
+        Err(format!("{} is missing: cargo build --release -p registrar", binary.display()).into())
+    }
 }
 
 fn nginx(host: &FakeHost, folder: &Path) -> Fallible<Proxy> {
@@ -132,7 +151,13 @@ fn nginx(host: &FakeHost, folder: &Path) -> Fallible<Proxy> {
     Ok(Proxy { name: "nginx, plain hop", child, pid, address, request, cpu_us: Vec::new(), rate: Vec::new() })
 }
 
-fn registrar(binary: &Path, host: &FakeHost, folder: &Path, name: &'static str, store: &str) -> Fallible<(Proxy, Duration)> {
+fn registrar(
+    binary: &Path,
+    host: &FakeHost,
+    folder: &Path,
+    name: &'static str,
+    store: &str,
+) -> Fallible<(Proxy, Duration)> {
     let config = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\npublic_url = \"http://127.0.0.1:0\"\nworkers = 1\n[store]\nurl = \"{store}\"\n[auth]\nmode = \"none\"\n[[backends]]\nname = \"bench\"\nkind = \"{KIND}\"\nmax_in_flight = 1024\nsettings = {{ base_url = \"{}\", token = \"env:BENCH_TOKEN\" }}\n",
         host.base_url(KIND)
@@ -212,7 +237,8 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<(), Stri
         if !head.starts_with("http/1.1 201") {
             return Err(format!("{} {}", head.lines().next().unwrap_or(""), String::from_utf8_lossy(&buffer[end..])));
         }
-        let length = head.lines().find_map(|l| l.strip_prefix("content-length: ")).and_then(|l| l.trim().parse::<usize>().ok());
+        let length =
+            head.lines().find_map(|l| l.strip_prefix("content-length: ")).and_then(|l| l.trim().parse::<usize>().ok());
         let total = end + 4 + length.ok_or("an answer without a length")?;
         while buffer.len() < total {
             if stream.read_buf(buffer).await.map_err(|e| e.to_string())? == 0 {
@@ -234,7 +260,12 @@ fn cpu(pid: u32) -> Fallible<f64> {
 
 fn rss_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.lines().find_map(|l| l.strip_prefix("VmRSS:")).and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or(0)
+    status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .and_then(|l| l.split_whitespace().next())
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0)
 }
 
 fn median(values: &[f64]) -> f64 {

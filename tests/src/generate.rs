@@ -12,12 +12,15 @@ use serde_json::{Map, Value, json};
 /// A valid registration, as the envelope of `POST /v1/clients`. Names carry `salt`, because some vendors want them
 /// unique.
 pub fn registration(salt: &'static str) -> impl Strategy<Value = NewRegistration> {
-    (metadata(salt), weighted(0.6, policy()), weighted(0.2, labels())).prop_filter_map("not valid", |(metadata, policy, labels)| {
-        let mut body = Map::from_iter([("metadata".to_owned(), metadata)]);
-        body.extend(policy.map(|p| ("policy".to_owned(), p)));
-        body.extend(labels.map(|l| ("labels".to_owned(), l)));
-        NewRegistration::decode(&Value::Object(body)).ok()
-    })
+    (metadata(salt), weighted(0.6, policy()), weighted(0.2, labels())).prop_filter_map(
+        "not valid",
+        |(metadata, policy, labels)| {
+            let mut body = Map::from_iter([("metadata".to_owned(), metadata)]);
+            body.extend(policy.map(|p| ("policy".to_owned(), p)));
+            body.extend(labels.map(|l| ("labels".to_owned(), l)));
+            NewRegistration::decode(&Value::Object(body)).ok()
+        },
+    )
 }
 
 fn labels() -> impl Strategy<Value = Value> {
@@ -25,7 +28,8 @@ fn labels() -> impl Strategy<Value = Value> {
 }
 
 fn https() -> impl Strategy<Value = String> {
-    ("[a-z]{1,8}", "[a-z0-9]{1,8}(/[a-zA-Z0-9._~%20-]{1,6}){0,2}").prop_map(|(host, path)| format!("https://{host}.example/{}", path.replace('%', "")))
+    ("[a-z]{1,8}", "[a-z0-9]{1,8}(/[a-zA-Z0-9._~%20-]{1,6}){0,2}")
+        .prop_map(|(host, path)| format!("https://{host}.example/{}", path.replace('%', "")))
 }
 
 fn redirect() -> impl Strategy<Value = String> {
@@ -71,15 +75,29 @@ fn url() -> impl Strategy<Value = Value> {
 
 fn metadata(salt: &'static str) -> impl Strategy<Value = Value> {
     let members: Vec<(&'static str, BoxedStrategy<Option<Value>>)> = vec![
-        ("token_endpoint_auth_method", option::of(text(&["none", "client_secret_basic", "client_secret_post", "client_secret_jwt"])).boxed()),
+        (
+            "token_endpoint_auth_method",
+            option::of(text(&["none", "client_secret_basic", "client_secret_post", "client_secret_jwt"])).boxed(),
+        ),
         ("grant_types", option::of(texts(&["authorization_code", "refresh_token", "client_credentials"])).boxed()),
         ("client_name", weighted(0.8, name(salt).prop_map(|n| json!(n))).boxed()),
         ("client_uri", option::of(url()).boxed()),
         ("logo_uri", option::of(url()).boxed()),
-        ("scope", option::of(texts(&["openid", "profile", "wallet_view", "trade_view"]).prop_map(|l| {
-            json!(l.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(" "))
-        })).boxed()),
-        ("contacts", rare(vec("[a-z]{1,8}@[a-z]{1,8}\\.example", 1..3).prop_map(|mut v| { v.sort(); v.dedup(); json!(v) }))),
+        (
+            "scope",
+            option::of(texts(&["openid", "profile", "wallet_view", "trade_view"]).prop_map(|l| {
+                json!(l.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(" "))
+            }))
+            .boxed(),
+        ),
+        (
+            "contacts",
+            rare(vec("[a-z]{1,8}@[a-z]{1,8}\\.example", 1..3).prop_map(|mut v| {
+                v.sort();
+                v.dedup();
+                json!(v)
+            })),
+        ),
         ("tos_uri", rare(url())),
         ("policy_uri", rare(url())),
         ("jwks_uri", rare(url())),
@@ -97,7 +115,14 @@ fn metadata(salt: &'static str) -> impl Strategy<Value = Value> {
         ("require_auth_time", rare(flag())),
         ("default_acr_values", rare(texts(&["urn:mace:incommon:iap:silver", "phr"]))),
         ("initiate_login_uri", rare(url())),
-        ("post_logout_redirect_uris", rare(vec(https(), 1..3).prop_map(|mut v| { v.sort(); v.dedup(); json!(v) }))),
+        (
+            "post_logout_redirect_uris",
+            rare(vec(https(), 1..3).prop_map(|mut v| {
+                v.sort();
+                v.dedup();
+                json!(v)
+            })),
+        ),
         ("backchannel_logout_uri", rare(url())),
         ("backchannel_logout_session_required", rare(flag())),
         ("frontchannel_logout_uri", rare(url())),
@@ -122,12 +147,25 @@ fn metadata(salt: &'static str) -> impl Strategy<Value = Value> {
 }
 
 fn policy() -> impl Strategy<Value = Value> {
-    let origins = || vec("https://[a-z]{1,8}\\.example", 1..3).prop_map(|mut v| { v.sort(); v.dedup(); json!(v) });
+    let origins = || {
+        vec("https://[a-z]{1,8}\\.example", 1..3).prop_map(|mut v| {
+            v.sort();
+            v.dedup();
+            json!(v)
+        })
+    };
     let members: Vec<(&'static str, BoxedStrategy<Option<Value>>)> = vec![
         ("enabled", rare(flag())),
         ("allowed_cors_origins", option::of(origins()).boxed()),
         ("allowed_web_origins", rare(origins())),
-        ("redirect_domains", rare(vec("[a-z]{1,8}\\.example", 1..3).prop_map(|mut v| { v.sort(); v.dedup(); json!(v) }))),
+        (
+            "redirect_domains",
+            rare(vec("[a-z]{1,8}\\.example", 1..3).prop_map(|mut v| {
+                v.sort();
+                v.dedup();
+                json!(v)
+            })),
+        ),
         ("owner", rare("[a-z0-9]{1,10}".prop_map(|s| json!(s)))),
         ("tenant", rare("[a-f0-9]{32}".prop_map(|s| json!(s)))),
         ("organizations", rare(texts(&["org-1", "org-2"]))),

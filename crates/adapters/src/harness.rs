@@ -10,7 +10,9 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
-use registrar_core::{Adapter, Fake, FakeRequest, Http, Request, Response, Result, SecretString, SettingIssue, Settings, Vendor};
+use registrar_core::{
+    Adapter, Fake, FakeRequest, Http, Request, Response, Result, SecretString, SettingIssue, Settings, Vendor,
+};
 use registrar_model::{ClientSpec, NewRegistration};
 use serde_json::{Value, json};
 
@@ -54,7 +56,12 @@ impl Http for ToFake {
     async fn send(&self, request: Request) -> Result<Response> {
         self.wire.record(&request);
         let decode = |s: &str| {
-            let bytes: Vec<u8> = url::form_urlencoded::parse(format!("x={}", s.replace('+', "%2B")).as_bytes()).next().unwrap().1.bytes().collect();
+            let bytes: Vec<u8> = url::form_urlencoded::parse(format!("x={}", s.replace('+', "%2B")).as_bytes())
+                .next()
+                .unwrap()
+                .1
+                .bytes()
+                .collect();
             String::from_utf8(bytes).unwrap()
         };
         let answer = self.fake.handle(&FakeRequest {
@@ -85,7 +92,11 @@ impl Http for Canned {
 }
 
 /// What a backend's settings come to: the adapter, or the issues.
-pub(crate) fn configure(vendor: &Vendor, settings: &Value, http: Arc<dyn Http>) -> std::result::Result<Arc<dyn Adapter>, Vec<SettingIssue>> {
+pub(crate) fn configure(
+    vendor: &Vendor,
+    settings: &Value,
+    http: Arc<dyn Http>,
+) -> std::result::Result<Arc<dyn Adapter>, Vec<SettingIssue>> {
     let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
     let mut cursor = Settings::new(settings.as_object().unwrap(), &literal);
     let blueprint = (vendor.configure)(&mut cursor);
@@ -98,7 +109,12 @@ pub(crate) fn settings() -> Value {
 }
 
 /// An adapter over its fake, with settings of its own.
-pub(crate) fn over_fake(vendor: &Vendor, fake: impl Fake + 'static, token: &'static str, more: Value) -> (Arc<dyn Adapter>, Arc<Wire>) {
+pub(crate) fn over_fake(
+    vendor: &Vendor,
+    fake: impl Fake + 'static,
+    token: &'static str,
+    more: Value,
+) -> (Arc<dyn Adapter>, Arc<Wire>) {
     let wire = Arc::new(Wire::default());
     let mut all = settings();
     all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -109,7 +125,8 @@ pub(crate) fn over_fake(vendor: &Vendor, fake: impl Fake + 'static, token: &'sta
 /// An adapter over answers in order: `(status, body)`.
 pub(crate) fn over_answers(vendor: &Vendor, answers: &[(u16, &str)]) -> (Arc<dyn Adapter>, Arc<Wire>) {
     let wire = Arc::new(Wire::default());
-    *wire.canned.lock().unwrap() = answers.iter().map(|(s, b)| (*s, HeaderMap::new(), Bytes::from((*b).to_owned()))).collect();
+    *wire.canned.lock().unwrap() =
+        answers.iter().map(|(s, b)| (*s, HeaderMap::new(), Bytes::from((*b).to_owned()))).collect();
     let adapter = configure(vendor, &settings(), Arc::new(Canned(Arc::clone(&wire)))).unwrap();
     (adapter, wire)
 }
@@ -121,7 +138,9 @@ pub(crate) fn spec(body: Value) -> ClientSpec {
 
 /// Ordinary client metadata.
 pub(crate) fn portal() -> ClientSpec {
-    spec(json!({ "metadata": { "client_name": "Portal", "redirect_uris": ["https://a.example/cb"], "scope": "openid profile" } }))
+    spec(
+        json!({ "metadata": { "client_name": "Portal", "redirect_uris": ["https://a.example/cb"], "scope": "openid profile" } }),
+    )
 }
 
 /// The loss of a field.

@@ -1,10 +1,11 @@
-//! Every vendor kind that Registrar speaks: one folder and one word in [`vendors!`] each.
+//! Every vendor kind that Registrar speaks: one folder and one word in `vendors!` each.
 //!
 //! A folder holds `mod.rs` (descriptor, settings, the thin async shell), `wire.rs` (the vendor's JSON, exactly as
 //! documented), `map.rs` (pure mapping), `fake.rs` (the simulated vendor), `fixtures/` (the vendor's own examples) and
 //! `docs.md`.
 
 #[cfg(all(test, feature = "fakes"))]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is the report")]
 mod harness;
 mod shared;
 

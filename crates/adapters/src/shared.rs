@@ -178,7 +178,13 @@ pub(crate) fn vendor_text(members: &Map<String, Value>, kind: &str, member: &str
 
 /// Vendor members that the kind does not take: never sent, and reported unless the vendor shows the very same value
 /// (a caller may send back what a read gave it).
-pub(crate) fn unsent_vendor_members(spec: &ClientSpec, current: Option<&ClientSpec>, kind: &str, taken: &[&str], losses: &mut Losses) {
+pub(crate) fn unsent_vendor_members(
+    spec: &ClientSpec,
+    current: Option<&ClientSpec>,
+    kind: &str,
+    taken: &[&str],
+    losses: &mut Losses,
+) {
     let Some(members) = spec.vendor.get(kind) else { return };
     let shown = current.and_then(|c| c.vendor.get(kind));
     for (name, value) in members.iter().filter(|(name, _)| !taken.contains(&name.as_str())) {
@@ -198,7 +204,13 @@ pub(crate) fn unsent_vendor_members(spec: &ClientSpec, current: Option<&ClientSp
 }
 
 /// A member that the vendor shows but does not take.
-pub(crate) fn read_only(current: Option<&ClientSpec>, field: &str, wanted: Option<Value>, reason: &str, losses: &mut Losses) {
+pub(crate) fn read_only(
+    current: Option<&ClientSpec>,
+    field: &str,
+    wanted: Option<Value>,
+    reason: &str,
+    losses: &mut Losses,
+) {
     let Some(wanted) = wanted else { return };
     let got = current.and_then(|c| c.flatten().remove(field));
     if got.as_ref().is_some_and(|got| same_value(field, &wanted, got)) {
@@ -221,9 +233,23 @@ pub(crate) fn code_and_refresh_only(metadata: &ClientMetadata, vendor: &str, los
         Some(asked) => {
             let wanted = Some(asked.encode());
             if !asked.iter().all(|g| CODE_AND_REFRESH.contains(g)) {
-                losses.changed("metadata.grant_types", LossKind::Substituted, Severity::Security, wanted, Some(got), &reason);
+                losses.changed(
+                    "metadata.grant_types",
+                    LossKind::Substituted,
+                    Severity::Security,
+                    wanted,
+                    Some(got),
+                    &reason,
+                );
             } else if asked.len() < CODE_AND_REFRESH.len() {
-                losses.changed("metadata.grant_types", LossKind::Widened, Severity::Functional, wanted, Some(got), &reason);
+                losses.changed(
+                    "metadata.grant_types",
+                    LossKind::Widened,
+                    Severity::Functional,
+                    wanted,
+                    Some(got),
+                    &reason,
+                );
             }
         }
     }
@@ -247,7 +273,14 @@ pub(crate) fn shared_secret(metadata: &ClientMetadata, method: &str, why: &str, 
         Some(asked) if asked.text() == method => {}
         Some(asked @ (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)) => {
             let reason = format!("{why}; this is how its confidential clients authenticate");
-            losses.changed(FIELD, LossKind::Substituted, Severity::Functional, Some(asked.encode()), Some(got), &reason);
+            losses.changed(
+                FIELD,
+                LossKind::Substituted,
+                Severity::Functional,
+                Some(asked.encode()),
+                Some(got),
+                &reason,
+            );
         }
         Some(AuthMethod::None) => {
             let reason = format!("{why}; a public client would get a secret that it cannot keep");
@@ -304,7 +337,12 @@ pub(crate) fn to_value(body: &impl serde::Serialize) -> Result<Value> {
 }
 
 /// T9: vendors that hold grants but no response types; the types follow from the grants.
-pub(crate) fn derived_response_types(metadata: &ClientMetadata, grants: &[GrantType], vendor: &str, losses: &mut Losses) {
+pub(crate) fn derived_response_types(
+    metadata: &ClientMetadata,
+    grants: &[GrantType],
+    vendor: &str,
+    losses: &mut Losses,
+) {
     let got = response_types_of(grants);
     let shown = (!got.is_empty()).then(|| got.encode());
     let reason = format!("{vendor} holds no response types; they follow from the grants");

@@ -66,7 +66,13 @@ impl Api {
             request = request.header("content-type", media_type).body(body.to_string());
         }
         let reach = |error: reqwest::Error| {
-            let what = if error.is_connect() { "cannot be reached" } else if error.is_timeout() { "did not answer in time" } else { "failed" };
+            let what = if error.is_connect() {
+                "cannot be reached"
+            } else if error.is_timeout() {
+                "did not answer in time"
+            } else {
+                "failed"
+            };
             Failure::remote(format!("the gateway at {} {what}; is it running? (--url or REGISTRAR_URL)", self.base))
         };
         let mut response = request.send().await.map_err(reach)?;
@@ -101,7 +107,10 @@ impl Api {
         if answer.body.is_object() {
             return Err(Failure::problem(answer.status, &answer.body));
         }
-        Err(Failure::remote(format!("{} answered with status {} and no explanation; is it a Registrar gateway?", self.base, answer.status)))
+        Err(Failure::remote(format!(
+            "{} answered with status {} and no explanation; is it a Registrar gateway?",
+            self.base, answer.status
+        )))
     }
 }
 

@@ -6,7 +6,13 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// One API in front of every identity vendor's OAuth client registration.
 #[derive(Debug, Parser)]
-#[command(name = "registrar", version, about, max_term_width = 100, after_help = "Exit codes: 0 done, 1 usage or local problem, 2 remote failure, 3 refused by policy or loss.\nFirst steps: `registrar demo` shows everything with simulated vendors, without any configuration.")]
+#[command(
+    name = "registrar",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 usage or local problem, 2 remote failure, 3 refused by policy or loss.\nFirst steps: `registrar demo` shows everything with simulated vendors, without any configuration."
+)]
 pub(crate) struct Args {
     /// How results are printed.
     #[arg(short = 'o', long, global = true, value_enum, default_value = "table")]

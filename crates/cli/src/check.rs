@@ -24,8 +24,12 @@ pub(crate) fn run(args: &ConfigArgs, format: Format) -> Result<(), Failure> {
         Ok(config) => {
             let (backends, routes) = (config.backends.len(), config.routes.len());
             match format {
-                Format::Json => output::json(&json!({ "ok": true, "backends": backends, "routes": routes, "errors": [] })),
-                Format::Table => output::data(&format!("{}: ok, {backends} backends, {routes} routes", args.config.display())),
+                Format::Json => {
+                    output::json(&json!({ "ok": true, "backends": backends, "routes": routes, "errors": [] }))
+                }
+                Format::Table => {
+                    output::data(&format!("{}: ok, {backends} backends, {routes} routes", args.config.display()))
+                }
             }
         }
         Err(found) => {

@@ -58,7 +58,8 @@ async fn command(api: &Api, command: ClientsCommand, format: Format) -> Result<(
             let document = read_json(&file)?;
             let (method, media_type, body) =
                 if replace { (Method::PUT, JSON, envelope(document)) } else { (Method::PATCH, MERGE_PATCH, document) };
-            let headers: Vec<(&str, String)> = if_version.map(|v| ("if-match", format!("\"{v}\""))).into_iter().collect();
+            let headers: Vec<(&str, String)> =
+                if_version.map(|v| ("if-match", format!("\"{v}\""))).into_iter().collect();
             let answer = api.expect(method, &["v1", "clients", &id], &[], Some((media_type, &body)), &headers).await?;
             written(&answer, format)
         }
@@ -131,7 +132,14 @@ async fn list(
             let mut table = output::table(&["id", "name", "backend", "client_id", "state", "updated"]);
             for item in &items {
                 let text = |pointer: &str| item.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
-                table.add_row([text("/id"), text("/metadata/client_name"), text("/backend"), text("/client_id"), text("/state"), text("/updated_at")]);
+                table.add_row([
+                    text("/id"),
+                    text("/metadata/client_name"),
+                    text("/backend"),
+                    text("/client_id"),
+                    text("/state"),
+                    text("/updated_at"),
+                ]);
             }
             output::data(&table.to_string())?;
         }

@@ -39,17 +39,23 @@ impl Failure {
     pub(crate) fn problem(status: u16, problem: &Value) -> Self {
         let text_of = |name: &str| problem.get(name).and_then(Value::as_str);
         let code = text_of("code").unwrap_or("");
-        let mut text = format!("error: {}", text_of("detail").or(text_of("title")).unwrap_or("the server refused the request"));
+        let mut text =
+            format!("error: {}", text_of("detail").or(text_of("title")).unwrap_or("the server refused the request"));
         for issue in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
             let part = |name: &str| issue.get(name).and_then(Value::as_str).unwrap_or("");
             text.push_str(&format!("\n  {}: {}", part("pointer"), part("detail")));
         }
         if let Some(vendor) = problem.get("vendor") {
-            let said = ["code", "message"].iter().filter_map(|n| vendor.get(n).and_then(Value::as_str)).collect::<Vec<_>>().join(": ");
+            let said = ["code", "message"]
+                .iter()
+                .filter_map(|n| vendor.get(n).and_then(Value::as_str))
+                .collect::<Vec<_>>()
+                .join(": ");
             text.push_str(&format!("\n  the vendor said: {said}"));
         }
         let facts = [("outcome", "outcome"), ("operation", "operation"), ("request_id", "request")];
-        let facts: Vec<String> = facts.iter().filter_map(|(n, label)| text_of(n).map(|v| format!("{label}: {v}"))).collect();
+        let facts: Vec<String> =
+            facts.iter().filter_map(|(n, label)| text_of(n).map(|v| format!("{label}: {v}"))).collect();
         text.push_str(&format!("\n  HTTP {status}, code: {code}, {}", facts.join(", ")));
         Self { code: code_of(code), text }
     }
@@ -59,7 +65,9 @@ impl Failure {
 fn code_of(slug: &str) -> u8 {
     match slug {
         "unsupported-by-backend" | "no-route" | "forbidden" => REFUSED,
-        "validation-error" | "invalid-redirect-uri" | "unsupported-value" | "malformed-body" | "invalid-request" => LOCAL,
+        "validation-error" | "invalid-redirect-uri" | "unsupported-value" | "malformed-body" | "invalid-request" => {
+            LOCAL
+        }
         _ => REMOTE,
     }
 }

@@ -14,7 +14,9 @@ use crate::{
 
 pub(crate) fn run(command: KeysCommand, format: Format) -> Result<(), Failure> {
     let config = match &command {
-        KeysCommand::Create { config, .. } | KeysCommand::List { config } | KeysCommand::Delete { config, .. } => config,
+        KeysCommand::Create { config, .. } | KeysCommand::List { config } | KeysCommand::Delete { config, .. } => {
+            config
+        }
     };
     let url = check::load(config)?.store.url;
     if url == "memory:" {
@@ -27,7 +29,9 @@ pub(crate) fn run(command: KeysCommand, format: Format) -> Result<(), Failure> {
                 let scopes = parse(&scopes)?;
                 let key = keys::create(store.as_ref(), &name, &scopes).await.map_err(|e| Failure::of(&e))?;
                 match format {
-                    Format::Json => output::json(&json!({ "id": key.id, "name": key.name, "scopes": key.scopes, "token": key.token.expose_secret() })),
+                    Format::Json => output::json(
+                        &json!({ "id": key.id, "name": key.name, "scopes": key.scopes, "token": key.token.expose_secret() }),
+                    ),
                     Format::Table => {
                         output::note(&format!("key `{name}` made; its token is shown once:"));
                         output::data(key.token.expose_secret())
@@ -38,7 +42,8 @@ pub(crate) fn run(command: KeysCommand, format: Format) -> Result<(), Failure> {
                 let found = store.api_keys().await.map_err(|e| Failure::local(e.to_string()))?;
                 match format {
                     Format::Json => {
-                        let items: Vec<_> = found.iter().map(|k| json!({ "id": k.id, "name": k.name, "scopes": k.scopes })).collect();
+                        let items: Vec<_> =
+                            found.iter().map(|k| json!({ "id": k.id, "name": k.name, "scopes": k.scopes })).collect();
                         output::json(&items)
                     }
                     Format::Table => {
@@ -69,5 +74,11 @@ fn parse(words: &[String]) -> Result<Vec<Scope>, Failure> {
         return Ok(Scope::ALL.to_vec());
     }
     let known = Scope::ALL.map(Scope::as_str).join(", ");
-    words.iter().map(|w| Scope::from_word(w.trim()).ok_or_else(|| Failure::local(format!("there is no scope `{w}`; there are {known}")))).collect()
+    words
+        .iter()
+        .map(|w| {
+            Scope::from_word(w.trim())
+                .ok_or_else(|| Failure::local(format!("there is no scope `{w}`; there are {known}")))
+        })
+        .collect()
 }

@@ -77,13 +77,16 @@ fn engine(config: Option<&Path>) -> Result<Engine, Failure> {
         None => Config::parse(&every_kind(), Path::new("built in"), environment),
     };
     let config = parsed.map_err(|d| Failure { code: LOCAL, text: d.to_string() })?;
-    Engine::new(Arc::new(MemoryStore::default()), VENDORS, config.backends, config.routes, &Nowhere).map_err(Failure::local)
+    Engine::new(Arc::new(MemoryStore::default()), VENDORS, config.backends, config.routes, &Nowhere)
+        .map_err(Failure::local)
 }
 
 /// One backend of each kind, named after it.
 fn every_kind() -> String {
     let backend = |kind: &str| {
-        format!("[[backends]]\nname = \"{kind}\"\nkind = \"{kind}\"\nsettings = {{ base_url = \"https://{kind}.example\", token = \"env:X\" }}\n")
+        format!(
+            "[[backends]]\nname = \"{kind}\"\nkind = \"{kind}\"\nsettings = {{ base_url = \"https://{kind}.example\", token = \"env:X\" }}\n"
+        )
     };
     VENDORS.iter().map(|v| backend(v.descriptor.kind)).collect()
 }
@@ -122,7 +125,10 @@ pub(crate) fn preview(args: &PreviewArgs, format: Format) -> Result<(), Failure>
         }
     }
     if single && refused {
-        return Err(Failure { code: REFUSED, text: "refused: something would be lost; see above, and allow_loss".to_owned() });
+        return Err(Failure {
+            code: REFUSED,
+            text: "refused: something would be lost; see above, and allow_loss".to_owned(),
+        });
     }
     Ok(())
 }

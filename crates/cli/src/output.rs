@@ -17,7 +17,9 @@ pub(crate) fn note(text: &str) {
 pub(crate) fn data(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::local(format!("cannot write to stdout: {error}"))),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::local(format!("cannot write to stdout: {error}")))
+        }
         _ => Ok(()),
     }
 }

@@ -67,7 +67,10 @@ impl Gateway {
         let engine = Engine::new(store, VENDORS, config.backends, config.routes, &network).map_err(Failure::local)?;
         let interrupted = engine.recover().await.map_err(|e| Failure::of(&e))?;
         if interrupted > 0 {
-            tracing::warn!(interrupted, "writes that an earlier process did not end; see GET /v1/operations?state=unknown");
+            tracing::warn!(
+                interrupted,
+                "writes that an earlier process did not end; see GET /v1/operations?state=unknown"
+            );
         }
         let engine = Arc::new(engine);
         let metrics = PrometheusBuilder::new()
@@ -75,7 +78,8 @@ impl Gateway {
             .and_then(PrometheusBuilder::install_recorder)
             .map_err(|e| Failure::local(e.to_string()))?;
         let listen = config.server.listen;
-        let listener = TcpListener::bind(listen).await.map_err(|e| Failure::local(format!("cannot listen on {listen}: {e}")))?;
+        let listener =
+            TcpListener::bind(listen).await.map_err(|e| Failure::local(format!("cannot listen on {listen}: {e}")))?;
         let bound = listener.local_addr().map_err(|e| Failure::local(e.to_string()))?;
         // port 0 becomes a real one only now
         let mut public_url = config.server.public_url;
@@ -117,12 +121,15 @@ fn reload_on_hangup(engine: Arc<Engine>, args: ConfigArgs) {
     tokio::spawn(async move {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
         while hangup.recv().await.is_some() {
-            let result = Config::load(&args.config, check::environment()).map_err(|d| d.to_string()).and_then(|config| {
-                let network = Network::new()?;
-                engine.reload(config.backends, config.routes, &network)
-            });
+            let result =
+                Config::load(&args.config, check::environment()).map_err(|d| d.to_string()).and_then(|config| {
+                    let network = Network::new()?;
+                    engine.reload(config.backends, config.routes, &network)
+                });
             match result {
-                Ok(()) => tracing::info!("configuration reloaded: backends and routes (server, store and auth need a restart)"),
+                Ok(()) => tracing::info!(
+                    "configuration reloaded: backends and routes (server, store and auth need a restart)"
+                ),
                 Err(error) => tracing::error!(error, "the configuration was not reloaded; the old one stays"),
             }
         }

@@ -40,5 +40,8 @@ pub(crate) fn run(format: Format) -> Result<(), Failure> {
         }
         fields.add_row(row);
     }
-    output::data(&format!("{operations}\n\n{fields}\n\n{}\n\nFields that are not listed: no vendor holds them. -o json has everything.", notes.join("\n")))
+    output::data(&format!(
+        "{operations}\n\n{fields}\n\n{}\n\nFields that are not listed: no vendor holds them. -o json has everything.",
+        notes.join("\n")
+    ))
 }

@@ -108,7 +108,11 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    pub(crate) fn build(backends: Vec<BackendConfig>, routes: Vec<RouteConfig>, connect: &dyn Connect) -> Result<Self, String> {
+    pub(crate) fn build(
+        backends: Vec<BackendConfig>,
+        routes: Vec<RouteConfig>,
+        connect: &dyn Connect,
+    ) -> Result<Self, String> {
         let mut built = BTreeMap::new();
         for config in backends {
             let connection = connect.connect(ConnectOptions {
@@ -131,7 +135,10 @@ impl Runtime {
     }
 
     /// The backend of a new registration, the route that chose it, and the loss policy in force.
-    pub(crate) fn choose(&self, request: &registrar_model::NewRegistration) -> Result<(Arc<Backend>, Option<String>, OnLoss), Error> {
+    pub(crate) fn choose(
+        &self,
+        request: &registrar_model::NewRegistration,
+    ) -> Result<(Arc<Backend>, Option<String>, OnLoss), Error> {
         let chosen = routing::evaluate(&self.routes, request);
         let Some(name) = chosen.backend else {
             let looked: Vec<String> = chosen.considered.iter().map(|c| format!("{}: {}", c.route, c.reason)).collect();
@@ -139,9 +146,10 @@ impl Runtime {
             let detail = format!("no route matches and the request names no backend ({why})");
             return Err(Error::new(ErrorKind::NoRoute, detail));
         };
-        let backend = self.backends.get(&name.parse::<BackendName>().map_err(|_| unknown(&name))?).ok_or_else(|| {
-            if request.backend.is_some() { self.unknown_in_body(&name) } else { unknown(&name) }
-        })?;
+        let backend =
+            self.backends
+                .get(&name.parse::<BackendName>().map_err(|_| unknown(&name))?)
+                .ok_or_else(|| if request.backend.is_some() { self.unknown_in_body(&name) } else { unknown(&name) })?;
         backend.usable()?;
         Ok((Arc::clone(backend), chosen.route, chosen.on_loss.unwrap_or(backend.on_loss)))
     }

@@ -171,7 +171,12 @@ impl Engine {
     ///
     /// # Errors
     /// When the way to a backend cannot be opened; then nothing has changed.
-    pub fn reload(&self, backends: Vec<BackendConfig>, routes: Vec<RouteConfig>, connect: &dyn Connect) -> std::result::Result<(), String> {
+    pub fn reload(
+        &self,
+        backends: Vec<BackendConfig>,
+        routes: Vec<RouteConfig>,
+        connect: &dyn Connect,
+    ) -> std::result::Result<(), String> {
         self.runtime.store(Arc::new(Runtime::build(backends, routes, connect)?));
         Ok(())
     }
@@ -269,7 +274,8 @@ impl Engine {
         let mut registration = self.registration(id).await?;
         let backend = self.runtime.load().backend(&registration.backend)?;
         backend.usable()?;
-        let shown = backend.adapter.read(&target(&registration)).await.map_err(|e| e.with_backend(backend.name.as_str()))?;
+        let shown =
+            backend.adapter.read(&target(&registration)).await.map_err(|e| e.with_backend(backend.name.as_str()))?;
         let drift = drift(&registration.observed, &shown.spec);
         registration.spec = shown.spec;
         Ok((registration, drift))
@@ -351,7 +357,9 @@ pub fn store_error(error: registrar_store::StoreError) -> Error {
     use registrar_store::StoreError as S;
     match error {
         S::BadCursor => Error::new(ErrorKind::InvalidRequest, "the cursor is not one that this server gave out"),
-        S::VersionConflict => Error::new(ErrorKind::PreconditionFailed, "the client was changed by somebody else in the meantime"),
+        S::VersionConflict => {
+            Error::new(ErrorKind::PreconditionFailed, "the client was changed by somebody else in the meantime")
+        }
         S::AlreadyExists => Error::new(ErrorKind::AlreadyExists, "it is recorded already"),
         other => {
             tracing::error!(error = %other, "store failed");

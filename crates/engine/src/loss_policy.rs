@@ -23,7 +23,11 @@ pub fn admit(policy: OnLoss, allow: &[String], losses: &[Loss]) -> Result<(), Er
         "the backend cannot hold this registration as it is: {} {what}. To accept that, name the field in `allow_loss`",
         names.join(", ")
     );
-    let issues = refused.iter().map(|l| Issue { pointer: pointer(&l.field), code: IssueCode::Unsupported, detail: l.reason.clone() });
+    let issues = refused.iter().map(|l| Issue {
+        pointer: pointer(&l.field),
+        code: IssueCode::Unsupported,
+        detail: l.reason.clone(),
+    });
     Err(Error::new(ErrorKind::UnsupportedByBackend, detail).with_issues(issues.collect()).with_losses(losses.to_vec()))
 }
 

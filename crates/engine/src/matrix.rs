@@ -10,12 +10,15 @@ pub fn vendor(descriptor: &Descriptor) -> Value {
         Ok(Value::Object(out)) => out,
         _ => Map::new(),
     };
-    let named = |list: &[(&str, &str)]| -> Map<String, Value> { list.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect() };
+    let named = |list: &[(&str, &str)]| -> Map<String, Value> {
+        list.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect()
+    };
     out.insert("vendor_members".to_owned(), Value::Object(named(descriptor.vendor_members)));
     out.insert("settings".to_owned(), Value::Object(named(descriptor.settings)));
     let words = descriptor.matrix().map(|(field, support)| (field.path.to_owned(), json!(support.word())));
     out.insert("fields".to_owned(), Value::Object(words.collect()));
-    let notes = descriptor.matrix().filter_map(|(field, support)| Some((field.path.to_owned(), json!(support.note()?))));
+    let notes =
+        descriptor.matrix().filter_map(|(field, support)| Some((field.path.to_owned(), json!(support.note()?))));
     out.insert("notes".to_owned(), Value::Object(notes.collect()));
     Value::Object(out)
 }

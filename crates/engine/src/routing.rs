@@ -45,7 +45,8 @@ impl Rule {
         let program = Program::compile(source).map_err(|errors| {
             let first = errors.errors.first();
             let place = first.map(|e| format!(" at column {}", e.pos.1.max(1))).unwrap_or_default();
-            let what = first.map_or_else(|| "syntax error".to_owned(), |e| e.msg.lines().next().unwrap_or("").to_owned());
+            let what =
+                first.map_or_else(|| "syntax error".to_owned(), |e| e.msg.lines().next().unwrap_or("").to_owned());
             format!("is not a valid rule{place}: {what}")
         })?;
         let rule = Self { source: source.to_owned(), program, environment: Arc::new(Env::stdlib()) };
@@ -102,7 +103,9 @@ fn to_cel(value: &Value) -> cel::Value {
     match value {
         Value::Null => cel::Value::Null,
         Value::Bool(b) => cel::Value::Bool(*b),
-        Value::Number(n) => n.as_i64().map_or_else(|| cel::Value::Float(n.as_f64().unwrap_or(f64::NAN)), cel::Value::Int),
+        Value::Number(n) => {
+            n.as_i64().map_or_else(|| cel::Value::Float(n.as_f64().unwrap_or(f64::NAN)), cel::Value::Int)
+        }
         Value::String(s) => cel::Value::String(Arc::new(s.clone())),
         Value::Array(items) => cel::Value::List(Arc::new(items.iter().map(to_cel).collect())),
         Value::Object(map) => {
@@ -154,7 +157,9 @@ pub fn evaluate(routes: &[RouteConfig], registration: &NewRegistration) -> Evalu
             Some(rule) => match rule.evaluate(variables.get_or_insert_with(|| variables_of(registration))) {
                 Verdict::Matched => (true, format!("its rule is true: {}", rule.source())),
                 Verdict::NotMatched => (false, format!("its rule is false: {}", rule.source())),
-                Verdict::NotEvaluable(why) => (false, format!("its rule cannot be evaluated ({why}): {}", rule.source())),
+                Verdict::NotEvaluable(why) => {
+                    (false, format!("its rule cannot be evaluated ({why}): {}", rule.source()))
+                }
             },
         };
         considered.push(Considered { route: route.name.clone(), matched, reason });
@@ -206,7 +211,10 @@ mod tests {
         let cb = json!(["https://a.example/cb"]);
         let e = evaluate(&routes, &registration(json!({"metadata": {"redirect_uris": cb, "scope": "wallet_view"}})));
         assert_eq!((e.backend.as_deref(), e.route.as_deref(), e.considered.len()), (Some("b"), Some("wallets"), 1));
-        let e = evaluate(&routes, &registration(json!({"metadata": {"redirect_uris": cb}, "labels": {"team": "treasury"}})));
+        let e = evaluate(
+            &routes,
+            &registration(json!({"metadata": {"redirect_uris": cb}, "labels": {"team": "treasury"}})),
+        );
         assert_eq!(e.route.as_deref(), Some("wallets"));
         let e = evaluate(&routes, &registration(json!({"metadata": {"redirect_uris": cb}})));
         assert_eq!(e.route.as_deref(), Some("default"));

@@ -130,7 +130,8 @@ impl Engine {
         let mut losses = mapped.losses;
         losses.extend(own_losses(&request));
         loss::sort(&mut losses);
-        loss_policy::admit(backend.on_loss, &request.allow_loss, &losses).map_err(|e| e.with_backend(backend.name.as_str()))?;
+        loss_policy::admit(backend.on_loss, &request.allow_loss, &losses)
+            .map_err(|e| e.with_backend(backend.name.as_str()))?;
 
         let operation = self.begin(caller, Action::Update, &backend, Some(current.id)).await?;
         let engine = Arc::clone(self);
@@ -195,7 +196,9 @@ impl Engine {
             }
             let id = operation.id;
             let change = RegistrationChange::Remove { id: current.id };
-            engine.succeeded(operation, &backend, format!("deleted client {}", current.client_id), &[], Some(change)).await?;
+            engine
+                .succeeded(operation, &backend, format!("deleted client {}", current.client_id), &[], Some(change))
+                .await?;
             Ok(id)
         })
         .await
@@ -247,7 +250,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::UnsupportedByBackend`], before any call, for public clients and vendors without rotation.
-    pub async fn rotate_secret(self: &Arc<Self>, caller: &Caller, id: RegistrationId) -> Result<(NewSecret, OperationId), Failure> {
+    pub async fn rotate_secret(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: RegistrationId,
+    ) -> Result<(NewSecret, OperationId), Failure> {
         let guard = self.lock(id).await;
         let current = self.registration(id).await?;
         let backend = self.usable(&current)?;
@@ -348,7 +355,10 @@ impl Engine {
         };
         if let Err(error) = self.store.finish(update, change).await {
             tracing::error!(operation = %operation.id, backend = %backend.name, error = %error, "done at the vendor but not recorded");
-            let detail = format!("{summary} at the vendor, but the gateway could not record it; operation {} stays open", operation.id);
+            let detail = format!(
+                "{summary} at the vendor, but the gateway could not record it; operation {} stays open",
+                operation.id
+            );
             return Err(Failure {
                 error: Error::new(ErrorKind::PartialFailure, detail)
                     .with_outcome(Outcome::Performed)
@@ -360,7 +370,13 @@ impl Engine {
     }
 
     /// Records a failure; a client whose write ended without a known outcome is marked.
-    async fn failed(&self, operation: Operation, backend: &Backend, registration: Option<Registration>, error: Error) -> Failure {
+    async fn failed(
+        &self,
+        operation: Operation,
+        backend: &Backend,
+        registration: Option<Registration>,
+        error: Error,
+    ) -> Failure {
         let outcome = error.outcome();
         count(&operation, backend, outcome.as_str());
         let change = registration.and_then(|current| {

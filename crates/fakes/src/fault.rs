@@ -171,11 +171,16 @@ pub(crate) enum Delivery {
 pub(crate) fn spoil(fault: &Fault, response: Option<FakeResponse>, last: Option<FakeResponse>) -> Delivery {
     let response = response.unwrap_or_else(|| FakeResponse::json(200, &Value::Object(Map::new())));
     let json = |response: &FakeResponse| serde_json::from_slice::<Value>(&response.body).unwrap_or_default();
-    let with = |response: &FakeResponse, body: &Value| FakeResponse { body: Bytes::from(body.to_string()), ..response.clone() };
+    let with = |response: &FakeResponse, body: &Value| FakeResponse {
+        body: Bytes::from(body.to_string()),
+        ..response.clone()
+    };
     match fault {
         Fault::Hang {} => Delivery::Never,
         Fault::Reset {} => Delivery::Raw { bytes: Bytes::new(), reset: true },
-        Fault::FinMidHeaders {} => Delivery::Raw { bytes: Bytes::from_static(b"HTTP/1.1 201 Created\r\ncontent-ty"), reset: false },
+        Fault::FinMidHeaders {} => {
+            Delivery::Raw { bytes: Bytes::from_static(b"HTTP/1.1 201 Created\r\ncontent-ty"), reset: false }
+        }
         Fault::FinMidBody {} => {
             let half = response.body.len() / 2;
             Delivery::Raw { bytes: raw(&response, response.body.len(), &response.body[..half]), reset: false }
@@ -194,7 +199,8 @@ pub(crate) fn spoil(fault: &Fault, response: Option<FakeResponse>, last: Option<
                 },
                 Some(body) => FakeResponse::json(*status, body),
             };
-            out.headers.extend(headers.iter().filter_map(|(k, v)| v.as_str().map(|v| (k.to_ascii_lowercase(), v.to_owned()))));
+            out.headers
+                .extend(headers.iter().filter_map(|(k, v)| v.as_str().map(|v| (k.to_ascii_lowercase(), v.to_owned()))));
             Delivery::Whole(out)
         }
         Fault::Html { status } => Delivery::Whole(FakeResponse {
@@ -254,7 +260,9 @@ pub(crate) fn spoil(fault: &Fault, response: Option<FakeResponse>, last: Option<
             headers: vec![("location".to_owned(), location.clone())],
             body: Bytes::new(),
         }),
-        Fault::Unauthorized {} => Delivery::Whole(FakeResponse::json(401, &serde_json::json!({ "message": "Unauthorized" }))),
+        Fault::Unauthorized {} => {
+            Delivery::Whole(FakeResponse::json(401, &serde_json::json!({ "message": "Unauthorized" })))
+        }
         Fault::TooMany { retry_after } => {
             let mut out = FakeResponse::json(429, &serde_json::json!({ "message": "Too many requests" }));
             out.headers.extend(retry_after.iter().map(|v| ("retry-after".to_owned(), v.clone())));

@@ -69,7 +69,10 @@ impl FakeHost {
     /// When the address is not a loopback one or cannot be bound.
     pub async fn start(listen: SocketAddr, fakes: Vec<Arc<dyn Fake>>) -> io::Result<Self> {
         if !listen.ip().is_loopback() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "simulated vendors listen on loopback addresses only"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "simulated vendors listen on loopback addresses only",
+            ));
         }
         let listener = TcpListener::bind(listen).await?;
         let addr = listener.local_addr()?;
@@ -241,7 +244,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationTo
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: http::Request<Incoming>, takeover: Takeover) -> Result<Response<Body>, io::Error> {
+async fn answer(
+    shared: Arc<Shared>,
+    request: http::Request<Incoming>,
+    takeover: Takeover,
+) -> Result<Response<Body>, io::Error> {
     let (parts, body) = request.into_parts();
     let body = match Limited::new(body, MAX_BODY).collect().await {
         Ok(body) => body.to_bytes(),
@@ -360,7 +367,8 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let instead = self.takeover.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|i| (i.bytes.clone(), i.reset));
+        let instead =
+            self.takeover.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|i| (i.bytes.clone(), i.reset));
         let Some((bytes, reset)) = instead else {
             return Pin::new(&mut self.stream).poll_write(cx, buf);
         };

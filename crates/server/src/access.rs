@@ -25,8 +25,11 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |p| p.as_str().to_owned());
-    request.extensions_mut().insert(Context { public_url: app.public_url().to_owned(), request_id: request_id.clone() });
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |p| p.as_str().to_owned());
+    request
+        .extensions_mut()
+        .insert(Context { public_url: app.public_url().to_owned(), request_id: request_id.clone() });
 
     let mut response = next.run(request).await;
 

@@ -50,7 +50,8 @@ async fn collect(body: Body) -> Result<Bytes> {
         let mut body = body;
         let mut out = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Error::new(ErrorKind::MalformedBody, "the body ended before it was complete"))?;
+            let frame =
+                frame.map_err(|_| Error::new(ErrorKind::MalformedBody, "the body ended before it was complete"))?;
             if let Ok(data) = frame.into_data() {
                 if out.len() + data.len() > MAX_BODY {
                     return Err(too_large());

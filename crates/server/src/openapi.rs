@@ -25,8 +25,14 @@ pub(crate) struct Call {
 use ErrorKind as K;
 
 const BODY: [ErrorKind; 4] = [K::MalformedBody, K::UnsupportedMediaType, K::PayloadTooLarge, K::Validation];
-const VENDOR: [ErrorKind; 6] =
-    [K::UpstreamError, K::UpstreamMalformed, K::UpstreamUnavailable, K::UpstreamTimeout, K::OutcomeUnknown, K::StoreUnavailable];
+const VENDOR: [ErrorKind; 6] = [
+    K::UpstreamError,
+    K::UpstreamMalformed,
+    K::UpstreamUnavailable,
+    K::UpstreamTimeout,
+    K::OutcomeUnknown,
+    K::StoreUnavailable,
+];
 
 const fn join<const A: usize, const B: usize, const N: usize>(a: [ErrorKind; A], b: [ErrorKind; B]) -> [ErrorKind; N] {
     let mut out = [K::Internal; N];
@@ -43,95 +49,214 @@ const WRITE: [ErrorKind; 10] = join(BODY, VENDOR);
 /// Every path of the API, for the document and for the test that holds it against the router.
 pub(crate) const CALLS: &[Call] = &[
     Call {
-        method: "post", path: "/v1/clients", tag: "clients", id: "createClient",
+        method: "post",
+        path: "/v1/clients",
+        tag: "clients",
+        id: "createClient",
         summary: "Register a client, or with dry_run=true see what would be sent and lost",
-        scope: Some("clients:write"), parameters: &["dry_run"], request: Some(("application/json", "NewRegistration")),
-        responses: &[(201, "The client; its secret is shown once", Some("WrittenRegistration")), (200, "With dry_run: what would happen; nothing was sent", Some("DryRun"))],
+        scope: Some("clients:write"),
+        parameters: &["dry_run"],
+        request: Some(("application/json", "NewRegistration")),
+        responses: &[
+            (201, "The client; its secret is shown once", Some("WrittenRegistration")),
+            (200, "With dry_run: what would happen; nothing was sent", Some("DryRun")),
+        ],
         errors: &join::<10, 3, 13>(WRITE, [K::UnsupportedByBackend, K::AlreadyExists, K::InvalidRequest]),
     },
     Call {
-        method: "get", path: "/v1/clients", tag: "clients", id: "listClients", summary: "List clients, oldest first",
-        scope: Some("clients:read"), parameters: &["backend", "label", "q", "limit", "cursor"], request: None,
+        method: "get",
+        path: "/v1/clients",
+        tag: "clients",
+        id: "listClients",
+        summary: "List clients, oldest first",
+        scope: Some("clients:read"),
+        parameters: &["backend", "label", "q", "limit", "cursor"],
+        request: None,
         responses: &[(200, "A page of clients, never with secrets", Some("RegistrationPage"))],
         errors: &[K::InvalidRequest, K::StoreUnavailable],
     },
     Call {
-        method: "get", path: "/v1/clients/{id}", tag: "clients", id: "readClient",
+        method: "get",
+        path: "/v1/clients/{id}",
+        tag: "clients",
+        id: "readClient",
         summary: "Read a client from the registry, or live from the vendor with its drift",
-        scope: Some("clients:read"), parameters: &["id", "source", "If-None-Match"], request: None,
-        responses: &[(200, "The client", Some("Registration")), (304, "Not changed since the ETag in If-None-Match", None)],
+        scope: Some("clients:read"),
+        parameters: &["id", "source", "If-None-Match"],
+        request: None,
+        responses: &[
+            (200, "The client", Some("Registration")),
+            (304, "Not changed since the ETag in If-None-Match", None),
+        ],
         errors: &join::<6, 2, 8>(VENDOR, [K::NotFound, K::InvalidRequest]),
     },
     Call {
-        method: "put", path: "/v1/clients/{id}", tag: "clients", id: "replaceClient",
+        method: "put",
+        path: "/v1/clients/{id}",
+        tag: "clients",
+        id: "replaceClient",
         summary: "Make the client be exactly this: members left out are removed",
-        scope: Some("clients:write"), parameters: &["id", "If-Match"], request: Some(("application/json", "NewRegistration")),
+        scope: Some("clients:write"),
+        parameters: &["id", "If-Match"],
+        request: Some(("application/json", "NewRegistration")),
         responses: &[(200, "The client as it is now", Some("WrittenRegistration"))],
-        errors: &join::<10, 4, 14>(WRITE, [K::NotFound, K::PreconditionFailed, K::UnsupportedByBackend, K::InvalidRequest]),
+        errors: &join::<10, 4, 14>(
+            WRITE,
+            [K::NotFound, K::PreconditionFailed, K::UnsupportedByBackend, K::InvalidRequest],
+        ),
     },
     Call {
-        method: "patch", path: "/v1/clients/{id}", tag: "clients", id: "patchClient",
+        method: "patch",
+        path: "/v1/clients/{id}",
+        tag: "clients",
+        id: "patchClient",
         summary: "Change some members (RFC 7396): null removes, absent keeps, arrays are replaced",
-        scope: Some("clients:write"), parameters: &["id", "If-Match"], request: Some(("application/merge-patch+json", "RegistrationPatch")),
+        scope: Some("clients:write"),
+        parameters: &["id", "If-Match"],
+        request: Some(("application/merge-patch+json", "RegistrationPatch")),
         responses: &[(200, "The client as it is now", Some("WrittenRegistration"))],
-        errors: &join::<10, 4, 14>(WRITE, [K::NotFound, K::PreconditionFailed, K::UnsupportedByBackend, K::InvalidRequest]),
+        errors: &join::<10, 4, 14>(
+            WRITE,
+            [K::NotFound, K::PreconditionFailed, K::UnsupportedByBackend, K::InvalidRequest],
+        ),
     },
     Call {
-        method: "delete", path: "/v1/clients/{id}", tag: "clients", id: "deleteClient",
+        method: "delete",
+        path: "/v1/clients/{id}",
+        tag: "clients",
+        id: "deleteClient",
         summary: "Delete the client at the vendor, or with mode=disable switch it off",
-        scope: Some("clients:write"), parameters: &["id", "mode", "If-Match"], request: None,
-        responses: &[(204, "The vendor has deleted it", None), (200, "With mode=disable: the client, switched off", Some("WrittenRegistration"))],
-        errors: &join::<6, 4, 10>(VENDOR, [K::NotFound, K::PreconditionFailed, K::UnsupportedByBackend, K::InvalidRequest]),
+        scope: Some("clients:write"),
+        parameters: &["id", "mode", "If-Match"],
+        request: None,
+        responses: &[
+            (204, "The vendor has deleted it", None),
+            (200, "With mode=disable: the client, switched off", Some("WrittenRegistration")),
+        ],
+        errors: &join::<6, 4, 10>(
+            VENDOR,
+            [K::NotFound, K::PreconditionFailed, K::UnsupportedByBackend, K::InvalidRequest],
+        ),
     },
     Call {
-        method: "post", path: "/v1/clients/{id}/secret", tag: "clients", id: "rotateSecret", summary: "Issue a new secret",
-        scope: Some("clients:write"), parameters: &["id"], request: None,
+        method: "post",
+        path: "/v1/clients/{id}/secret",
+        tag: "clients",
+        id: "rotateSecret",
+        summary: "Issue a new secret",
+        scope: Some("clients:write"),
+        parameters: &["id"],
+        request: None,
         responses: &[(200, "The new secret, shown once", Some("IssuedSecret"))],
         errors: &join::<6, 3, 9>(VENDOR, [K::NotFound, K::UnsupportedByBackend, K::InvalidRequest]),
     },
     Call {
-        method: "get", path: "/v1/operations", tag: "operations", id: "listOperations", summary: "The journal of writes, oldest first",
-        scope: Some("ops:read"), parameters: &["state", "limit", "cursor"], request: None,
-        responses: &[(200, "A page of operations", Some("OperationPage"))], errors: &[K::InvalidRequest, K::StoreUnavailable],
+        method: "get",
+        path: "/v1/operations",
+        tag: "operations",
+        id: "listOperations",
+        summary: "The journal of writes, oldest first",
+        scope: Some("ops:read"),
+        parameters: &["state", "limit", "cursor"],
+        request: None,
+        responses: &[(200, "A page of operations", Some("OperationPage"))],
+        errors: &[K::InvalidRequest, K::StoreUnavailable],
     },
     Call {
-        method: "get", path: "/v1/operations/{id}", tag: "operations", id: "readOperation", summary: "One journalled write",
-        scope: Some("ops:read"), parameters: &["id"], request: None,
+        method: "get",
+        path: "/v1/operations/{id}",
+        tag: "operations",
+        id: "readOperation",
+        summary: "One journalled write",
+        scope: Some("ops:read"),
+        parameters: &["id"],
+        request: None,
         responses: &[(200, "The operation", Some("Operation"))],
         errors: &[K::OperationNotFound, K::InvalidRequest, K::StoreUnavailable],
     },
     Call {
-        method: "get", path: "/v1/backends", tag: "backends", id: "listBackends", summary: "The configured backends: health, policy, capabilities",
-        scope: Some("ops:read"), parameters: &[], request: None,
-        responses: &[(200, "The backends", Some("BackendList"))], errors: &[K::InvalidRequest],
+        method: "get",
+        path: "/v1/backends",
+        tag: "backends",
+        id: "listBackends",
+        summary: "The configured backends: health, policy, capabilities",
+        scope: Some("ops:read"),
+        parameters: &[],
+        request: None,
+        responses: &[(200, "The backends", Some("BackendList"))],
+        errors: &[K::InvalidRequest],
     },
     Call {
-        method: "get", path: "/v1/backends/{name}", tag: "backends", id: "readBackend", summary: "One backend; with check=true also one cheap read at the vendor",
-        scope: Some("ops:read"), parameters: &["name", "check"], request: None,
-        responses: &[(200, "The backend", Some("Backend"))], errors: &[K::BackendNotFound, K::InvalidRequest],
+        method: "get",
+        path: "/v1/backends/{name}",
+        tag: "backends",
+        id: "readBackend",
+        summary: "One backend; with check=true also one cheap read at the vendor",
+        scope: Some("ops:read"),
+        parameters: &["name", "check"],
+        request: None,
+        responses: &[(200, "The backend", Some("Backend"))],
+        errors: &[K::BackendNotFound, K::InvalidRequest],
     },
     Call {
-        method: "get", path: "/v1/vendors", tag: "backends", id: "listVendors", summary: "The capability matrix: what each vendor kind can do and hold",
-        scope: Some("any"), parameters: &[], request: None,
-        responses: &[(200, "The vendor kinds", Some("VendorList"))], errors: &[K::InvalidRequest],
+        method: "get",
+        path: "/v1/vendors",
+        tag: "backends",
+        id: "listVendors",
+        summary: "The capability matrix: what each vendor kind can do and hold",
+        scope: Some("any"),
+        parameters: &[],
+        request: None,
+        responses: &[(200, "The vendor kinds", Some("VendorList"))],
+        errors: &[K::InvalidRequest],
     },
     Call {
-        method: "post", path: "/v1/routes:evaluate", tag: "backends", id: "evaluateRoutes", summary: "Where this registration would go, and why",
-        scope: Some("any"), parameters: &[], request: Some(("application/json", "NewRegistration")),
+        method: "post",
+        path: "/v1/routes:evaluate",
+        tag: "backends",
+        id: "evaluateRoutes",
+        summary: "Where this registration would go, and why",
+        scope: Some("any"),
+        parameters: &[],
+        request: Some(("application/json", "NewRegistration")),
         responses: &[(200, "The route and those that were looked at", Some("Evaluation"))],
         errors: &[K::MalformedBody, K::UnsupportedMediaType, K::PayloadTooLarge, K::Validation, K::InvalidRequest],
     },
     Call {
-        method: "get", path: "/healthz", tag: "system", id: "healthz", summary: "The process answers", scope: None, parameters: &[], request: None,
-        responses: &[(200, "It does", Some("Status"))], errors: &[],
+        method: "get",
+        path: "/healthz",
+        tag: "system",
+        id: "healthz",
+        summary: "The process answers",
+        scope: None,
+        parameters: &[],
+        request: None,
+        responses: &[(200, "It does", Some("Status"))],
+        errors: &[],
     },
     Call {
-        method: "get", path: "/readyz", tag: "system", id: "readyz", summary: "The store works and the process is not stopping", scope: None,
-        parameters: &[], request: None, responses: &[(200, "Ready", Some("Status")), (503, "Not ready", Some("Status"))], errors: &[],
+        method: "get",
+        path: "/readyz",
+        tag: "system",
+        id: "readyz",
+        summary: "The store works and the process is not stopping",
+        scope: None,
+        parameters: &[],
+        request: None,
+        responses: &[(200, "Ready", Some("Status")), (503, "Not ready", Some("Status"))],
+        errors: &[],
     },
     Call {
-        method: "get", path: "/metrics", tag: "system", id: "metrics", summary: "Prometheus metrics", scope: Some("ops:read"), parameters: &[], request: None,
-        responses: &[(200, "The text exposition format", Some("text"))], errors: &[],
+        method: "get",
+        path: "/metrics",
+        tag: "system",
+        id: "metrics",
+        summary: "Prometheus metrics",
+        scope: Some("ops:read"),
+        parameters: &[],
+        request: None,
+        responses: &[(200, "The text exposition format", Some("text"))],
+        errors: &[],
     },
 ];
 
@@ -244,7 +369,8 @@ fn operation(call: &Call) -> Value {
         }
     }
     if !call.parameters.is_empty() {
-        out["parameters"] = call.parameters.iter().map(|p| json!({ "$ref": format!("#/components/parameters/{p}") })).collect();
+        out["parameters"] =
+            call.parameters.iter().map(|p| json!({ "$ref": format!("#/components/parameters/{p}") })).collect();
     }
     if let Some((media_type, schema)) = call.request {
         out["requestBody"] = json!({ "required": true, "content": { media_type: { "schema": reference(schema) } } });
@@ -311,10 +437,13 @@ fn schemas() -> Value {
         out.extend(more.as_object().cloned().unwrap_or_default());
         Value::Object(out)
     };
-    let request = with(&writable, json!({
-        "backend": { "type": "string", "description": "Where to register; the routes decide when absent" },
-        "allow_loss": { "type": "array", "items": { "type": "string" }, "description": "Fields whose loss is accepted, such as metadata.jwks_uri" }
-    }));
+    let request = with(
+        &writable,
+        json!({
+            "backend": { "type": "string", "description": "Where to register; the routes decide when absent" },
+            "allow_loss": { "type": "array", "items": { "type": "string" }, "description": "Fields whose loss is accepted, such as metadata.jwks_uri" }
+        }),
+    );
     let identity = json!({
         "id": text, "backend": text, "kind": text, "client_id": text, "client_id_issued_at": { "type": "integer" },
         "version": { "type": "integer" }, "state": { "type": "string", "enum": ["active", "disabled", "unknown", "gone"] },
@@ -329,10 +458,22 @@ fn schemas() -> Value {
     let required = ["id", "backend", "client_id", "version", "state", "created_at", "updated_at", "metadata"];
     let page = |item: &str| json!({ "type": "object", "required": ["items"], "properties": { "items": { "type": "array", "items": reference(item) }, "next_cursor": text } });
     let issue_codes: Vec<Value> = [
-        IssueCode::WrongType, IssueCode::Required, IssueCode::UnknownMember, IssueCode::DuplicateMember, IssueCode::InvalidValue,
-        IssueCode::InvalidRedirectUri, IssueCode::InvalidUrl, IssueCode::TooLong, IssueCode::ForbiddenCharacter,
-        IssueCode::Conflict, IssueCode::PrivateKey, IssueCode::Unsupported,
-    ].iter().map(|c| json!(c)).collect();
+        IssueCode::WrongType,
+        IssueCode::Required,
+        IssueCode::UnknownMember,
+        IssueCode::DuplicateMember,
+        IssueCode::InvalidValue,
+        IssueCode::InvalidRedirectUri,
+        IssueCode::InvalidUrl,
+        IssueCode::TooLong,
+        IssueCode::ForbiddenCharacter,
+        IssueCode::Conflict,
+        IssueCode::PrivateKey,
+        IssueCode::Unsupported,
+    ]
+    .iter()
+    .map(|c| json!(c))
+    .collect();
     let codes: Vec<&str> = ErrorKind::ALL.iter().map(|k| k.slug()).collect();
     let outcome = json!({ "type": "string", "enum": ["not_performed", "performed", "unknown"], "description": "Whether the vendor was changed" });
     json!({

@@ -120,9 +120,13 @@ pub(crate) fn advice(kind: ErrorKind) -> &'static str {
         K::PayloadTooLarge => "A body may have 64 KiB.",
         K::InvalidRequest => "Look at the query parameters and headers; `detail` names the one at fault.",
         K::Validation => "Each entry of `errors` points at a member of the body and says what is wrong with it.",
-        K::InvalidRedirectUri => "Use https, http on loopback, or an application scheme; no fragment, wildcard or user information.",
+        K::InvalidRedirectUri => {
+            "Use https, http on loopback, or an application scheme; no fragment, wildcard or user information."
+        }
         K::UnsupportedValue => "The backend's vendor does not know this value; `errors` names it.",
-        K::UnsupportedByBackend => "The vendor cannot do or hold this. Where `losses` says what would be lost, name the field in `allow_loss` to accept it.",
+        K::UnsupportedByBackend => {
+            "The vendor cannot do or hold this. Where `losses` says what would be lost, name the field in `allow_loss` to accept it."
+        }
         K::Unauthenticated => "Send an API key: Authorization: Bearer rk_...; `registrar keys create` makes one.",
         K::InvalidToken => "The API key is unknown or its secret is wrong.",
         K::Forbidden => "The API key lacks the scope that this call needs.",
@@ -140,11 +144,15 @@ pub(crate) fn advice(kind: ErrorKind) -> &'static str {
         K::UpstreamAuthentication => "For the operator: the backend's credential is wrong or has expired.",
         K::UpstreamAuthorization => "For the operator: the backend's credential lacks an administrator's right.",
         K::UpstreamRejected => "`vendor` has what the vendor said.",
-        K::UpstreamMalformed => "The vendor answered with something that its documents do not have. If `outcome` is unknown, look at the operation before trying again.",
+        K::UpstreamMalformed => {
+            "The vendor answered with something that its documents do not have. If `outcome` is unknown, look at the operation before trying again."
+        }
         K::UpstreamError => "The vendor failed. If `outcome` is unknown, look at the operation before trying again.",
         K::UpstreamUnavailable => "The vendor cannot be reached; nothing was done unless `outcome` says otherwise.",
         K::UpstreamTimeout => "The vendor did not answer a read in time; try again.",
-        K::OutcomeUnknown => "The request was sent and no answer came. Do not simply send it again: look at the operation, and at the vendor.",
+        K::OutcomeUnknown => {
+            "The request was sent and no answer came. Do not simply send it again: look at the operation, and at the vendor."
+        }
         K::PartialFailure => "The vendor did it, the gateway could not record it; the operation has what is known.",
         K::NoRoute => "Name a backend, or add a route that matches; POST /v1/routes:evaluate explains.",
         K::BackendDisabled => "The backend is switched off or gone from the configuration.",

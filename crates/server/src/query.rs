@@ -12,13 +12,17 @@ impl Query {
         let pairs = decode(uri.query().unwrap_or(""))?;
         for (i, (name, _)) in pairs.iter().enumerate() {
             if !known.contains(&name.as_str()) {
-                let hint = closest(name, known.iter().copied()).map(|w| format!("; did you mean `{w}`?")).unwrap_or_default();
+                let hint =
+                    closest(name, known.iter().copied()).map(|w| format!("; did you mean `{w}`?")).unwrap_or_default();
                 let list = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 let detail = format!("an unknown query parameter was sent (known here: {list}){hint}");
                 return Err(Error::new(ErrorKind::InvalidRequest, detail));
             }
             if name != "label" && pairs[..i].iter().any(|(n, _)| n == name) {
-                return Err(Error::new(ErrorKind::InvalidRequest, format!("the query parameter `{name}` is given twice")));
+                return Err(Error::new(
+                    ErrorKind::InvalidRequest,
+                    format!("the query parameter `{name}` is given twice"),
+                ));
             }
         }
         Ok(Self(pairs))
@@ -61,10 +65,14 @@ impl Query {
 }
 
 fn decode(query: &str) -> Result<Vec<(String, String)>> {
-    query.split('&').filter(|part| !part.is_empty()).map(|part| {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        Ok((unescape(name)?, unescape(value)?))
-    }).collect()
+    query
+        .split('&')
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            Ok((unescape(name)?, unescape(value)?))
+        })
+        .collect()
 }
 
 fn unescape(text: &str) -> Result<String> {

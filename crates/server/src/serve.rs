@@ -29,7 +29,12 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 /// When the listener fails for good.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) -> io::Result<()> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_headers(64).max_buf_size(32 * 1024);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(64)
+        .max_buf_size(32 * 1024);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -83,8 +88,9 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<
             tokio::time::sleep(Duration::from_millis(100)).await;
             Ok(None)
         }
-        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
-

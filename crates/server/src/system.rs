@@ -54,7 +54,9 @@ pub(crate) async fn backend(
         if let (Some(result), Some(view)) = (checked, view.as_object_mut()) {
             let check = match result {
                 Ok(()) => json!({ "ok": true }),
-                Err(error) => json!({ "ok": false, "code": error.kind().slug(), "detail": error.detail(), "vendor": error.vendor() }),
+                Err(error) => {
+                    json!({ "ok": false, "code": error.kind().slug(), "detail": error.detail(), "vendor": error.vendor() })
+                }
             };
             view.insert("check".to_owned(), check);
         }
@@ -65,13 +67,17 @@ pub(crate) async fn backend(
 
 /// `GET /v1/vendors`
 pub(crate) async fn vendors(State(app): State<App>, Extension(context): Extension<Context>, uri: Uri) -> Response {
-    let answer = Query::read(&uri, &[])
-        .map(|_| render::json(StatusCode::OK, &json!({ "items": app.engine().vendors() })));
+    let answer =
+        Query::read(&uri, &[]).map(|_| render::json(StatusCode::OK, &json!({ "items": app.engine().vendors() })));
     answer.unwrap_or_else(|error| context.error(&error))
 }
 
 /// `POST /v1/routes:evaluate`
-pub(crate) async fn evaluate(State(app): State<App>, Extension(context): Extension<Context>, request: Request) -> Response {
+pub(crate) async fn evaluate(
+    State(app): State<App>,
+    Extension(context): Extension<Context>,
+    request: Request,
+) -> Response {
     let answer = async {
         Query::read(request.uri(), &[])?;
         let body = body::read(request, JSON).await?;
@@ -89,7 +95,9 @@ pub(crate) async fn healthz() -> Response {
 /// `GET /readyz`: the store works and the process is not about to stop. Vendors do not count: one that is down must
 /// not take the gateway out of service for the others.
 pub(crate) async fn readyz(State(app): State<App>) -> Response {
-    let not = |reason: &str| render::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "not ready", "reason": reason }));
+    let not = |reason: &str| {
+        render::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "not ready", "reason": reason }))
+    };
     if app.is_draining() {
         return not("shutting down");
     }
@@ -103,7 +111,11 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
 }
 
 /// `GET /metrics`: the Prometheus text format.
-pub(crate) async fn metrics(State(app): State<App>, Extension(context): Extension<Context>, Extension(principal): Extension<Principal>) -> Response {
+pub(crate) async fn metrics(
+    State(app): State<App>,
+    Extension(context): Extension<Context>,
+    Extension(principal): Extension<Principal>,
+) -> Response {
     if let Err(error) = principal.require(Scope::OpsRead) {
         return context.error(&error);
     }
@@ -139,12 +151,18 @@ pub(crate) async fn problem(Extension(context): Extension<Context>, code: Id) ->
 
 /// Any path that does not exist.
 pub(crate) async fn not_found(Extension(context): Extension<Context>) -> Response {
-    context.error(&Error::new(ErrorKind::RouteNotFound, "there is nothing at this path; GET /openapi.json lists what there is"))
+    context.error(&Error::new(
+        ErrorKind::RouteNotFound,
+        "there is nothing at this path; GET /openapi.json lists what there is",
+    ))
 }
 
 /// A path that exists, with a method that does not; axum adds `Allow`.
 pub(crate) async fn method_not_allowed(Extension(context): Extension<Context>) -> Response {
-    context.error(&Error::new(ErrorKind::MethodNotAllowed, "this path does not have this method; `Allow` lists those that it has"))
+    context.error(&Error::new(
+        ErrorKind::MethodNotAllowed,
+        "this path does not have this method; `Allow` lists those that it has",
+    ))
 }
 
 /// The answer to a panic in a handler: a defect, but not a closed connection.

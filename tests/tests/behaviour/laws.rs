@@ -87,7 +87,12 @@ fn accounting(kind: &'static str) -> Result<(), String> {
                 }
                 // two names may become the same path segment
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(format!("case {case}: the fake refused what the mapping sent: {error} {:?}", error.vendor())),
+                Err(error) => {
+                    return Err(format!(
+                        "case {case}: the fake refused what the mapping sent: {error} {:?}",
+                        error.vendor()
+                    ));
+                }
             };
             created += 1;
             let losses = account(&sent, &mapped.value.spec, mapped.losses);
@@ -97,10 +102,14 @@ fn accounting(kind: &'static str) -> Result<(), String> {
             let kept = losses.iter().filter(|l| l.kind == LossKind::LocalOnly);
             for loss in kept {
                 let (record, sent) = (record.flatten(), sent.flatten());
-                ensure(record.get(&loss.field) == sent.get(&loss.field), || format!("local_only {} is not in the record", loss.field))?;
+                ensure(record.get(&loss.field) == sent.get(&loss.field), || {
+                    format!("local_only {} is not in the record", loss.field)
+                })?;
             }
         }
-        ensure(created * 2 > CASES, || format!("only {created} of {CASES} were created, {refused} refused: the law saw too little"))
+        ensure(created * 2 > CASES, || {
+            format!("only {created} of {CASES} were created, {refused} refused: the law saw too little")
+        })
     })
 }
 
@@ -118,7 +127,8 @@ fn minimal(kind: &'static str) -> Result<(), String> {
             let sent = spec(metadata)?;
             let mapped = rig.adapter.create(&sent).await.map_err(|e| e.to_string())?;
             let losses = account(&sent, &mapped.value.spec, mapped.losses);
-            let security: Vec<_> = losses.iter().filter(|l| l.severity == Severity::Security && l.is_refusable()).collect();
+            let security: Vec<_> =
+                losses.iter().filter(|l| l.severity == Severity::Security && l.is_refusable()).collect();
             ensure(security.is_empty(), || format!("{security:?}"))?;
             ensure(mapped.value.secret.is_some(), || "a confidential client without a secret".to_owned())?;
         }
@@ -142,12 +152,20 @@ fn preview_is_create(kind: &'static str) -> Result<(), String> {
             match (first, second, created) {
                 (Ok(first), Ok(second), Ok(_)) => {
                     ensure(first == second, || "two previews differ".to_owned())?;
-                    let sent: Vec<Value> = rig.host.ledger(None).into_iter().filter(|e| !e.path.ends_with("/oauth/token") && e.status != Some(401)).filter_map(|e| e.request_body).collect();
+                    let sent: Vec<Value> = rig
+                        .host
+                        .ledger(None)
+                        .into_iter()
+                        .filter(|e| !e.path.ends_with("/oauth/token") && e.status != Some(401))
+                        .filter_map(|e| e.request_body)
+                        .collect();
                     let shown: Vec<Value> = first.value.into_iter().filter_map(|r| r.body).collect();
                     ensure(sent == shown, || format!("shown {shown:?}, sent {sent:?}"))?;
                 }
                 (Err(preview), Err(_), Err(create)) => {
-                    ensure(preview.kind() == create.kind() && rig.calls() == 0, || "preview and create refuse differently".to_owned())?;
+                    ensure(preview.kind() == create.kind() && rig.calls() == 0, || {
+                        "preview and create refuse differently".to_owned()
+                    })?;
                 }
                 other => return Err(format!("preview and create disagree: {other:?}")),
             }
@@ -192,8 +210,12 @@ fn declared_fields(kind: &'static str) -> Result<(), String> {
             for (field, value) in sent.flatten() {
                 let survived = shown.get(&field).is_some_and(|s| registrar_model::spec::same_value(&field, s, &value));
                 match descriptor.support(&field) {
-                    Support::Full => ensure(survived, || format!("case {case}: {field} is declared full and did not survive"))?,
-                    Support::Unsupported => ensure(!shown.contains_key(&field), || format!("case {case}: {field} is declared unsupported and survived"))?,
+                    Support::Full => {
+                        ensure(survived, || format!("case {case}: {field} is declared full and did not survive"))?
+                    }
+                    Support::Unsupported => ensure(!shown.contains_key(&field), || {
+                        format!("case {case}: {field} is declared unsupported and survived")
+                    })?,
                     Support::Partial(_) | Support::NotImplemented => {}
                 }
             }
@@ -230,7 +252,9 @@ fn undeclared(kind: &'static str) -> Result<(), String> {
             errors.push(("rotate", rig.adapter.rotate_secret(&target).await.err()));
         }
         for (operation, error) in errors {
-            ensure(error.as_ref().is_some_and(|e| e.kind() == ErrorKind::UnsupportedByBackend), || format!("{operation}: {error:?}"))?;
+            ensure(error.as_ref().is_some_and(|e| e.kind() == ErrorKind::UnsupportedByBackend), || {
+                format!("{operation}: {error:?}")
+            })?;
         }
         ensure(rig.calls() == before, || "an undeclared operation sent something".to_owned())
     })
@@ -265,7 +289,9 @@ fn declared(kind: &'static str) -> Result<(), String> {
         if ops.delete.is_supported() {
             rig.adapter.delete(&target).await.map_err(text)?;
             let gone = rig.adapter.read(&target).await;
-            ensure(gone.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound), || format!("after deletion: {gone:?}"))?;
+            ensure(gone.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound), || {
+                format!("after deletion: {gone:?}")
+            })?;
             let twice = rig.adapter.delete(&target).await;
             ensure(twice.is_err_and(|e| e.kind() == ErrorKind::NotFound), || "a second deletion".to_owned())?;
         }
@@ -340,7 +366,9 @@ fn bad_credential(kind: &'static str) -> Result<(), String> {
         .await?;
         let error = rig.adapter.create(&plain("Nobody")?).await.err().ok_or("it was accepted")?;
         ensure(error.kind() == ErrorKind::UpstreamAuthentication, || format!("{error:?}"))?;
-        ensure(error.outcome() == registrar_core::Outcome::NotPerformed && !error.is_retryable(), || format!("{error:?}"))?;
+        ensure(error.outcome() == registrar_core::Outcome::NotPerformed && !error.is_retryable(), || {
+            format!("{error:?}")
+        })?;
         ensure(!format!("{error:?} {error}").contains("CANARY"), || "the token is in the error".to_owned())
     })
 }
@@ -353,10 +381,16 @@ fn canary(kind: &'static str) -> Result<(), String> {
         let secret = mapped.value.secret.as_ref().map(|s| reveal(&s.value).to_owned()).ok_or("no secret")?;
         let losses = account(&sent, &mapped.value.spec, mapped.losses.clone());
         let read = rig.adapter.read(&mapped.value.target()).await.map_err(|e| e.to_string())?;
-        let everything = format!("{mapped:?} {losses:?} {read:?} {:?} {}", rig.adapter, json!(mapped.value.spec.encode()));
+        let everything =
+            format!("{mapped:?} {losses:?} {read:?} {:?} {}", rig.adapter, json!(mapped.value.spec.encode()));
         ensure(!everything.contains(&secret), || "the client secret shows".to_owned())?;
         let token = rig.host.fake(kind).map(|f| f.settings("")).unwrap_or_default();
-        let token = token.get("token").or_else(|| token.pointer("/m2m/client_secret")).and_then(Value::as_str).unwrap_or("?").to_owned();
+        let token = token
+            .get("token")
+            .or_else(|| token.pointer("/m2m/client_secret"))
+            .and_then(Value::as_str)
+            .unwrap_or("?")
+            .to_owned();
         ensure(!everything.contains(&token), || "the admin credential shows".to_owned())
     })
 }
@@ -364,15 +398,25 @@ fn canary(kind: &'static str) -> Result<(), String> {
 fn unicode(kind: &'static str) -> Result<(), String> {
     block_on(async {
         let rig = Rig::new(kind).await?;
-        for name in ["\u{65e5}\u{672c}\u{8a9e}\u{306e}\u{540d}\u{524d}", "Cr\u{e8}me Br\u{fb}l\u{e9}e", &"long ".repeat(50), "\u{1f600}", "a/b?c#d%20&<>\"'"] {
-            let sent = spec(json!({ "client_name": name.trim(), "redirect_uris": ["https://a.example/cb"], "contacts": ["\u{e9}@example"] }))?;
+        for name in [
+            "\u{65e5}\u{672c}\u{8a9e}\u{306e}\u{540d}\u{524d}",
+            "Cr\u{e8}me Br\u{fb}l\u{e9}e",
+            &"long ".repeat(50),
+            "\u{1f600}",
+            "a/b?c#d%20&<>\"'",
+        ] {
+            let sent = spec(
+                json!({ "client_name": name.trim(), "redirect_uris": ["https://a.example/cb"], "contacts": ["\u{e9}@example"] }),
+            )?;
             rig.host.reset();
             let mapped = rig.adapter.create(&sent).await.map_err(|e| format!("{name}: {e}"))?;
             let losses = account(&sent, &mapped.value.spec, mapped.losses);
             let read = rig.adapter.read(&mapped.value.target()).await.map_err(|e| format!("{name}: {e}"))?;
             check_account(&sent, &read.spec, &losses)?;
             let record = effective(&sent, &read.spec, &losses).map_err(|e| format!("{e:?}"))?;
-            ensure(record.metadata.client_name == sent.metadata.client_name, || format!("the record calls {name} {:?}", record.metadata.client_name))?;
+            ensure(record.metadata.client_name == sent.metadata.client_name, || {
+                format!("the record calls {name} {:?}", record.metadata.client_name)
+            })?;
         }
         Ok(())
     })

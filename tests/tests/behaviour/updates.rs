@@ -35,7 +35,13 @@ fn replace(kind: &'static str) -> Result<(), String> {
             updated += 1;
             let losses = account(&second, &mapped.value.spec, mapped.losses);
             let read = rig.adapter.read(&target).await.map_err(|e| e.to_string())?;
-            ensure(read.spec == mapped.value.spec, || format!("case {case}: the update answered {:?}, a read shows {:?}", mapped.value.spec.flatten(), read.spec.flatten()))?;
+            ensure(read.spec == mapped.value.spec, || {
+                format!(
+                    "case {case}: the update answered {:?}, a read shows {:?}",
+                    mapped.value.spec.flatten(),
+                    read.spec.flatten()
+                )
+            })?;
             check_account(&second, &read.spec, &losses).map_err(|e| format!("case {case}: {e}"))?;
         }
         ensure(updated > 100, || format!("only {updated} updates were made"))
@@ -63,7 +69,9 @@ fn removal(kind: &'static str) -> Result<(), String> {
             "policy_uri": "https://a.example/privacy", "post_logout_redirect_uris": ["https://a.example/out"],
             "initiate_login_uri": "https://a.example/login", "backchannel_logout_uri": "https://a.example/bye"
         }))?;
-        let bare = spec(json!({ "client_name": "Removal", "redirect_uris": ["https://a.example/cb"], "scope": "openid profile" }))?;
+        let bare = spec(
+            json!({ "client_name": "Removal", "redirect_uris": ["https://a.example/cb"], "scope": "openid profile" }),
+        )?;
         let created = rig.adapter.create(&full).await.map_err(|e| e.to_string())?;
         let losses = account(&full, &created.value.spec, created.losses);
         let record = effective(&full, &created.value.spec, &losses).map_err(|e| format!("{e:?}"))?;
@@ -71,8 +79,18 @@ fn removal(kind: &'static str) -> Result<(), String> {
         let read = rig.adapter.read(&created.value.target()).await.map_err(|e| e.to_string())?;
         let losses = account(&bare, &read.spec, updated.losses);
         check_account(&bare, &read.spec, &losses)?;
-        for member in ["client_uri", "logo_uri", "tos_uri", "policy_uri", "post_logout_redirect_uris", "initiate_login_uri", "backchannel_logout_uri"] {
-            ensure(!read.spec.flatten().contains_key(&format!("metadata.{member}")), || format!("{member} is still there"))?;
+        for member in [
+            "client_uri",
+            "logo_uri",
+            "tos_uri",
+            "policy_uri",
+            "post_logout_redirect_uris",
+            "initiate_login_uri",
+            "backchannel_logout_uri",
+        ] {
+            ensure(!read.spec.flatten().contains_key(&format!("metadata.{member}")), || {
+                format!("{member} is still there")
+            })?;
         }
         Ok(())
     })

@@ -16,7 +16,15 @@ pub(super) const LAWS: &[Law] = &[
 ];
 
 fn on_post(when: When, fault: Fault) -> ScriptedFault {
-    ScriptedFault { kind: None, method: Some("POST".to_owned()), path_contains: Some("client".to_owned()), skip: 0, times: 1, when, fault }
+    ScriptedFault {
+        kind: None,
+        method: Some("POST".to_owned()),
+        path_contains: Some("client".to_owned()),
+        skip: 0,
+        times: 1,
+        when,
+        fault,
+    }
 }
 
 /// Status → kind, outcome of a create.
@@ -28,30 +36,58 @@ fn classified(kind: &'static str) -> Result<(), String> {
         // the token of an M2M credential is fetched before, so that the fault meets the API
         rig.adapter.check().await.map_err(|e| e.to_string())?;
         let table: [(u16, K, Outcome); 12] = [
-            (400, K::Validation, No), (401, K::UpstreamAuthentication, No), (403, K::UpstreamAuthorization, No),
-            (404, K::NotFound, No), (409, K::AlreadyExists, No), (418, K::UpstreamRejected, No), (422, K::Validation, No),
-            (429, K::UpstreamRateLimited, No), (500, K::UpstreamError, Unknown), (502, K::UpstreamError, Unknown),
-            (503, K::UpstreamUnavailable, Unknown), (202, K::UpstreamMalformed, Unknown),
+            (400, K::Validation, No),
+            (401, K::UpstreamAuthentication, No),
+            (403, K::UpstreamAuthorization, No),
+            (404, K::NotFound, No),
+            (409, K::AlreadyExists, No),
+            (418, K::UpstreamRejected, No),
+            (422, K::Validation, No),
+            (429, K::UpstreamRateLimited, No),
+            (500, K::UpstreamError, Unknown),
+            (502, K::UpstreamError, Unknown),
+            (503, K::UpstreamUnavailable, Unknown),
+            (202, K::UpstreamMalformed, Unknown),
         ];
         for (status, wanted, outcome) in table {
             for body in [Some(json!({ "message": "no" })), Some(json!("plain text")), Some(json!(["a list"])), None] {
                 let times = if status == 401 { 2 } else { 1 };
-                rig.host.script(ScriptedFault { times, ..on_post(When::Before, Fault::Status { status, body: body.clone(), headers: serde_json::Map::new() }) });
-                let error = rig.adapter.create(&plain("Fault")?).await.err().ok_or_else(|| format!("{status} was a success"))?;
-                ensure(error.kind() == wanted && error.outcome() == outcome, || format!("{status} {body:?}: {error:?}"))?;
+                rig.host.script(ScriptedFault {
+                    times,
+                    ..on_post(
+                        When::Before,
+                        Fault::Status { status, body: body.clone(), headers: serde_json::Map::new() },
+                    )
+                });
+                let error = rig
+                    .adapter
+                    .create(&plain("Fault")?)
+                    .await
+                    .err()
+                    .ok_or_else(|| format!("{status} was a success"))?;
+                ensure(error.kind() == wanted && error.outcome() == outcome, || {
+                    format!("{status} {body:?}: {error:?}")
+                })?;
                 rig.host.reset();
                 rig.adapter.check().await.ok();
             }
         }
         for fault in [
-            Fault::Html { status: 200 }, Fault::Empty { status: 200 }, Fault::Truncate { bytes: 10 }, Fault::Oversize { bytes: 3 << 20 },
-            Fault::FinMidBody {}, Fault::Status { status: 201, body: Some(json!("text")), headers: serde_json::Map::new() },
+            Fault::Html { status: 200 },
+            Fault::Empty { status: 200 },
+            Fault::Truncate { bytes: 10 },
+            Fault::Oversize { bytes: 3 << 20 },
+            Fault::FinMidBody {},
+            Fault::Status { status: 201, body: Some(json!("text")), headers: serde_json::Map::new() },
             Fault::Status { status: 200, body: Some(json!({ "ok": true })), headers: serde_json::Map::new() },
         ] {
             rig.host.script(on_post(When::After, fault.clone()));
-            let error = rig.adapter.create(&plain("Garbled")?).await.err().ok_or_else(|| format!("{fault:?} was a success"))?;
+            let error =
+                rig.adapter.create(&plain("Garbled")?).await.err().ok_or_else(|| format!("{fault:?} was a success"))?;
             ensure(error.outcome() == Outcome::Unknown, || format!("{fault:?}: {error:?}"))?;
-            ensure(matches!(error.kind(), K::UpstreamMalformed | K::OutcomeUnknown), || format!("{fault:?}: {error:?}"))?;
+            ensure(matches!(error.kind(), K::UpstreamMalformed | K::OutcomeUnknown), || {
+                format!("{fault:?}: {error:?}")
+            })?;
             ensure(!error.is_retryable(), || format!("{fault:?} is called retryable"))?;
             rig.host.reset();
             rig.adapter.check().await.ok();
@@ -68,7 +104,9 @@ fn unknown(kind: &'static str) -> Result<(), String> {
             rig.host.script(on_post(When::After, fault.clone()));
             let before = rig.calls();
             let error = rig.adapter.create(&plain(&format!("Unknown-{n}"))?).await.err().ok_or("a success")?;
-            ensure(error.outcome() == Outcome::Unknown && error.kind() == ErrorKind::OutcomeUnknown, || format!("{fault:?}: {error:?}"))?;
+            ensure(error.outcome() == Outcome::Unknown && error.kind() == ErrorKind::OutcomeUnknown, || {
+                format!("{fault:?}: {error:?}")
+            })?;
             ensure(rig.calls() == before + 1, || format!("{fault:?}: {} calls", rig.calls() - before))?;
         }
         Ok(())
@@ -96,12 +134,23 @@ fn other_client(kind: &'static str) -> Result<(), String> {
             return Ok(());
         }
         // the answer to the second creation, where an update of the first is expected: other shapes do not decode
-        let fault = ScriptedFault { kind: None, method: None, path_contains: Some("client".to_owned()), skip: 0, times: 1, when: When::Before, fault: Fault::OtherClient {} };
+        let fault = ScriptedFault {
+            kind: None,
+            method: None,
+            path_contains: Some("client".to_owned()),
+            skip: 0,
+            times: 1,
+            when: When::Before,
+            fault: Fault::OtherClient {},
+        };
         rig.host.script(fault);
         let mut renamed = plain("First")?;
-        renamed.metadata.redirect_uris = Some(vec![registrar_model::RedirectUri::from_unchecked("https://a.example/other")]);
+        renamed.metadata.redirect_uris =
+            Some(vec![registrar_model::RedirectUri::from_unchecked("https://a.example/other")]);
         let error = rig.adapter.update(&first.target(), &first.spec, &renamed).await.err().ok_or("it was accepted")?;
-        ensure(error.kind() == ErrorKind::UpstreamMalformed && error.outcome() == Outcome::Unknown, || format!("{error:?}"))
+        ensure(error.kind() == ErrorKind::UpstreamMalformed && error.outcome() == Outcome::Unknown, || {
+            format!("{error:?}")
+        })
     })
 }
 
@@ -113,7 +162,9 @@ fn redirect(kind: &'static str) -> Result<(), String> {
         rig.host.script(on_post(When::Before, Fault::Redirect { location }));
         let before = rig.calls();
         let error = rig.adapter.create(&plain("Redirected")?).await.err().ok_or("a success")?;
-        ensure(error.kind() == ErrorKind::UpstreamMalformed && error.outcome() == Outcome::Unknown, || format!("{error:?}"))?;
+        ensure(error.kind() == ErrorKind::UpstreamMalformed && error.outcome() == Outcome::Unknown, || {
+            format!("{error:?}")
+        })?;
         ensure(rig.calls() == before + 1, || "the redirect was followed".to_owned())
     })
 }

@@ -281,4 +281,5 @@ impl Adapter for Authms {
 }
 
 #[cfg(all(test, feature = "fakes"))]
+#[expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests;

@@ -247,4 +247,5 @@ impl Adapter for BitGo {
 }
 
 #[cfg(all(test, feature = "fakes"))]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is the report")]
 mod tests;

@@ -278,4 +278,5 @@ impl Adapter for LoginRadius {
 }
 
 #[cfg(all(test, feature = "fakes"))]
+#[expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests;

@@ -282,4 +282,5 @@ impl Adapter for Loop {
 }
 
 #[cfg(all(test, feature = "fakes"))]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is the report")]
 mod tests;

@@ -30,7 +30,8 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
 async fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let folder = tempfile::tempdir().map_err(|e| Failure::local(format!("no temporary folder: {e}")))?;
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let fakes = FakeHost::start(anywhere, registrar_adapters::fakes()).await.map_err(|e| Failure::local(e.to_string()))?;
+    let fakes =
+        FakeHost::start(anywhere, registrar_adapters::fakes()).await.map_err(|e| Failure::local(e.to_string()))?;
     let listen = if args.once || !is_free(args.listen) { anywhere } else { args.listen };
     let gateway = Gateway::open(configuration(&fakes, folder.path(), listen)?).await?;
     let address = gateway.listener.local_addr().map_err(|e| Failure::local(e.to_string()))?;
@@ -40,7 +41,11 @@ async fn demo(args: &DemoArgs) -> Result<(), Failure> {
         let _ = stopped.await;
     }));
     let url = format!("http://{address}");
-    output::data(&format!("Registrar on {url}, {} simulated vendors on http://{}, SQLite in a temporary folder.", VENDORS.len(), fakes.addr()))?;
+    output::data(&format!(
+        "Registrar on {url}, {} simulated vendors on http://{}, SQLite in a temporary folder.",
+        VENDORS.len(),
+        fakes.addr()
+    ))?;
     let api = Api::new(&url, None)?;
     let result = steps::run(&api, &fakes).await;
     match (&result, args.once) {
@@ -71,7 +76,10 @@ fn configuration(fakes: &FakeHost, folder: &Path, listen: SocketAddr) -> Result<
     );
     for kind in fakes.kinds() {
         let settings = fakes.fake(kind).map(|f| f.settings(&fakes.base_url(kind))).unwrap_or_default();
-        text.push_str(&format!("[[backends]]\nname = \"{kind}-demo\"\nkind = \"{kind}\"\nsettings = {}\n", inline(&settings)));
+        text.push_str(&format!(
+            "[[backends]]\nname = \"{kind}-demo\"\nkind = \"{kind}\"\nsettings = {}\n",
+            inline(&settings)
+        ));
     }
     let kinds: Vec<&str> = fakes.kinds().collect();
     let (first, last) = (kinds.first().copied().unwrap_or_default(), kinds.last().copied().unwrap_or_default());

@@ -43,7 +43,11 @@ pub(super) fn problem(answer: &Answer) -> Result<(), Failure> {
         }
     }
     let text = serde_json::to_string_pretty(&body).unwrap_or_default();
-    output::data(&format!("     HTTP {}\n{}", answer.status, text.lines().map(|l| format!("     {l}")).collect::<Vec<_>>().join("\n")))
+    output::data(&format!(
+        "     HTTP {}\n{}",
+        answer.status,
+        text.lines().map(|l| format!("     {l}")).collect::<Vec<_>>().join("\n")
+    ))
 }
 
 pub(super) fn what_next(url: &str, fakes: &FakeHost) -> Result<(), Failure> {

@@ -1,11 +1,15 @@
 //! The four steps, each with its own check.
 
-use registrar_fakes::{Fault, FakeHost, ScriptedFault, When};
+use registrar_fakes::{FakeHost, Fault, ScriptedFault, When};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::show;
-use crate::{api::{Answer, Api}, failure::Failure, output};
+use crate::{
+    api::{Answer, Api},
+    failure::Failure,
+    output,
+};
 
 const JSON: &str = "application/json";
 
@@ -49,8 +53,16 @@ async fn routed(api: &Api) -> Result<(), Failure> {
         return Err(wrong(1, "it did not go where the routes say"));
     }
     let route = explained.get("route").and_then(Value::as_str).unwrap_or("");
-    output::data(&format!("\n1/4  One registration, routed and created\n     POST /v1/clients \"Acme Portal\" -> route `{route}` -> backend `{}` -> 201", text("backend")))?;
-    output::data(&format!("     client_id {}, secret {}... (shown once), {} losses reported", text("client_id"), text("client_secret").chars().take(4).collect::<String>(), count(&answer.body)))?;
+    output::data(&format!(
+        "\n1/4  One registration, routed and created\n     POST /v1/clients \"Acme Portal\" -> route `{route}` -> backend `{}` -> 201",
+        text("backend")
+    ))?;
+    output::data(&format!(
+        "     client_id {}, secret {}... (shown once), {} losses reported",
+        text("client_id"),
+        text("client_secret").chars().take(4).collect::<String>(),
+        count(&answer.body)
+    ))?;
     let id = text("id");
     let read = api.expect(Method::GET, &["v1", "clients", &id], &[("source", "vendor")], None, &[]).await?;
     if read.get("drift") != Some(&json!([])) || read.to_string().contains(&text("client_secret")) {
@@ -92,13 +104,17 @@ async fn refused(api: &Api, fakes: &FakeHost) -> Result<(), Failure> {
     metadata["jwks_uri"] = json!("https://portal.acme.example/jwks.json");
     for backend in names(api).await? {
         let body = json!({ "backend": backend, "metadata": metadata });
-        let plan = api.expect(Method::POST, &["v1", "clients"], &[("dry_run", "true")], Some((JSON, &body)), &[]).await?;
+        let plan =
+            api.expect(Method::POST, &["v1", "clients"], &[("dry_run", "true")], Some((JSON, &body)), &[]).await?;
         if plan.get("would") != Some(&json!("refuse")) {
             continue;
         }
         let before = fakes.ledger(None).len();
         let answer = create(api, &body).await?;
-        if answer.status != 422 || answer.body.get("code") != Some(&json!("unsupported-by-backend")) || fakes.ledger(None).len() != before {
+        if answer.status != 422
+            || answer.body.get("code") != Some(&json!("unsupported-by-backend"))
+            || fakes.ledger(None).len() != before
+        {
             return Err(wrong(3, &format!("status {}, or something was sent", answer.status)));
         }
         output::data(&format!("\n3/4  Refused: `{backend}` cannot bind this client to its key, so nothing was sent"))?;
@@ -121,7 +137,8 @@ async fn normalised(api: &Api, fakes: &FakeHost) -> Result<(), Failure> {
     let mut metadata = acme();
     metadata["client_name"] = json!("Acme Once More");
     let answer = create(api, &json!({ "backend": backend, "metadata": metadata })).await?;
-    let expected = [("code", json!("upstream-rate-limited")), ("outcome", json!("not_performed")), ("retryable", json!(true))];
+    let expected =
+        [("code", json!("upstream-rate-limited")), ("outcome", json!("not_performed")), ("retryable", json!(true))];
     if answer.status != 503 || expected.iter().any(|(name, value)| answer.body.get(name) != Some(value)) {
         return Err(wrong(4, &format!("status {}: {}", answer.status, answer.body)));
     }

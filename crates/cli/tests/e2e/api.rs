@@ -35,11 +35,17 @@ fn a_client_lives_from_creation_to_its_end_at_every_vendor() {
         let live = gateway.get(&format!("{path}?source=vendor"));
         assert_eq!(live.json()["drift"], json!([]), "{kind}");
 
-        let patched = gateway.call("PATCH", &path, &[MERGE_PATCH, ("if-match", "\"1\"")], &json!({ "metadata": { "redirect_uris": ["https://a.example/new"] } }));
+        let patched = gateway.call(
+            "PATCH",
+            &path,
+            &[MERGE_PATCH, ("if-match", "\"1\"")],
+            &json!({ "metadata": { "redirect_uris": ["https://a.example/new"] } }),
+        );
         assert_eq!(patched.status, 200, "{kind}: {}", patched.json());
         assert_eq!(patched.json()["metadata"]["redirect_uris"], json!(["https://a.example/new"]));
         assert_eq!(patched.header("etag"), Some("\"2\""));
-        let stale = gateway.call("PATCH", &path, &[MERGE_PATCH, ("if-match", "\"1\"")], &json!({ "labels": { "a": "b" } }));
+        let stale =
+            gateway.call("PATCH", &path, &[MERGE_PATCH, ("if-match", "\"1\"")], &json!({ "labels": { "a": "b" } }));
         assert_eq!((stale.status, stale.text("/code")), (412, "precondition-failed".to_owned()));
         let live = gateway.get(&format!("{path}?source=vendor"));
         assert_eq!(live.json()["metadata"]["redirect_uris"], json!(["https://a.example/new"]), "{kind}");
@@ -102,7 +108,10 @@ fn a_security_loss_is_refused_unless_that_very_field_is_allowed() {
     let mut body = registration("loop", "Keys");
     body["metadata"]["jwks_uri"] = json!("https://a.example/jwks.json");
     let refused = gateway.post("/v1/clients", &body);
-    assert_eq!((refused.status, refused.text("/code"), refused.text("/outcome")), (422, "unsupported-by-backend".to_owned(), "not_performed".to_owned()));
+    assert_eq!(
+        (refused.status, refused.text("/code"), refused.text("/outcome")),
+        (422, "unsupported-by-backend".to_owned(), "not_performed".to_owned())
+    );
     assert_eq!(refused.header("content-type"), Some("application/problem+json"));
     let fields: Vec<Value> = refused.json()["losses"].as_array().unwrap().iter().map(|l| l["field"].clone()).collect();
     assert!(fields.contains(&json!("metadata.jwks_uri")));
@@ -117,7 +126,13 @@ fn a_security_loss_is_refused_unless_that_very_field_is_allowed() {
     body["allow_loss"] = json!(["metadata.jwks_uri"]);
     let created = gateway.post("/v1/clients", &body);
     assert_eq!(created.status, 201);
-    let loss = created.json()["losses"].as_array().unwrap().iter().find(|l| l["field"] == "metadata.jwks_uri").cloned().unwrap();
+    let loss = created.json()["losses"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|l| l["field"] == "metadata.jwks_uri")
+        .cloned()
+        .unwrap();
     assert_eq!((loss["kind"].as_str(), loss["severity"].as_str()), (Some("dropped"), Some("security")));
     assert!(created.json()["metadata"].get("jwks_uri").is_none(), "the record shows what the vendor does not have");
 }
@@ -154,14 +169,25 @@ fn lists_are_filtered_and_paged() {
         seen.extend(page.json()["items"].as_array().unwrap().iter().map(|i| i["id"].clone()));
         let Some(link) = page.header("link") else { break };
         assert!(page.json()["next_cursor"].is_string());
-        path = link.split(['<', '>']).nth(1).unwrap().split_once("/v1/").map(|(_, rest)| format!("/v1/{rest}")).unwrap();
+        path =
+            link.split(['<', '>']).nth(1).unwrap().split_once("/v1/").map(|(_, rest)| format!("/v1/{rest}")).unwrap();
     }
     assert_eq!(seen.len(), 13);
     seen.dedup();
     assert_eq!(seen.len(), 13);
     assert_eq!(gateway.get("/v1/clients?q=CAF%C3%89%2011").json()["items"].as_array().unwrap().len(), 1);
     assert_eq!(gateway.get("/v1/clients?backend=bitgo").json()["items"], json!([]));
-    for bad in ["limit=0", "limit=x", "limit=201", "cursor=zzz", "label=novalue", "colour=red", "limit=1&limit=2", "q=%ff", "backend=A%20B"] {
+    for bad in [
+        "limit=0",
+        "limit=x",
+        "limit=201",
+        "cursor=zzz",
+        "label=novalue",
+        "colour=red",
+        "limit=1&limit=2",
+        "q=%ff",
+        "backend=A%20B",
+    ] {
         let refused = gateway.get(&format!("/v1/clients?{bad}"));
         assert_eq!((refused.status, refused.text("/code")), (400, "invalid-request".to_owned()), "{bad}");
     }
@@ -170,26 +196,54 @@ fn lists_are_filtered_and_paged() {
 #[test]
 fn the_outcome_of_a_lost_answer_is_unknown_and_listed() {
     let mut gateway = Gateway::start();
-    gateway.fakes.script(ScriptedFault { kind: Some("loop".to_owned()), method: Some("POST".to_owned()), path_contains: None, skip: 0, times: 1, when: When::After, fault: Fault::Reset {} });
+    gateway.fakes.script(ScriptedFault {
+        kind: Some("loop".to_owned()),
+        method: Some("POST".to_owned()),
+        path_contains: None,
+        skip: 0,
+        times: 1,
+        when: When::After,
+        fault: Fault::Reset {},
+    });
     let lost = gateway.post("/v1/clients", &registration("loop", "Lost"));
-    assert_eq!((lost.status, lost.text("/code"), lost.text("/outcome")), (504, "outcome-unknown".to_owned(), "unknown".to_owned()));
+    assert_eq!(
+        (lost.status, lost.text("/code"), lost.text("/outcome")),
+        (504, "outcome-unknown".to_owned(), "unknown".to_owned())
+    );
     assert_eq!(lost.json()["retryable"], json!(false));
     let operation = lost.text("/operation");
     let journal = gateway.get(&format!("/v1/operations/{operation}")).json();
-    assert_eq!((journal["state"].as_str(), journal["action"].as_str(), journal["backend"].as_str()), (Some("unknown"), Some("create"), Some("loop")));
+    assert_eq!(
+        (journal["state"].as_str(), journal["action"].as_str(), journal["backend"].as_str()),
+        (Some("unknown"), Some("create"), Some("loop"))
+    );
     let open = gateway.get("/v1/operations?state=unknown").json();
     assert_eq!(open["items"].as_array().unwrap().len(), 1);
     gateway.kill_and_restart();
-    assert_eq!(gateway.get("/v1/operations?state=unknown").json()["items"], open["items"], "the journal survives a kill");
+    assert_eq!(
+        gateway.get("/v1/operations?state=unknown").json()["items"],
+        open["items"],
+        "the journal survives a kill"
+    );
 }
 
 #[test]
 fn a_write_that_was_interrupted_is_listed_as_unknown_after_a_restart() {
     let mut gateway = Gateway::start();
-    gateway.fakes.script(ScriptedFault { kind: Some("loop".to_owned()), method: Some("POST".to_owned()), path_contains: None, skip: 0, times: 1, when: When::After, fault: Fault::Hang {} });
+    gateway.fakes.script(ScriptedFault {
+        kind: Some("loop".to_owned()),
+        method: Some("POST".to_owned()),
+        path_contains: None,
+        skip: 0,
+        times: 1,
+        when: When::After,
+        fault: Fault::Hang {},
+    });
     let address = gateway.address;
     let body = registration("loop", "Interrupted").to_string();
-    let caller = std::thread::spawn(move || crate::http::raw(address, format!("POST /v1/clients HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes()));
+    let caller = std::thread::spawn(move || {
+        crate::http::raw(address, format!("POST /v1/clients HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes())
+    });
     while gateway.vendor_writes() == 0 {
         std::thread::yield_now();
     }
@@ -203,7 +257,15 @@ fn a_write_that_was_interrupted_is_listed_as_unknown_after_a_restart() {
 #[test]
 fn a_caller_who_leaves_changes_nothing() {
     let gateway = Gateway::start();
-    gateway.fakes.script(ScriptedFault { kind: Some("loop".to_owned()), method: Some("POST".to_owned()), path_contains: None, skip: 0, times: 1, when: When::After, fault: Fault::Delay { ms: 300 } });
+    gateway.fakes.script(ScriptedFault {
+        kind: Some("loop".to_owned()),
+        method: Some("POST".to_owned()),
+        path_contains: None,
+        skip: 0,
+        times: 1,
+        when: When::After,
+        fault: Fault::Delay { ms: 300 },
+    });
     let body = registration("loop", "Left").to_string();
     {
         use std::io::Write as _;
@@ -228,10 +290,19 @@ fn drift_shows_what_changed_behind_our_back() {
     let client = created.text("/client_id");
     let fake = gateway.fakes.base_url("loop");
     let address: std::net::SocketAddr = fake.trim_start_matches("http://").split('/').next().unwrap().parse().unwrap();
-    let changed = crate::http::call(address, "PATCH", &format!("/loop/v1/admin/oauth-clients/{client}"), &[JSON, ("authorization", "Bearer fake-loop-admin-token")], br#"{"allowed_scopes":["openid","read:biomarkers"]}"#);
+    let changed = crate::http::call(
+        address,
+        "PATCH",
+        &format!("/loop/v1/admin/oauth-clients/{client}"),
+        &[JSON, ("authorization", "Bearer fake-loop-admin-token")],
+        br#"{"allowed_scopes":["openid","read:biomarkers"]}"#,
+    );
     assert_eq!(changed.status, 200);
     let live = gateway.get(&format!("/v1/clients/{}?source=vendor", created.text("/id"))).json();
-    assert_eq!(live["drift"], json!([{ "field": "metadata.scope", "recorded": "openid profile", "vendor": "openid read:biomarkers" }]));
+    assert_eq!(
+        live["drift"],
+        json!([{ "field": "metadata.scope", "recorded": "openid profile", "vendor": "openid read:biomarkers" }])
+    );
 }
 
 #[test]
@@ -242,7 +313,9 @@ fn public_clients_get_no_secret_and_cannot_rotate() {
         body["metadata"]["token_endpoint_auth_method"] = json!("none");
         let created = gateway.post("/v1/clients", &body);
         assert_eq!(created.status, 201, "{kind}: {}", created.json());
-        assert!(created.json().get("client_secret").is_none() && created.json().get("client_secret_expires_at").is_none());
+        assert!(
+            created.json().get("client_secret").is_none() && created.json().get("client_secret_expires_at").is_none()
+        );
         let rotated = gateway.call("POST", &format!("/v1/clients/{}/secret", created.text("/id")), &[], &Value::Null);
         assert_eq!((rotated.status, rotated.text("/code")), (422, "unsupported-by-backend".to_owned()));
     }
@@ -258,7 +331,10 @@ fn system_paths_answer() {
     assert_eq!(gateway.get("/readyz").status, 200);
     assert_eq!(gateway.post("/v1/clients", &registration("loop", "Metrics")).status, 201);
     let metrics = String::from_utf8(gateway.get("/metrics").body).unwrap();
-    assert!(metrics.contains("registrar_operations_total") && metrics.contains("registrar_vendor_requests_total"), "{metrics}");
+    assert!(
+        metrics.contains("registrar_operations_total") && metrics.contains("registrar_vendor_requests_total"),
+        "{metrics}"
+    );
     let vendors = gateway.get("/v1/vendors").json();
     assert_eq!(vendors["items"].as_array().unwrap().len(), KINDS.len());
     assert_eq!(vendors["items"][2]["fields"]["metadata.jwks_uri"], "unsupported");
@@ -302,15 +378,34 @@ fn the_api_document_is_complete_and_true() {
 #[test]
 fn secrets_appear_in_no_log_store_or_metric() {
     let gateway = Gateway::start();
-    let mut secrets = vec!["fake-loop-admin-token".to_owned(), "fake-bitgo-admin-token".to_owned(), "fake-authms-admin-token".to_owned(), "fake-m2m-secret".to_owned()];
+    let mut secrets = vec![
+        "fake-loop-admin-token".to_owned(),
+        "fake-bitgo-admin-token".to_owned(),
+        "fake-authms-admin-token".to_owned(),
+        "fake-m2m-secret".to_owned(),
+    ];
     for kind in KINDS {
         let created = gateway.post("/v1/clients", &registration(kind, "Canary"));
         secrets.push(created.text("/client_secret"));
         let path = format!("/v1/clients/{}", created.text("/id"));
         let rotated = gateway.call("POST", &format!("{path}/secret"), &[], &Value::Null);
         secrets.extend(rotated.json()["client_secret"].as_str().map(str::to_owned));
-        for fault in [Fault::Truncate { bytes: 200 }, Fault::WrongType { pointer: "/client_secret".to_owned() }, Fault::WrongType { pointer: "/clientSecret".to_owned() }, Fault::WrongType { pointer: "/ClientSecret".to_owned() }, Fault::WrongType { pointer: "/data/client_secret".to_owned() }] {
-            gateway.fakes.script(ScriptedFault { kind: Some(kind.to_owned()), method: Some("POST".to_owned()), path_contains: Some("client".to_owned()), skip: 0, times: 1, when: When::After, fault });
+        for fault in [
+            Fault::Truncate { bytes: 200 },
+            Fault::WrongType { pointer: "/client_secret".to_owned() },
+            Fault::WrongType { pointer: "/clientSecret".to_owned() },
+            Fault::WrongType { pointer: "/ClientSecret".to_owned() },
+            Fault::WrongType { pointer: "/data/client_secret".to_owned() },
+        ] {
+            gateway.fakes.script(ScriptedFault {
+                kind: Some(kind.to_owned()),
+                method: Some("POST".to_owned()),
+                path_contains: Some("client".to_owned()),
+                skip: 0,
+                times: 1,
+                when: When::After,
+                fault,
+            });
             let mut body = registration(kind, &format!("Canary{}", secrets.len()));
             body["metadata"]["client_secret"] = json!("caller-CANARY-secret");
             let answer = gateway.post("/v1/clients", &body);
@@ -325,7 +420,10 @@ fn secrets_appear_in_no_log_store_or_metric() {
         }
     }
     secrets.push("caller-CANARY-secret".to_owned());
-    let mut places = vec![("log".to_owned(), gateway.log()), ("metrics".to_owned(), String::from_utf8_lossy(&gateway.get("/metrics").body).into_owned())];
+    let mut places = vec![
+        ("log".to_owned(), gateway.log()),
+        ("metrics".to_owned(), String::from_utf8_lossy(&gateway.get("/metrics").body).into_owned()),
+    ];
     for path in ["/v1/clients?limit=200", "/v1/operations?limit=200", "/v1/backends"] {
         places.push((path.to_owned(), String::from_utf8_lossy(&gateway.get(path).body).into_owned()));
     }

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use crate::running::{Gateway, binary};
 
 fn key(gateway: &Gateway, name: &str, scopes: &str) -> String {
-    let out = binary().args(["keys", "create", name, "--scope", scopes, "--config"]).arg(gateway.config()).output().unwrap();
+    let out =
+        binary().args(["keys", "create", name, "--scope", scopes, "--config"]).arg(gateway.config()).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap().trim().to_owned()
 }
@@ -13,7 +14,11 @@ fn key(gateway: &Gateway, name: &str, scopes: &str) -> String {
 #[test]
 fn keys_open_what_their_scopes_say() {
     let gateway = Gateway::start_with("keys");
-    let (reader, writer, operator) = (key(&gateway, "reader", "clients:read"), key(&gateway, "writer", "clients:write"), key(&gateway, "operator", "ops:read"));
+    let (reader, writer, operator) = (
+        key(&gateway, "reader", "clients:read"),
+        key(&gateway, "writer", "clients:write"),
+        key(&gateway, "operator", "ops:read"),
+    );
     let body = json!({ "backend": "loop", "metadata": { "redirect_uris": ["https://a.example/cb"] } });
     let status = |token: &str, method: &str, path: &str, body: &Value| {
         gateway.call(method, path, &[crate::http::JSON, ("authorization", &format!("Bearer {token}"))], body).status
@@ -39,9 +44,20 @@ fn every_protected_path_refuses_missing_and_wrong_keys() {
     let longer = format!("{good}0");
     let other = format!("{}{}", &good[..20], "0".repeat(good.len() - 20));
     for (method, path) in [
-        ("POST", "/v1/clients"), ("GET", "/v1/clients"), ("GET", "/v1/clients/x"), ("PUT", "/v1/clients/x"), ("PATCH", "/v1/clients/x"),
-        ("DELETE", "/v1/clients/x"), ("POST", "/v1/clients/x/secret"), ("GET", "/v1/operations"), ("GET", "/v1/operations/x"),
-        ("GET", "/v1/backends"), ("GET", "/v1/backends/x"), ("GET", "/v1/vendors"), ("POST", "/v1/routes:evaluate"), ("GET", "/metrics"),
+        ("POST", "/v1/clients"),
+        ("GET", "/v1/clients"),
+        ("GET", "/v1/clients/x"),
+        ("PUT", "/v1/clients/x"),
+        ("PATCH", "/v1/clients/x"),
+        ("DELETE", "/v1/clients/x"),
+        ("POST", "/v1/clients/x/secret"),
+        ("GET", "/v1/operations"),
+        ("GET", "/v1/operations/x"),
+        ("GET", "/v1/backends"),
+        ("GET", "/v1/backends/x"),
+        ("GET", "/v1/vendors"),
+        ("POST", "/v1/routes:evaluate"),
+        ("GET", "/metrics"),
     ] {
         let missing = gateway.call(method, path, &[], &Value::Null);
         assert_eq!(missing.status, 401, "{method} {path}");
@@ -72,15 +88,25 @@ fn keys_are_listed_without_tokens_and_can_be_forgotten() {
     assert!(text.contains("short-lived") && !text.contains(&token[20..]));
     let database = std::fs::read(gateway.folder.path().join("registrar.db")).unwrap();
     assert!(!String::from_utf8_lossy(&database).contains(&token[20..]), "the token is in the database");
-    assert!(binary().args(["keys", "delete", "short-lived", "--config"]).arg(gateway.config()).status().unwrap().success());
+    assert!(
+        binary().args(["keys", "delete", "short-lived", "--config"]).arg(gateway.config()).status().unwrap().success()
+    );
     assert_eq!(works(), 401);
 }
 
 #[test]
 fn without_authentication_only_local_names_are_served() {
     let gateway = Gateway::start();
-    let rebound = crate::http::raw(gateway.address, b"GET /v1/clients HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n").unwrap();
+    let rebound = crate::http::raw(
+        gateway.address,
+        b"GET /v1/clients HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n",
+    )
+    .unwrap();
     assert_eq!(rebound.status, 403);
-    let local = crate::http::raw(gateway.address, b"GET /v1/clients HTTP/1.1\r\nhost: localhost:1\r\nconnection: close\r\n\r\n").unwrap();
+    let local = crate::http::raw(
+        gateway.address,
+        b"GET /v1/clients HTTP/1.1\r\nhost: localhost:1\r\nconnection: close\r\n\r\n",
+    )
+    .unwrap();
     assert_eq!(local.status, 200);
 }

@@ -14,7 +14,9 @@ fn with_file(document: &Value, args: &[&str]) -> Output {
 }
 
 fn stdout_json(out: &Output) -> Value {
-    serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {} {}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr)))
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|e| {
+        panic!("{e}: {} {}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+    })
 }
 
 fn portal() -> Value {
@@ -23,7 +25,15 @@ fn portal() -> Value {
 
 #[test]
 fn usage_errors_are_1_and_help_is_0() {
-    for (args, code) in [(vec!["--help"], 0), (vec!["--version"], 0), (vec!["nonsense"], 1), (vec![], 1), (vec!["serve", "--nonsense"], 1), (vec!["preview"], 1), (vec!["preview", "-f", "/nonexistent"], 1)] {
+    for (args, code) in [
+        (vec!["--help"], 0),
+        (vec!["--version"], 0),
+        (vec!["nonsense"], 1),
+        (vec![], 1),
+        (vec!["serve", "--nonsense"], 1),
+        (vec!["preview"], 1),
+        (vec!["preview", "-f", "/nonexistent"], 1),
+    ] {
         let out = binary().args(&args).output().unwrap();
         assert_eq!(out.status.code(), Some(code), "{args:?}");
         assert_eq!(out.stdout.is_empty(), code == 1, "{args:?}");
@@ -41,7 +51,8 @@ fn preview_shows_every_kind_without_a_network() {
     keys["metadata"]["jwks_uri"] = json!("https://a.example/jwks");
     let out = with_file(&keys, &["preview", "-f", "FILE", "--backend", "loop"]);
     assert_eq!(out.status.code(), Some(3), "{}", String::from_utf8_lossy(&out.stderr));
-    let out = with_file(&json!({ "metadata": { "redirect_uris": ["javascript:alert(1)"] } }), &["preview", "-f", "FILE"]);
+    let out =
+        with_file(&json!({ "metadata": { "redirect_uris": ["javascript:alert(1)"] } }), &["preview", "-f", "FILE"]);
     assert_eq!(out.status.code(), Some(1));
     assert!(String::from_utf8(out.stderr).unwrap().contains("#/metadata/redirect_uris/0"));
 }
@@ -62,7 +73,8 @@ fn clients_are_managed_from_the_command_line() {
     assert!(created["client_secret"].is_string());
     assert_eq!(stdout_json(&run(&Value::Null, &["list", "--label", "team=a"])).as_array().unwrap().len(), 1);
     assert_eq!(stdout_json(&run(&Value::Null, &["get", &id, "--live"]))["drift"], json!([]));
-    let updated = run(&json!({ "metadata": { "client_name": "Renamed" } }), &["update", &id, "-f", "FILE", "--if-version", "1"]);
+    let updated =
+        run(&json!({ "metadata": { "client_name": "Renamed" } }), &["update", &id, "-f", "FILE", "--if-version", "1"]);
     assert_eq!(stdout_json(&updated)["metadata"]["client_name"], "Renamed");
     let stale = run(&json!({}), &["update", &id, "-f", "FILE", "--if-version", "1"]);
     assert_eq!(stale.status.code(), Some(2));
@@ -84,7 +96,10 @@ fn an_absent_gateway_is_a_remote_failure() {
     let out = binary().args(["clients", "--url", "http://127.0.0.1:1", "list"]).output().unwrap();
     assert_eq!(out.status.code(), Some(2));
     assert!(String::from_utf8(out.stderr).unwrap().contains("is it running?"));
-    assert_eq!(binary().args(["healthcheck", "--url", "http://127.0.0.1:1/healthz"]).output().unwrap().status.code(), Some(2));
+    assert_eq!(
+        binary().args(["healthcheck", "--url", "http://127.0.0.1:1/healthz"]).output().unwrap().status.code(),
+        Some(2)
+    );
 }
 
 #[test]
@@ -101,7 +116,9 @@ fn routes_are_explained_from_the_configuration() {
 fn the_matrix_and_the_document_are_printed() {
     let vendors = binary().args(["vendors", "-o", "json"]).output().unwrap();
     assert_eq!(stdout_json(&vendors).as_array().unwrap().len(), 4);
-    assert!(String::from_utf8(binary().arg("vendors").output().unwrap().stdout).unwrap().contains("metadata.redirect_uris"));
+    assert!(
+        String::from_utf8(binary().arg("vendors").output().unwrap().stdout).unwrap().contains("metadata.redirect_uris")
+    );
     assert_eq!(stdout_json(&binary().arg("openapi").output().unwrap())["openapi"], "3.1.0");
 }
 

@@ -8,7 +8,14 @@ fn check(text: &str, extra: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("registrar.toml");
     std::fs::write(&file, text).unwrap();
-    binary().args(["check", "--config"]).arg(&file).args(extra).env("GOOD_TOKEN", "t").env_remove("MISSING_TOKEN").output().unwrap()
+    binary()
+        .args(["check", "--config"])
+        .arg(&file)
+        .args(extra)
+        .env("GOOD_TOKEN", "t")
+        .env_remove("MISSING_TOKEN")
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -46,11 +53,22 @@ backend = "bb"
     assert_eq!(out.status.code(), Some(1));
     let stderr = String::from_utf8(out.stderr).unwrap();
     for wanted in [
-        ":3:1: server.lisen: unknown key", "did you mean `listen`?", ":6:8: auth.mode: \"none\" is refused", ":10:8: backends[0].kind: there is no vendor kind `lop`",
-        "did you mean `loop`?", ":16:11: backends[1].timeout: is not a duration", ":17:11: backends[1].on_loss: must be one of", "did you mean `refuse-security`?",
-        ":18:25: backends[1].settings.base_url: must be https", "backends[1].settings.tokn: unknown key", "did you mean `token`?", "backends[1].settings.token: is required",
-        ":21:8: backends[2].name: another backend is called `b`", "backends[2].settings.token: the environment variable MISSING_TOKEN is not set",
-        ":27:8: routes[0].when: is not a valid rule", ":28:11: routes[0].backend: there is no backend `bb`",
+        ":3:1: server.lisen: unknown key",
+        "did you mean `listen`?",
+        ":6:8: auth.mode: \"none\" is refused",
+        ":10:8: backends[0].kind: there is no vendor kind `lop`",
+        "did you mean `loop`?",
+        ":16:11: backends[1].timeout: is not a duration",
+        ":17:11: backends[1].on_loss: must be one of",
+        "did you mean `refuse-security`?",
+        ":18:25: backends[1].settings.base_url: must be https",
+        "backends[1].settings.tokn: unknown key",
+        "did you mean `token`?",
+        "backends[1].settings.token: is required",
+        ":21:8: backends[2].name: another backend is called `b`",
+        "backends[2].settings.token: the environment variable MISSING_TOKEN is not set",
+        ":27:8: routes[0].when: is not a valid rule",
+        ":28:11: routes[0].backend: there is no backend `bb`",
     ] {
         assert!(stderr.contains(wanted), "{wanted:?} is not in:\n{stderr}");
     }
@@ -63,21 +81,40 @@ backend = "bb"
 
 #[test]
 fn a_good_file_passes() {
-    let out = check("[[backends]]\nname = \"a\"\nkind = \"loop\"\nsettings = { base_url = \"https://a.example\", token = \"env:GOOD_TOKEN\" }\n", &[]);
+    let out = check(
+        "[[backends]]\nname = \"a\"\nkind = \"loop\"\nsettings = { base_url = \"https://a.example\", token = \"env:GOOD_TOKEN\" }\n",
+        &[],
+    );
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     assert!(String::from_utf8(out.stdout).unwrap().contains("ok, 1 backends, 0 routes"));
 }
 
 #[test]
 fn broken_files_are_refused_and_never_quote_secrets() {
-    for text in ["", "[", "backends = 3", "[[backends]]\nname = 3\n", "[store]\nurl = \"postgres://x\"\n", "[server]\nlisten = 8080\n", "\u{0}", "[auth]\nmode = \"jwt\"\n", "[auth]\nmode = \"keys\"\n[auth]\n"] {
+    for text in [
+        "",
+        "[",
+        "backends = 3",
+        "[[backends]]\nname = 3\n",
+        "[store]\nurl = \"postgres://x\"\n",
+        "[server]\nlisten = 8080\n",
+        "\u{0}",
+        "[auth]\nmode = \"jwt\"\n",
+        "[auth]\nmode = \"keys\"\n[auth]\n",
+    ] {
         let out = check(text, &[]);
         assert_eq!(out.status.code(), Some(1), "{text:?}");
         assert!(!out.stderr.is_empty());
     }
-    let out = check("[[backends]]\nname = \"a\"\nkind = \"loop\"\nsettings = { base_url = \"https://a.example\", token = \"CANARY-literal\" }\n", &[]);
+    let out = check(
+        "[[backends]]\nname = \"a\"\nkind = \"loop\"\nsettings = { base_url = \"https://a.example\", token = \"CANARY-literal\" }\n",
+        &[],
+    );
     assert_eq!(out.status.code(), Some(1));
     let stderr = String::from_utf8(out.stderr).unwrap();
     assert!(stderr.contains("by reference only") && !stderr.contains("CANARY"), "{stderr}");
-    assert_eq!(binary().args(["check", "--config", "/nonexistent/registrar.toml"]).output().unwrap().status.code(), Some(1));
+    assert_eq!(
+        binary().args(["check", "--config", "/nonexistent/registrar.toml"]).output().unwrap().status.code(),
+        Some(1)
+    );
 }

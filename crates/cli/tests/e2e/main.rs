@@ -1,5 +1,7 @@
 //! End to end: the real binary, real sockets, simulated vendors.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is the report")]
+
 mod api;
 mod authentication;
 mod command_line;

@@ -28,7 +28,11 @@ pub(crate) struct Gateway {
 
 pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_registrar"));
-    command.env_remove("REGISTRAR_CONFIG").env_remove("REGISTRAR_API_KEY").env_remove("REGISTRAR_URL").env("NO_COLOR", "1");
+    command
+        .env_remove("REGISTRAR_CONFIG")
+        .env_remove("REGISTRAR_API_KEY")
+        .env_remove("REGISTRAR_URL")
+        .env("NO_COLOR", "1");
     command
 }
 
@@ -39,7 +43,9 @@ pub(crate) fn fakes() -> FakeHost {
 
 /// A configuration for simulated vendors: one backend a kind, named after it, and a default route to the first.
 pub(crate) fn configuration(fakes: &FakeHost, folder: &Path, auth: &str, store: &str) -> PathBuf {
-    let mut text = format!("[server]\nlisten = \"127.0.0.1:0\"\npublic_url = \"http://127.0.0.1:0\"\n[store]\nurl = \"{store}\"\n[auth]\nmode = \"{auth}\"\n");
+    let mut text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\npublic_url = \"http://127.0.0.1:0\"\n[store]\nurl = \"{store}\"\n[auth]\nmode = \"{auth}\"\n"
+    );
     for kind in fakes.kinds() {
         let mut settings = fakes.fake(kind).unwrap().settings(&fakes.base_url(kind));
         for pointer in ["/token", "/m2m/client_secret"] {
@@ -49,9 +55,14 @@ pub(crate) fn configuration(fakes: &FakeHost, folder: &Path, auth: &str, store: 
                 *secret = Value::String(format!("file:{}", file.display()));
             }
         }
-        text.push_str(&format!("[[backends]]\nname = \"{kind}\"\nkind = \"{kind}\"\ntimeout = \"2s\"\nsettings = {}\n", inline(&settings)));
+        text.push_str(&format!(
+            "[[backends]]\nname = \"{kind}\"\nkind = \"{kind}\"\ntimeout = \"2s\"\nsettings = {}\n",
+            inline(&settings)
+        ));
     }
-    text.push_str("[[routes]]\nname = \"wallets\"\nwhen = 'metadata.scope.contains(\"wallet_\")'\nbackend = \"bitgo\"\n");
+    text.push_str(
+        "[[routes]]\nname = \"wallets\"\nwhen = 'metadata.scope.contains(\"wallet_\")'\nbackend = \"bitgo\"\n",
+    );
     text.push_str("[[routes]]\nname = \"named\"\nwhen = 'has(metadata.client_name)'\nbackend = \"loop\"\n");
     let file = folder.join("registrar.toml");
     std::fs::write(&file, text).unwrap();

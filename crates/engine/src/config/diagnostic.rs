@@ -79,7 +79,13 @@ impl<'t> Collector<'t> {
         Self { text, found: Vec::new() }
     }
 
-    pub(crate) fn push(&mut self, span: Option<Range<usize>>, path: &str, message: impl Into<String>, hint: Option<String>) {
+    pub(crate) fn push(
+        &mut self,
+        span: Option<Range<usize>>,
+        path: &str,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
         let offset = span.map(|s| s.start.min(self.text.len()));
         let (line, column) = offset.map_or((0, 0), |offset| self.place(offset));
         let diagnostic = Diagnostic { path: path.to_owned(), line, column, message: message.into(), hint };

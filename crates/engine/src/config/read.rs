@@ -31,7 +31,9 @@ pub(super) fn config(text: &str, file: &Path, environment: Environment<'_>) -> R
     let routes = routes(&mut root, &names, &mut out);
     root.finish(&mut out);
     match (server, store, auth) {
-        (Some(server), Some(store), Some(auth)) if out.is_empty() => Ok(Config { server, store, auth, backends, routes }),
+        (Some(server), Some(store), Some(auth)) if out.is_empty() => {
+            Ok(Config { server, store, auth, backends, routes })
+        }
         _ => Err(out.finish(file)),
     }
 }
@@ -54,7 +56,12 @@ fn server(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<ServerC
         }
         if let Some(text) = s.text("public_url", out) {
             match Url::parse(&text) {
-                Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() && url.query().is_none() && url.fragment().is_none() => {
+                Ok(url)
+                    if matches!(url.scheme(), "http" | "https")
+                        && url.host().is_some()
+                        && url.query().is_none()
+                        && url.fragment().is_none() =>
+                {
                     public_url = Some(url);
                 }
                 _ => {
@@ -111,10 +118,17 @@ fn auth(root: &mut Section<'_, '_>, server: Option<&ServerConfig>, out: &mut Col
     mode
 }
 
-fn check_loopback(mode: AuthMode, server: Option<&ServerConfig>, error: impl FnOnce(String, Option<String>)) -> Option<AuthMode> {
+fn check_loopback(
+    mode: AuthMode,
+    server: Option<&ServerConfig>,
+    error: impl FnOnce(String, Option<String>),
+) -> Option<AuthMode> {
     match server {
         Some(server) if mode == AuthMode::None && !server.listen.ip().is_loopback() => {
-            let message = format!("\"none\" is refused because {} is not a loopback address: everyone who reaches it would be an administrator", server.listen);
+            let message = format!(
+                "\"none\" is refused because {} is not a loopback address: everyone who reaches it would be an administrator",
+                server.listen
+            );
             error(message, Some("set `mode = \"keys\"` in [auth], or listen on 127.0.0.1".to_owned()));
             None
         }
@@ -122,7 +136,11 @@ fn check_loopback(mode: AuthMode, server: Option<&ServerConfig>, error: impl FnO
     }
 }
 
-fn backends(root: &mut Section<'_, '_>, environment: Environment<'_>, out: &mut Collector<'_>) -> (Vec<String>, Vec<BackendConfig>) {
+fn backends(
+    root: &mut Section<'_, '_>,
+    environment: Environment<'_>,
+    out: &mut Collector<'_>,
+) -> (Vec<String>, Vec<BackendConfig>) {
     let mut names: Vec<String> = Vec::new();
     let mut backends = Vec::new();
     let sections = root.sections("backends", out);

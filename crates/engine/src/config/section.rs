@@ -109,7 +109,9 @@ impl<'a, 'i> Section<'a, 'i> {
             let path = format!("{}[{i}]", self.path_of(key));
             match item.get_ref() {
                 DeValue::Table(table) => sections.push(Section::new(table, Some(item.span()), &path)),
-                other => out.push(Some(item.span()), &path, format!("must be a table, found {}", other.type_str()), None),
+                other => {
+                    out.push(Some(item.span()), &path, format!("must be a table, found {}", other.type_str()), None)
+                }
             }
         }
         sections
