@@ -140,7 +140,7 @@ fn show(plan: &DryRun) -> Result<(), Failure> {
         text.push_str(&format!("   {reason}\n"));
     }
     for request in &plan.requests {
-        let body = request.body.as_ref().and_then(|b| serde_json::to_string_pretty(b).ok()).unwrap_or_default();
+        let body = request.body().as_ref().and_then(|b| serde_json::to_string_pretty(b).ok()).unwrap_or_default();
         text.push_str(&format!("\n{} {}\n{body}\n", request.method, request.url));
     }
     if plan.losses.is_empty() {

@@ -3,10 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::Method;
 use registrar_model::{ClientId, ClientSpec, Issue, Issues, Mapped};
 use secrecy::SecretString;
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::Value;
+use url::Url;
 
 use crate::{
     descriptor::Descriptor,
@@ -69,16 +72,37 @@ pub struct Page {
     pub next: Option<PageToken>,
 }
 
-/// A request that would be sent.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// A request that would be sent. Made for every write, shown for few: the body stays text until it is shown.
+#[derive(Clone, Debug, PartialEq)]
 pub struct PlannedRequest {
     /// The verb.
-    pub method: String,
+    pub method: Method,
     /// The whole URL.
-    pub url: String,
-    /// The JSON body, secrets redacted; absent without one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<Value>,
+    pub url: Url,
+    /// The JSON text of the body, if there is one; the adapters' bodies hold no secrets.
+    pub text: Option<Bytes>,
+}
+
+impl PlannedRequest {
+    /// The body as JSON.
+    #[must_use]
+    pub fn body(&self) -> Option<Value> {
+        self.text.as_ref().and_then(|text| serde_json::from_slice(text).ok())
+    }
+}
+
+/// `{method, url, body?}`
+impl Serialize for PlannedRequest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let body = self.body();
+        let mut out = serializer.serialize_struct("PlannedRequest", if body.is_some() { 3 } else { 2 })?;
+        out.serialize_field("method", self.method.as_str())?;
+        out.serialize_field("url", self.url.as_str())?;
+        if let Some(body) = &body {
+            out.serialize_field("body", body)?;
+        }
+        out.end()
+    }
 }
 
 /// One vendor kind behind the canonical model.

@@ -118,6 +118,10 @@ impl Response {
     /// [`ErrorKind::UpstreamMalformed`] naming the member at fault and never its value; after a write the outcome is
     /// unknown, because the vendor may well have done it.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        // the path of a fault costs time, so it is looked for only when there is one
+        if let Ok(value) = serde_json::from_slice(&self.body) {
+            return Ok(value);
+        }
         let mut de = serde_json::Deserializer::from_slice(&self.body);
         let decoded = serde_path_to_error::deserialize(&mut de);
         match decoded {

@@ -3,6 +3,8 @@
 //! The tables are made by the same macro as the structs ([`crate::metadata`], [`crate::policy`]), so that a member
 //! without a row cannot exist.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -80,12 +82,20 @@ pub fn all() -> impl Iterator<Item = &'static FieldInfo> {
     crate::metadata::FIELDS.iter().chain(crate::policy::FIELDS.iter()).copied()
 }
 
+/// Rows and their places in canonical order by path.
+static INDEX: LazyLock<HashMap<&'static str, (usize, &'static FieldInfo)>> =
+    LazyLock::new(|| all().enumerate().map(|(place, field)| (field.path, (place, field))).collect());
+
+fn indexed(path: &str) -> Option<(usize, &'static FieldInfo)> {
+    let base = path.split_once('#').map_or(path, |(base, _)| base);
+    INDEX.get(base).copied()
+}
+
 /// The row of a canonical path such as `metadata.client_name` or `metadata.client_name#fr`; `None` for vendor
 /// members, labels and unknown names.
 #[must_use]
 pub fn lookup(path: &str) -> Option<&'static FieldInfo> {
-    let base = path.split_once('#').map_or(path, |(base, _)| base);
-    all().find(|f| f.path == base)
+    indexed(path).map(|(_, field)| field)
 }
 
 /// Whether two values of one field mean the same.
@@ -119,8 +129,7 @@ pub(crate) struct Key(usize, String);
 
 impl Key {
     pub(crate) fn of(path: &str) -> Self {
-        let base = path.split_once('#').map_or(path, |(base, _)| base);
-        let known = all().position(|f| f.path == base);
+        let known = indexed(path).map(|(place, _)| place);
         let metadata = crate::metadata::FIELDS.len();
         let rank = match known {
             Some(i) if i < metadata => i,

@@ -159,7 +159,7 @@ fn preview_is_create(kind: &'static str) -> Result<(), String> {
                         .filter(|e| !e.path.ends_with("/oauth/token") && e.status != Some(401))
                         .filter_map(|e| e.request_body)
                         .collect();
-                    let shown: Vec<Value> = first.value.into_iter().filter_map(|r| r.body).collect();
+                    let shown: Vec<Value> = first.value.into_iter().filter_map(|r| r.body()).collect();
                     ensure(sent == shown, || format!("shown {shown:?}, sent {sent:?}"))?;
                 }
                 (Err(preview), Err(_), Err(create)) => {

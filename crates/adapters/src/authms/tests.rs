@@ -147,7 +147,7 @@ fn trap_36_errors_of_three_shapes_by_status() {
 fn trap_39_the_prefix_is_configured() {
     for (prefix, wanted) in [("/oauth/api/v1", "/oauth/api/v1/admin/oauth/clients"), ("/", "/admin/oauth/clients")] {
         let (adapter, _) = faked(json!({ "path_prefix": prefix }));
-        let url = adapter.preview(&portal()).unwrap().value[0].url.clone();
+        let url = adapter.preview(&portal()).unwrap().value[0].url.to_string();
         assert_eq!(url, format!("https://vendor.example{wanted}"));
     }
 }

@@ -44,7 +44,7 @@ fn trap_14_client_type_is_another_axis_and_all_is_no_wildcard() {
     assert_eq!(created.spec.vendor["bitgo"]["clientType"], "dApp");
     let domains = spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb"] }, "policy": { "allowed_cors_origins": ["https://a.example"], "redirect_domains": ["a.example"] } }));
     let plan = adapter.preview(&domains).unwrap();
-    assert_eq!(plan.value[0].body.as_ref().unwrap()["redirectDomain"], json!(["a.example"]));
+    assert_eq!(plan.value[0].body().unwrap()["redirectDomain"], json!(["a.example"]));
     assert_eq!(loss(&plan.losses, "policy.allowed_cors_origins").kind, LossKind::Dropped);
     for widening in ["all", "wallet_view_all"] {
         let mut all = settings();

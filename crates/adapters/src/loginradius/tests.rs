@@ -54,7 +54,7 @@ fn trap_07_trap_08_the_key_is_the_name_and_the_id_is_client_id() {
     for (name, slug) in [("Acme Portal", "Acme-Portal"), ("a/b?c#d", "a-b-c-d"), ("credentials", "a.example"), ("\u{65e5}\u{672c}", "a.example"), ("..", "a.example"), (" x ", "x")] {
         let named = spec(json!({ "metadata": { "client_name": name, "redirect_uris": ["https://a.example/cb"] } }));
         let plan = adapter.preview(&named).unwrap();
-        assert_eq!(plan.value[0].body.as_ref().unwrap()["AppName"], slug, "{name}");
+        assert_eq!(plan.value[0].body().unwrap()["AppName"], slug, "{name}");
         if name != slug {
             assert_eq!((loss(&plan.losses, "metadata.client_name").kind, loss(&plan.losses, "metadata.client_name").got.clone()), (LossKind::LocalOnly, Some(json!(slug))));
         }
@@ -162,7 +162,7 @@ fn trap_33_every_name_is_written_as_the_vendor_writes_it() {
             "id_token_signed_response_alg": "RS256", "userinfo_signed_response_alg": "RS256" },
         "policy": { "allowed_cors_origins": ["https://a.example"], "allowed_web_origins": ["https://a.example"], "access_token_lifetime": 60, "id_token_lifetime": 61, "refresh_token_lifetime": 62, "audiences": ["x"] }
     }));
-    let body = adapter.preview(&everything).unwrap().value[0].body.clone().unwrap();
+    let body = adapter.preview(&everything).unwrap().value[0].body().unwrap();
     let documented: Value = serde_json::from_str(CLIENT).unwrap();
     for name in body.as_object().unwrap().keys() {
         assert!(documented.get(name).is_some(), "{name} is not in the documented example");
