@@ -22,7 +22,9 @@ fn mappings_are_as_reviewed() {
                 let port = format!("http://{}", rig.host.addr());
                 let shown = match rig.adapter.preview(&spec) {
                     Ok(plan) => json!({ "requests": plan.value, "losses": plan.losses }),
-                    Err(error) => json!({ "code": error.kind().slug(), "detail": error.detail(), "errors": error.issues() }),
+                    Err(error) => {
+                        json!({ "code": error.kind().slug(), "detail": error.detail(), "errors": error.issues() })
+                    }
                 };
                 shown.to_string().replace(&port, "http://fake")
             });

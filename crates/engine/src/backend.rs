@@ -146,10 +146,10 @@ impl Runtime {
             let detail = format!("no route matches and the request names no backend ({why})");
             return Err(Error::new(ErrorKind::NoRoute, detail));
         };
-        let backend =
-            self.backends
-                .get(&name.parse::<BackendName>().map_err(|_| unknown(&name))?)
-                .ok_or_else(|| if request.backend.is_some() { self.unknown_in_body(&name) } else { unknown(&name) })?;
+        let backend = self
+            .backends
+            .get(&name.parse::<BackendName>().map_err(|_| unknown(&name))?)
+            .ok_or_else(|| if request.backend.is_some() { self.unknown_in_body(&name) } else { unknown(&name) })?;
         backend.usable()?;
         Ok((Arc::clone(backend), chosen.route, chosen.on_loss.unwrap_or(backend.on_loss)))
     }
