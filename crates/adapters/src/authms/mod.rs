@@ -14,7 +14,7 @@ use registrar_core::{
     IssuedSecret, Limits, OpSupport, Ops, Outcome, Page, PageToken, PlannedRequest, Request, Response, Result,
     SecretModel, SecretString, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
 };
-use registrar_model::{ClientSpec, Issues, Mapped};
+use registrar_model::{AuthMethod, ClientSpec, Issues, Mapped};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -198,11 +198,23 @@ impl Adapter for Authms {
             map::other_keys(&mut losses);
         }
         let secret = data.client_secret.filter(|s| !s.is_empty());
-        created.secret = match (data.is_confidential == Some(false), secret) {
-            (true, None) => None,
-            (true, Some(_)) => return Err(shared::no_secret(&response, "a public client came with a secret")),
-            (false, None) => return Err(shared::no_secret(&response, "a confidential client came without a secret")),
-            (false, Some(secret)) => {
+        // methods that prove something else than a shared secret may come without one
+        let shared_secret = match desired.metadata.auth_method() {
+            AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost | AuthMethod::ClientSecretJwt => true,
+            AuthMethod::None
+            | AuthMethod::PrivateKeyJwt
+            | AuthMethod::TlsClientAuth
+            | AuthMethod::SelfSignedTlsClientAuth
+            | AuthMethod::Other(_) => false,
+        };
+        created.secret = match secret {
+            // the page promises a secret in every answer; a public client has no use for it (trap 24)
+            _ if data.is_confidential == Some(false) => None,
+            None if shared_secret => {
+                return Err(shared::no_secret(&response, "a confidential client came without a secret"));
+            }
+            None => None,
+            Some(secret) => {
                 Some(IssuedSecret { value: SecretString::from(secret), expires_at: 0, previous_valid_until: None })
             }
         };

@@ -198,3 +198,16 @@ fn a_token_without_an_administrators_role_is_the_operators_problem() {
     let (adapter, _) = over_fake(&VENDOR, fake::FakeVendor::default(), fake::USER_TOKEN, json!({}));
     assert_eq!(now(adapter.create(&portal())).unwrap_err().kind(), K::UpstreamAuthorization);
 }
+
+#[test]
+fn trap_24_a_secret_goes_only_to_who_can_use_it() {
+    let public = spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "none" } }));
+    let body = CREATED.replace("\"is_confidential\":true", "\"is_confidential\":false");
+    let (adapter, _) = over_answers(&VENDOR, &[(201, &body)]);
+    assert!(now(adapter.create(&public)).unwrap().value.secret.is_none());
+    let without = CREATED.replace("secret_abc123", "");
+    let (adapter, _) = over_answers(&VENDOR, &[(201, &without), (201, &without)]);
+    assert_eq!(now(adapter.create(&portal())).unwrap_err().outcome(), Outcome::Unknown);
+    let keyed = spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://a.example/jwks" } }));
+    assert!(now(adapter.create(&keyed)).unwrap().value.secret.is_none());
+}
