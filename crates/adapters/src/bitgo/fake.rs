@@ -84,7 +84,8 @@ impl State {
         }
         self.issued += 1;
         let n = self.issued;
-        let prefix = body.remove("clientIdPrefix").and_then(|p| p.as_str().map(|p| format!("{p}-"))).unwrap_or_default();
+        let prefix =
+            body.remove("clientIdPrefix").and_then(|p| p.as_str().map(|p| format!("{p}-"))).unwrap_or_default();
         body.insert("clientId".to_owned(), json!(format!("{prefix}{n:024x}")));
         body.insert("clientSecret".to_owned(), json!(format!("bitgo-secret-{n:024}")));
         body.entry("clientOrganizations").or_insert_with(|| json!([]));

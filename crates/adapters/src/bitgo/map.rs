@@ -33,8 +33,26 @@ impl Desired {
     /// The body of `POST`.
     pub(super) fn into_create(self, config: &Config) -> wire::CreateClient {
         let scope = config.scope_value(&self.scope);
-        let Self { redirect_uri, scope: _, client_id_prefix, client_type, redirect_domain, enterprise, client_organizations, is_active } = self;
-        wire::CreateClient { redirect_uri, scope, client_id_prefix, client_type, redirect_domain, enterprise, client_organizations, is_active }
+        let Self {
+            redirect_uri,
+            scope: _,
+            client_id_prefix,
+            client_type,
+            redirect_domain,
+            enterprise,
+            client_organizations,
+            is_active,
+        } = self;
+        wire::CreateClient {
+            redirect_uri,
+            scope,
+            client_id_prefix,
+            client_type,
+            redirect_domain,
+            enterprise,
+            client_organizations,
+            is_active,
+        }
     }
 
     /// The body of `PUT` that leads from `self` to `to`: only what changes, because unsent members stay (INFER: every
@@ -144,7 +162,8 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
     let mut out: Vec<String> = Vec::new();
     let mut unknown = Vec::new();
     for token in asked.tokens() {
-        let mapped = config.scope_map.iter().find(|(from, _)| from == token).map_or(token.as_str(), |(_, to)| to.as_str());
+        let mapped =
+            config.scope_map.iter().find(|(from, _)| from == token).map_or(token.as_str(), |(_, to)| to.as_str());
         if mapped.is_empty() {
             continue;
         }
@@ -164,11 +183,19 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
         return Err(Error::new(ErrorKind::UnsupportedValue, detail).with_issues(vec![issue]));
     }
     if out.is_empty() {
-        return Err(shared::unsupported_member("metadata", "scope", "BitGo demands a scope, and the backend's `scope_map` leaves none"));
+        return Err(shared::unsupported_member(
+            "metadata",
+            "scope",
+            "BitGo demands a scope, and the backend's `scope_map` leaves none",
+        ));
     }
     if as_set(&json!(out)) != as_set(&json!(asked.tokens())) {
         let narrowed = out.iter().all(|s| asked.tokens().contains(s));
-        let (kind, severity) = if narrowed { (LossKind::Narrowed, Severity::Functional) } else { (LossKind::Substituted, Severity::Functional) };
+        let (kind, severity) = if narrowed {
+            (LossKind::Narrowed, Severity::Functional)
+        } else {
+            (LossKind::Substituted, Severity::Functional)
+        };
         let (wanted, got) = (Some(asked.encode()), Some(json!(out.join(" "))));
         losses.changed("metadata.scope", kind, severity, wanted, got, "mapped by the backend's `scope_map`");
     }
@@ -178,8 +205,17 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
 /// What a client at BitGo is, in canonical terms. The secret is not part of it.
 pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<ClientSpec> {
     let wire::Client {
-        client_id: _, redirect_uri, scope, client_type, client_secret: _, redirect_domain, enterprise, organization_config,
-        client_organizations, is_active, rest,
+        client_id: _,
+        redirect_uri,
+        scope,
+        client_type,
+        client_secret: _,
+        redirect_domain,
+        enterprise,
+        organization_config,
+        client_organizations,
+        is_active,
+        rest,
     } = client;
     let metadata = ClientMetadata {
         redirect_uris: shared::redirects(redirect_uri),
