@@ -14,7 +14,7 @@ use registrar_core::{
     IssuedSecret, Limits, OpSupport, Ops, Outcome, PlannedRequest, Request, Response, Result, SecretModel,
     SecretString, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
 };
-use registrar_model::{ClientSpec, Issues, Mapped};
+use registrar_model::{ClientSpec, Issues, Mapped, Scope};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -128,6 +128,10 @@ fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     let scope_map = settings.table("scope_map").unwrap_or_default();
     let default_scopes = settings.texts("default_scopes").unwrap_or_else(|| vec!["openid".to_owned()]);
     let scope_as_text = settings.choice("scope_wire", &["array", "string"]) == "string";
+    if Scope::from_tokens(&scopes).is_none() {
+        // one with a space would be two on the wire
+        settings.reject("scopes", "must be scope tokens (RFC 6749 §3.3), one an entry", None);
+    }
     if default_scopes.is_empty() || default_scopes.iter().any(|s| !scopes.contains(s)) {
         settings.reject("default_scopes", "must name at least one scope, and only scopes that BitGo knows", None);
     }
@@ -176,6 +180,7 @@ impl BitGo {
         current: &ClientSpec,
         desired: &ClientSpec,
     ) -> Result<Mapped<Option<Request>>> {
+        map::keep_prefix(&target.client_id, current, desired)?;
         let (wire, losses) = map::to_wire(desired, Some(current), &self.config)?;
         let put = map::current(current).put_to(&wire, &self.config);
         if put.is_empty() {
