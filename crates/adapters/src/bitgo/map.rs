@@ -1,9 +1,9 @@
 //! Canonical ⇄ BitGo, pure.
 
-use registrar_core::{Error, ErrorKind, Response, Result, VendorDetail};
+use registrar_core::{Error, ErrorKind, Response, Result, VendorDetail, adapter::vendor_issue};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy, ResponseType,
-    Scope, Severity, decide, field::as_set, member::StringMember,
+    AuthMethod, ClientId, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy,
+    ResponseType, Scope, Severity, decide, field::as_set, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
@@ -15,6 +15,9 @@ const AUTH_METHOD: &str = "client_secret_post";
 
 /// The members of `vendor.bitgo` that are sent.
 const TAKEN: [&str; 2] = ["clientIdPrefix", "clientType"];
+
+/// How many unknown scopes an error names.
+const NAMED: usize = 8;
 
 /// The whole desired state of a client in BitGo's terms.
 #[derive(Debug, PartialEq)]
@@ -33,8 +36,26 @@ impl Desired {
     /// The body of `POST`.
     pub(super) fn into_create(self, config: &Config) -> wire::CreateClient {
         let scope = config.scope_value(&self.scope);
-        let Self { redirect_uri, scope: _, client_id_prefix, client_type, redirect_domain, enterprise, client_organizations, is_active } = self;
-        wire::CreateClient { redirect_uri, scope, client_id_prefix, client_type, redirect_domain, enterprise, client_organizations, is_active }
+        let Self {
+            redirect_uri,
+            scope: _,
+            client_id_prefix,
+            client_type,
+            redirect_domain,
+            enterprise,
+            client_organizations,
+            is_active,
+        } = self;
+        wire::CreateClient {
+            redirect_uri,
+            scope,
+            client_id_prefix,
+            client_type,
+            redirect_domain,
+            enterprise,
+            client_organizations,
+            is_active,
+        }
     }
 
     /// The body of `PUT` that leads from `self` to `to`: only what changes, because unsent members stay (INFER: every
@@ -134,6 +155,21 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>, config: &
     Ok((desired, losses))
 }
 
+/// T1: the prefix of a generated id is fixed once the client exists. `current` remembers the prefix only where this
+/// gateway made the client; for any other, the id itself tells which prefixes are true.
+pub(super) fn keep_prefix(client_id: &ClientId, current: &ClientSpec, desired: &ClientSpec) -> Result<()> {
+    const MEMBER: &str = "clientIdPrefix";
+    let prefix = |spec: &ClientSpec| spec.vendor_members(KIND).get(MEMBER).and_then(Value::as_str).map(str::to_owned);
+    let Some(wanted) = prefix(desired) else { return Ok(()) };
+    let same = prefix(current).is_none_or(|recorded| recorded == wanted);
+    if same && client_id.as_str().starts_with(&wanted) {
+        return Ok(());
+    }
+    let detail = "it is part of the client id, which BitGo cannot change";
+    let issue = vendor_issue(KIND, MEMBER, IssueCode::Unsupported, detail.to_owned());
+    Err(Error::unsupported(format!("{}: {detail}", issue.pointer)).with_issues(vec![issue]))
+}
+
 /// T11: BitGo's enumeration, exact names only. Names may be mapped or left out by configuration, never to more power.
 fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result<Vec<String>> {
     let Some(asked) = asked.filter(|s| !s.is_empty()) else {
@@ -144,7 +180,8 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
     let mut out: Vec<String> = Vec::new();
     let mut unknown = Vec::new();
     for token in asked.tokens() {
-        let mapped = config.scope_map.iter().find(|(from, _)| from == token).map_or(token.as_str(), |(_, to)| to.as_str());
+        let mapped =
+            config.scope_map.iter().find(|(from, _)| from == token).map_or(token.as_str(), |(_, to)| to.as_str());
         if mapped.is_empty() {
             continue;
         }
@@ -155,20 +192,32 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
         }
     }
     if !unknown.is_empty() {
+        let mut names: Vec<String> = unknown.iter().take(NAMED).map(|s| format!("`{s}`")).collect();
+        if unknown.len() > NAMED {
+            names.push(format!("and {} more", unknown.len() - NAMED));
+        }
         let detail = format!(
             "BitGo knows no scope {}; the backend's `scope_map` can map or leave out scopes, `scopes` can add new ones",
-            unknown.iter().map(|s| format!("`{s}`")).collect::<Vec<_>>().join(", ")
+            names.join(", ")
         );
         let pointer = Pointer::root().child("metadata").child("scope");
         let issue = Issue { pointer, code: IssueCode::InvalidValue, detail: detail.clone() };
         return Err(Error::new(ErrorKind::UnsupportedValue, detail).with_issues(vec![issue]));
     }
     if out.is_empty() {
-        return Err(shared::unsupported_member("metadata", "scope", "BitGo demands a scope, and the backend's `scope_map` leaves none"));
+        return Err(shared::unsupported_member(
+            "metadata",
+            "scope",
+            "BitGo demands a scope, and the backend's `scope_map` leaves none",
+        ));
     }
     if as_set(&json!(out)) != as_set(&json!(asked.tokens())) {
         let narrowed = out.iter().all(|s| asked.tokens().contains(s));
-        let (kind, severity) = if narrowed { (LossKind::Narrowed, Severity::Functional) } else { (LossKind::Substituted, Severity::Functional) };
+        let (kind, severity) = if narrowed {
+            (LossKind::Narrowed, Severity::Functional)
+        } else {
+            (LossKind::Substituted, Severity::Functional)
+        };
         let (wanted, got) = (Some(asked.encode()), Some(json!(out.join(" "))));
         losses.changed("metadata.scope", kind, severity, wanted, got, "mapped by the backend's `scope_map`");
     }
@@ -178,8 +227,17 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
 /// What a client at BitGo is, in canonical terms. The secret is not part of it.
 pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<ClientSpec> {
     let wire::Client {
-        client_id: _, redirect_uri, scope, client_type, client_secret: _, redirect_domain, enterprise, organization_config,
-        client_organizations, is_active, rest,
+        client_id: _,
+        redirect_uri,
+        scope,
+        client_type,
+        client_secret: _,
+        redirect_domain,
+        enterprise,
+        organization_config,
+        client_organizations,
+        is_active,
+        rest,
     } = client;
     let metadata = ClientMetadata {
         redirect_uris: shared::redirects(redirect_uri),
@@ -198,17 +256,25 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
         ..Policy::default()
     };
     let mut members = rest.clone();
-    if let Some(client_type) = client_type {
-        members.insert("clientType".to_owned(), json!(client_type));
-    }
-    if let Some(config) = organization_config.as_ref().filter(|c| !c.is_null()) {
-        members.insert("organizationConfig".to_owned(), config.clone());
-    }
+    members.extend(client_type.as_ref().map(|t| ("clientType".to_owned(), json!(t))));
+    members.extend(organization_config.as_ref().map(|c| ("organizationConfig".to_owned(), c.clone())));
+    // the record cannot hold a null, so one that stayed here would look like drift for ever
+    members.retain(|_, value| !is_nothing(value));
     let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
     if !members.is_empty() {
         spec.vendor.insert(KIND.to_owned(), members);
     }
     Ok(spec)
+}
+
+/// Null, or an empty text or list: a member that says nothing.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+    }
 }
 
 /// The state of a client as last seen, in the terms of [`Desired`].
@@ -227,7 +293,7 @@ pub(super) fn current(spec: &ClientSpec) -> Desired {
 }
 
 /// Classifies an error answer: `{name?, context?, error, requestId}`, but also a list of texts (the router's default
-/// for a body that does not decode) and pages (trap 16). The status decides, the name refines.
+/// for a body that does not decode) and pages (trap 16). The status decides: BitGo publishes no list of names.
 pub(super) fn error(response: &Response) -> Error {
     let body = response.value();
     let body = body.as_ref();
@@ -239,11 +305,30 @@ pub(super) fn error(response: &Response) -> Error {
         ..shared::no_detail()
     };
     let error = response.error_by_status(detail);
-    if body.is_some_and(|b| b.get("needsOTP").is_some()) {
+    let asks_otp = body.and_then(|b| b.get("needsOTP")).is_some_and(|v| !matches!(v, Value::Null | Value::Bool(false)));
+    let bad_token = response.header("x-auth-required").is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    match response.status {
         // an unlock is wanted, the token is not bad
-        return error.with_kind(ErrorKind::UpstreamAuthorization);
+        401 | 403 if asks_otp => reworded(&error, ErrorKind::UpstreamAuthorization, STEP_UP),
+        401 => reworded(&error, ErrorKind::UpstreamAuthentication, BAD_TOKEN),
+        403 if bad_token => reworded(&error, ErrorKind::UpstreamAuthentication, BAD_TOKEN),
+        _ => shared::refine_redirect(error, &["redirecturi", "redirect uri", "redirect_uri"]),
     }
-    shared::refine_redirect(error, &["redirecturi", "redirect uri", "redirect_uri"])
+}
+
+const STEP_UP: &str = "BitGo wants a step-up with a one-time password (OTP) for this call: unlock the backend's session \
+    or use a token that needs none";
+
+/// Trap 41: the same token works from one address and not from another.
+const BAD_TOKEN: &str = "BitGo does not accept the gateway's credential; check the backend's token, and whether it is \
+    bound to another IP address (BitGo's long-lived tokens are)";
+
+/// The same error as another kind, with a sentence that says what to do.
+fn reworded(error: &Error, kind: ErrorKind, detail: &'static str) -> Error {
+    Error::new(kind, detail)
+        .with_outcome(error.outcome())
+        .with_retry_after(error.retry_after())
+        .with_vendor(error.vendor().cloned().unwrap_or_default())
 }
 
 /// Checks the members of `vendor.bitgo` that are sent.

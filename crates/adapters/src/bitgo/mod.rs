@@ -11,10 +11,10 @@ use async_trait::async_trait;
 use http::Method;
 use registrar_core::{
     Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Error, ErrorKind, Http, IdempotencyClass,
-    IssuedSecret, Limits, OpSupport, Ops, Outcome, PlannedRequest, Request, Response, Result, SecretModel, SecretString,
-    Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+    IssuedSecret, Limits, OpSupport, Ops, Outcome, PlannedRequest, Request, Response, Result, SecretModel,
+    SecretString, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
 };
-use registrar_model::{ClientSpec, Issues, Mapped};
+use registrar_model::{ClientSpec, Issues, Mapped, Scope};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -24,12 +24,39 @@ const KIND: &str = "bitgo";
 
 /// The scopes that the vendor page lists; it grew twice in a few months, so `scopes` can replace it (trap 15).
 const SCOPES: [&str; 33] = [
-    "openid", "openid_enterprises", "profile", "user_manage", "wallet_create", "private_verify_email", "all",
-    "wallet_view_enterprise", "wallet_edit_enterprise", "wallet_spend_enterprise", "wallet_approve_enterprise",
-    "wallet_manage_enterprise", "wallet_view", "wallet_edit", "wallet_freeze", "wallet_spend", "wallet_approve",
-    "wallet_manage", "wallet_stake", "wallet_trade", "wallet_view_all", "wallet_edit_all", "wallet_freeze_all",
-    "wallet_spend_all", "wallet_approve_all", "wallet_manage_all", "wallet_stake_all", "enterprise_view_all",
-    "enterprise_manage_all", "auditlogs_view_all", "trade_view", "trade_fix", "scim",
+    "openid",
+    "openid_enterprises",
+    "profile",
+    "user_manage",
+    "wallet_create",
+    "private_verify_email",
+    "all",
+    "wallet_view_enterprise",
+    "wallet_edit_enterprise",
+    "wallet_spend_enterprise",
+    "wallet_approve_enterprise",
+    "wallet_manage_enterprise",
+    "wallet_view",
+    "wallet_edit",
+    "wallet_freeze",
+    "wallet_spend",
+    "wallet_approve",
+    "wallet_manage",
+    "wallet_stake",
+    "wallet_trade",
+    "wallet_view_all",
+    "wallet_edit_all",
+    "wallet_freeze_all",
+    "wallet_spend_all",
+    "wallet_approve_all",
+    "wallet_manage_all",
+    "wallet_stake_all",
+    "enterprise_view_all",
+    "enterprise_manage_all",
+    "auditlogs_view_all",
+    "trade_view",
+    "trade_fix",
+    "scim",
 ];
 
 static DESCRIPTOR: Descriptor = Descriptor {
@@ -101,6 +128,10 @@ fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     let scope_map = settings.table("scope_map").unwrap_or_default();
     let default_scopes = settings.texts("default_scopes").unwrap_or_else(|| vec!["openid".to_owned()]);
     let scope_as_text = settings.choice("scope_wire", &["array", "string"]) == "string";
+    if Scope::from_tokens(&scopes).is_none() {
+        // one with a space would be two on the wire
+        settings.reject("scopes", "must be scope tokens (RFC 6749 §3.3), one an entry", None);
+    }
     if default_scopes.is_empty() || default_scopes.iter().any(|s| !scopes.contains(s)) {
         settings.reject("default_scopes", "must name at least one scope, and only scopes that BitGo knows", None);
     }
@@ -143,7 +174,13 @@ impl BitGo {
     }
 
     /// `None` when nothing changes.
-    fn update_request(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<Option<Request>>> {
+    fn update_request(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<Option<Request>>> {
+        map::keep_prefix(&target.client_id, current, desired)?;
         let (wire, losses) = map::to_wire(desired, Some(current), &self.config)?;
         let put = map::current(current).put_to(&wire, &self.config);
         if put.is_empty() {
@@ -197,7 +234,12 @@ impl Adapter for BitGo {
         Ok(self.create_request(desired)?.map(|r| vec![shared::planned(&r)]))
     }
 
-    fn preview_update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
+    fn preview_update(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<Vec<PlannedRequest>>> {
         Ok(self.update_request(target, current, desired)?.map(|r| r.iter().map(shared::planned).collect()))
     }
 
@@ -206,7 +248,8 @@ impl Adapter for BitGo {
         let response = self.send(request).await?;
         let (mut created, secret) = self.client(&response)?;
         // optional in the documented answer
-        created.secret = secret.map(|s| IssuedSecret { value: SecretString::from(s), expires_at: 0, previous_valid_until: None });
+        created.secret =
+            secret.map(|s| IssuedSecret { value: SecretString::from(s), expires_at: 0, previous_valid_until: None });
         Ok(Mapped { value: created, losses })
     }
 
@@ -215,7 +258,12 @@ impl Adapter for BitGo {
         self.existing(target, request).await
     }
 
-    async fn update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
+    async fn update(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<VendorClient>> {
         let Mapped { value: request, losses } = self.update_request(target, current, desired)?;
         let value = match request {
             Some(request) => self.existing(target, request).await?,
