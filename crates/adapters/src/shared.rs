@@ -354,3 +354,20 @@ pub(crate) fn derived_response_types(
         _ => {}
     }
 }
+
+/// Keeps the members that a vendor shows and that have no canonical place. Members that say nothing (`null`, an empty
+/// text, list or object) count as absent: vendors add them freely, and they would only show as drift.
+pub(crate) fn keep_members(spec: &mut ClientSpec, kind: &str, members: &Map<String, Value>) {
+    let says_something = |value: &Value| match value {
+        Value::Null => false,
+        Value::String(s) => !s.is_empty(),
+        Value::Array(a) => !a.is_empty(),
+        Value::Object(o) => !o.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
+    };
+    let kept: Map<String, Value> =
+        members.iter().filter(|(_, v)| says_something(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    if !kept.is_empty() {
+        spec.vendor.insert(kind.to_owned(), kept);
+    }
+}

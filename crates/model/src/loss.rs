@@ -96,11 +96,12 @@ impl Losses {
         }
     }
 
-    /// The vendor cannot hold this member. Nothing is recorded for an absent member. The kind and severity follow
+    /// The vendor cannot hold this member. Nothing is recorded for an absent or empty member. The kind and severity follow
     /// from the field: descriptive members and values equal to the standard's default become `local_only`/`info`,
     /// everything else is `dropped` with the field's severity.
     pub fn unheld(&mut self, field: &'static FieldInfo, wanted: Option<Value>, reason: &str) {
-        let Some(wanted) = wanted else { return };
+        // an empty list or text asks for nothing (as in `ClientSpec::flatten`)
+        let Some(wanted) = wanted.filter(|w| !crate::spec::is_empty(w)) else { return };
         let harmless = field.severity == Severity::Info || field.is_default(&wanted);
         self.push(Loss {
             field: field.path.to_owned(),

@@ -110,7 +110,7 @@ impl ClientSpec {
     }
 }
 
-fn is_empty(value: &Value) -> bool {
+pub(crate) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.is_empty(),
         Value::String(text) => text.is_empty(),

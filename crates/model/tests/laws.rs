@@ -18,7 +18,7 @@ fn scalar() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i32>().prop_map(Value::from),
         "[ -~]{0,12}".prop_map(Value::from),
-        proptest::collection::vec("[a-z]{0,6}", 0..4).prop_map(|v| Value::from(v)),
+        proptest::collection::vec("[a-z]{0,6}", 0..4).prop_map(Value::from),
     ]
 }
 

@@ -295,11 +295,8 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
         security_profile: text(fapi_profile),
         ..Policy::default()
     };
-    members.retain(|_, v| !v.is_null());
     let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
-    if !members.is_empty() {
-        spec.vendor.insert(KIND.to_owned(), members);
-    }
+    shared::keep_members(&mut spec, KIND, &members);
     Ok(spec)
 }
 

@@ -199,9 +199,7 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
         ..Policy::default()
     };
     let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
-    if !rest.is_empty() {
-        spec.vendor.insert(KIND.to_owned(), rest.clone());
-    }
+    shared::keep_members(&mut spec, KIND, rest);
     Ok(spec)
 }
 
