@@ -89,9 +89,11 @@ impl Losses {
         Self::default()
     }
 
-    /// Records a loss, unless the field has one already.
+    /// Records a loss, unless the field has one already, or nothing was asked for: an empty list or text is as good as
+    /// absent (see [`crate::ClientSpec::flatten`]).
     pub fn push(&mut self, loss: Loss) {
-        if !self.0.iter().any(|l| l.field == loss.field) {
+        let asks_for_nothing = loss.got.is_none() && loss.wanted.as_ref().is_some_and(crate::spec::is_empty);
+        if !asks_for_nothing && !self.0.iter().any(|l| l.field == loss.field) {
             self.0.push(loss);
         }
     }
@@ -100,8 +102,7 @@ impl Losses {
     /// from the field: descriptive members and values equal to the standard's default become `local_only`/`info`,
     /// everything else is `dropped` with the field's severity.
     pub fn unheld(&mut self, field: &'static FieldInfo, wanted: Option<Value>, reason: &str) {
-        // an empty list or text asks for nothing (as in `ClientSpec::flatten`)
-        let Some(wanted) = wanted.filter(|w| !crate::spec::is_empty(w)) else { return };
+        let Some(wanted) = wanted else { return };
         let harmless = field.severity == Severity::Info || field.is_default(&wanted);
         self.push(Loss {
             field: field.path.to_owned(),
