@@ -1,8 +1,11 @@
 #![doc = include_str!("docs.md")]
 
+mod app_name;
+mod error;
 #[cfg(feature = "fakes")]
 pub mod fake;
 mod map;
+mod members;
 mod wire;
 
 use std::sync::Arc;
@@ -14,11 +17,12 @@ use registrar_core::{
     IssuedSecret, Limits, OpSupport, Ops, Page, PageToken, PlannedRequest, Request, Response, Result, SecretModel,
     SecretString, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
 };
-use registrar_model::{AuthMethod, ClientSpec, Issues, Mapped};
-use serde_json::{Map, Value, json};
+use registrar_model::{ClientSpec, Issues, Mapped};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use url::Url;
 
-use self::wire::name;
+use self::{members::Members, wire::name};
 use crate::shared;
 
 const KIND: &str = "loginradius";
@@ -41,12 +45,15 @@ static DESCRIPTOR: Descriptor = Descriptor {
         rotate_secret: OpSupport::Native,
     },
     held: &[
-        ("metadata.redirect_uris", Support::Partial("at least one: an empty list means the whitelist of the whole tenant")),
-        ("metadata.token_endpoint_auth_method", Support::Partial("none, client_secret_basic, client_secret_post")),
-        ("metadata.grant_types", Support::Partial("authorization_code, client_credentials, refresh_token, implicit, device_code")),
+        ("metadata.redirect_uris", Support::Partial("at least one: an empty list means the whole tenant's whitelist")),
+        ("metadata.token_endpoint_auth_method", Support::Partial("none, client_secret_basic or client_secret_post")),
+        (
+            "metadata.grant_types",
+            Support::Partial("authorization_code, client_credentials, refresh_token, implicit, device_code"),
+        ),
         ("metadata.response_types", Support::Partial("follow from the grants")),
         ("metadata.application_type", Support::Full),
-        ("metadata.client_name", Support::Partial("AppName: unique, a path segment, never renamed")),
+        ("metadata.client_name", Support::Partial("as AppName: unique, a segment of URLs, never changed")),
         ("metadata.scope", Support::Full),
         ("metadata.id_token_signed_response_alg", Support::Partial("RS256 only")),
         ("metadata.userinfo_signed_response_alg", Support::Partial("RS256 or none")),
@@ -56,31 +63,38 @@ static DESCRIPTOR: Descriptor = Descriptor {
         ("metadata.backchannel_logout_uri", Support::Full),
         ("policy.allowed_cors_origins", Support::Full),
         ("policy.allowed_web_origins", Support::Full),
-        ("policy.access_token_lifetime", Support::Full),
-        ("policy.id_token_lifetime", Support::Full),
-        ("policy.refresh_token_lifetime", Support::Full),
-        ("policy.audiences", Support::Partial("extra audiences of ID Tokens")),
+        ("policy.access_token_lifetime", Support::Partial("can be changed, not unset")),
+        ("policy.id_token_lifetime", Support::Partial("can be changed, not unset")),
+        ("policy.refresh_token_lifetime", Support::Partial("can be changed, not unset")),
+        ("policy.audiences", Support::Partial("of ID Tokens")),
     ],
     vendor_members: &[
-        ("AppName", "the name in paths and endpoint URLs; made from client_name when absent"),
-        ("ApplicationType", "a type that OIDC does not know, such as SPA"),
-        ("BackChannelLogout", "initiators, lifetime, further URIs"),
+        ("AccessTokenMappingTemplate", "claims of access tokens"),
+        ("AllowedCorsOrigin", "origins without effect, because `EnableCorsOrigin` is off"),
+        ("AppName", "the key in URLs; made from client_name when absent; fixed on creation"),
+        ("ApplicationType", "a type that OpenID Connect does not know, such as SPA"),
+        ("AudienceScopes", "scopes by audience"),
+        ("BackChannelLogout", "initiators and lifetime of logout tokens, further URIs"),
         ("Connections", "which logins are offered"),
         ("DeviceCodeConfig", "the device flow"),
-        ("AudienceScopes", "scopes by audience"),
+        ("ForceReAuthentication", "the same as metadata.default_max_age 0"),
+        ("GlobalClient", "blocks resetting the secret; its meaning is not documented"),
+        ("IdTokenMappingTemplate", "claims of ID Tokens"),
+        ("JwtTokenConfig", "members of it that later versions add"),
         ("Mapping", "claim mapping"),
         ("Metadata", "static values that appear in every user's ID Token"),
-        ("AccessTokenMappingTemplate", "claims of access tokens"),
-        ("IdTokenMappingTemplate", "claims of ID Tokens"),
-        ("GlobalClient", "blocks resetting the secret"),
-        ("TokenWebOriginMatch", "check of the web origin at the token endpoint"),
+        ("RedirectURIExactMatch", "shown where it is false; every write sets it to true"),
+        ("TokenWebOriginMatch", "the web origin is checked at the token endpoint"),
     ],
     settings: &[
-        ("base_url", "where the API is, e.g. https://api.loginradius.com"),
-        ("token", "a ready management token: env:NAME or file:PATH; or m2m"),
-        ("m2m", "{ token_url, client_id, client_secret, audience }: fetches and renews the token"),
+        ("base_url", "where the API is: https://api.loginradius.com"),
+        ("token", "a ready management token: env:NAME or file:PATH; this or m2m"),
+        (
+            "m2m",
+            "{ token_url, client_id, client_secret, audience }: the gateway's M2M application; fetches and renews tokens",
+        ),
         ("protocol", "how requests spell the protocol; default \"OAuth 2.0\""),
-        ("application_types", "how web and native are spelt; default { web = \"Web\", native = \"Native\" }"),
+        ("application_types", "how types are spelt; default { web = \"Web\", native = \"Native\", spa = \"SPA\" }"),
     ],
     limits: Limits { name_max: None, redirect_uris_min: 1, scopes_min: 0, requests_per_second: Some(50) },
     update_style: UpdateStyle::Merge,
@@ -96,44 +110,102 @@ pub(crate) const VENDOR: Vendor = Vendor { descriptor: &DESCRIPTOR, configure };
 struct Config {
     base_url: Url,
     protocol: String,
-    application_types: Vec<(String, String)>,
+    application_types: ApplicationTypes,
+}
+
+/// How `ApplicationType` is spelt on the wire; only `Web` is documented (T14).
+#[derive(Debug)]
+struct ApplicationTypes {
+    web: String,
+    native: String,
+    spa: String,
+}
+
+impl ApplicationTypes {
+    fn spelling(&self, canonical: &str) -> Option<&str> {
+        match canonical {
+            "web" => Some(&self.web),
+            "native" => Some(&self.native),
+            _ => None,
+        }
+    }
+
+    /// The canonical type, and whether it says everything: a single page application is a web client, and OpenID
+    /// Connect has no word for the difference.
+    fn read(&self, spelling: &str) -> (Option<&'static str>, bool) {
+        if spelling == self.web {
+            (Some("web"), true)
+        } else if spelling == self.native {
+            (Some("native"), true)
+        } else {
+            ((spelling == self.spa).then_some("web"), false)
+        }
+    }
+
+    fn configure(settings: &mut Settings<'_>) -> Self {
+        let mut types = Self { web: "Web".to_owned(), native: "Native".to_owned(), spa: "SPA".to_owned() };
+        for (canonical, spelling) in settings.table("application_types").unwrap_or_default() {
+            let slot = match canonical.as_str() {
+                "web" => &mut types.web,
+                "native" => &mut types.native,
+                "spa" => &mut types.spa,
+                _ => {
+                    let message = format!("has the unknown key `{canonical}`; known keys are native, spa, web");
+                    settings.reject("application_types", message, None);
+                    continue;
+                }
+            };
+            *slot = spelling;
+        }
+        let spellings = [&types.web, &types.native, &types.spa];
+        if spellings.iter().any(|s| s.is_empty()) {
+            settings.reject("application_types", "has an empty spelling", None);
+        } else if types.web == types.native || types.web == types.spa || types.native == types.spa {
+            settings.reject("application_types", "spells two types alike, so that answers could not be read", None);
+        }
+        types
+    }
 }
 
 fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     let base_url = settings.url("base_url");
-    let (has_token, has_m2m) = (settings.has("token"), settings.has("m2m"));
-    let m2m = settings.section("m2m", |s| {
-        let token_url = s.url("token_url");
-        let client_id = s.text("client_id");
-        if client_id.is_none() && !s.has("client_id") {
-            s.reject("client_id", "is required", Some("the id of the gateway's own M2M application".to_owned()));
+    let credential = match (settings.has("token"), settings.has("m2m")) {
+        (true, false) => settings.secret("token").map(Credential::Bearer),
+        (_, true) => {
+            if settings.text("token").is_some() {
+                settings.reject("token", "is given together with `m2m`; keep one of them", None);
+            }
+            settings.section("m2m", client_credentials).map(Credential::ClientCredentials)
         }
-        let client_secret = s.secret("client_secret");
-        let audience = s.text("audience").unwrap_or_else(|| AUDIENCE.to_owned());
-        Some(ClientCredentials { token_url: token_url?, client_id: client_id?, client_secret: client_secret?, audience })
-    });
-    let token = if has_token || !has_m2m { settings.secret("token") } else { None };
-    if has_token && has_m2m {
-        settings.reject("token", "is given together with m2m; keep one of them", None);
-    }
+        (false, false) => {
+            let hint = "add `token = \"env:NAME\"` or `m2m = { token_url, client_id, client_secret }`";
+            settings.reject("token", "is required, unless there is `m2m`", Some(hint.to_owned()));
+            None
+        }
+    };
     let protocol = settings.text("protocol").unwrap_or_else(|| "OAuth 2.0".to_owned());
-    let mut application_types = vec![("web".to_owned(), "Web".to_owned()), ("native".to_owned(), "Native".to_owned())];
-    for (from, to) in settings.table("application_types").unwrap_or_default() {
-        match application_types.iter_mut().find(|(known, _)| *known == from) {
-            Some(slot) => slot.1 = to,
-            None => settings.reject("application_types", format!("`{from}` is neither web nor native"), None),
-        }
-    }
+    let application_types = ApplicationTypes::configure(settings);
     if settings.has_issues() {
         return None;
     }
-    let credential = m2m.map(Credential::ClientCredentials).or_else(|| token.map(Credential::Bearer));
     let config = Config { base_url: base_url.clone()?, protocol, application_types };
     Some(Blueprint {
         base_url: base_url?,
         credential: credential?,
         build: Box::new(move |http| Arc::new(LoginRadius { config, http })),
     })
+}
+
+fn client_credentials(settings: &mut Settings<'_>) -> Option<ClientCredentials> {
+    let token_url = settings.url("token_url");
+    if !settings.has("client_id") {
+        let hint = "the id of the gateway's own M2M application at LoginRadius";
+        settings.reject("client_id", "is required", Some(hint.to_owned()));
+    }
+    let client_id = settings.text("client_id");
+    let client_secret = settings.secret("client_secret");
+    let audience = settings.text("audience").unwrap_or_else(|| AUDIENCE.to_owned());
+    Some(ClientCredentials { token_url: token_url?, client_id: client_id?, client_secret: client_secret?, audience })
 }
 
 #[derive(Debug)]
@@ -145,39 +217,46 @@ struct LoginRadius {
 impl LoginRadius {
     fn url(&self, rest: &[&str]) -> Result<Url> {
         let mut segments = vec!["v2", "manage", "oauth-clients"];
-        segments.extend(rest);
+        segments.extend_from_slice(rest);
         endpoint(&self.config.base_url, &segments, &[])
+    }
+
+    /// The key of management calls is the name, not the client id (trap 8).
+    fn item(&self, target: &Target) -> Result<Url> {
+        self.url(&[&target.vendor_ref])
     }
 
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
         let (map::Desired { app_name, members }, losses) = map::to_wire(desired, None, &self.config)?;
-        let mut body = Map::from_iter([
+        let mut body = Members::from_iter([
             (name::APP_NAME.to_owned(), json!(app_name)),
             (name::PROTOCOL.to_owned(), json!(self.config.protocol)),
         ]);
         body.extend(members);
-        let request = shared::write(Method::POST, self.url(&[])?, Effect::Once, "create", &Value::Object(body));
-        Ok(losses.with(request))
+        Ok(losses.with(shared::write(Method::POST, self.url(&[])?, Effect::Once, "create", &Value::Object(body))))
     }
 
     /// `None` when nothing changes.
-    fn update_request(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<Option<Request>>> {
-        let app_name = target.vendor_ref.as_str();
-        let (wanted, losses) = map::to_wire(desired, Some((current, app_name)), &self.config)?;
-        // the record is mapped the same way; what it lost then, it loses again
-        let (known, _) = map::to_wire(current, Some((current, app_name)), &self.config)?;
-        let put = map::put(&known.members, &wanted.members);
+    fn update_request(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<Option<Request>>> {
+        let known = map::Current { spec: current, app_name: &target.vendor_ref };
+        let (map::Desired { app_name: _, members }, losses) = map::to_wire(desired, Some(known), &self.config)?;
+        let put = map::put(&map::members_of(current, &self.config), &members);
         if put.is_empty() {
             return Ok(losses.with(None));
         }
-        let url = self.url(&[app_name])?;
+        let url = self.item(target)?;
         Ok(losses.with(Some(shared::write(Method::PUT, url, Effect::Idempotent, "update", &Value::Object(put)))))
     }
 
     async fn send(&self, request: Request) -> Result<Response> {
         let response = self.http.send(request).await?;
         if !response.is_success() {
-            return Err(map::error(&response));
+            return Err(error::classify(&response));
         }
         // the page prints no numbers
         shared::expect(&response, &[200, 201])?;
@@ -185,6 +264,9 @@ impl LoginRadius {
     }
 
     fn client(&self, client: &wire::Client, response: &Response) -> Result<VendorClient> {
+        if client.app_name.is_empty() {
+            return Err(response.malformed("`AppName`, the client's key, is empty"));
+        }
         Ok(VendorClient {
             client_id: shared::client_id(&client.client_id, response)?,
             vendor_ref: client.app_name.clone(),
@@ -194,10 +276,14 @@ impl LoginRadius {
         })
     }
 
+    /// A call about one known client: whatever the name leads to now, only that client's data is used.
     async fn existing(&self, target: &Target, request: Request) -> Result<VendorClient> {
         let response = self.send(request).await?;
-        let client = self.client(&response.decode::<wire::Client>()?, &response)?;
-        if client.client_id == target.client_id { Ok(client) } else { Err(shared::other_client(&response)) }
+        let client: wire::Client = decode(&response)?;
+        if client.client_id != target.client_id.as_str() {
+            return Err(shared::other_client(&response));
+        }
+        self.client(&client, &response)
     }
 }
 
@@ -208,49 +294,59 @@ impl Adapter for LoginRadius {
     }
 
     fn validate_vendor(&self, spec: &ClientSpec, issues: &mut Issues) {
-        map::validate(spec, issues);
+        members::validate(spec, &self.config.application_types, issues);
     }
 
     fn preview(&self, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.create_request(desired)?.map(|r| vec![shared::planned(&r)]))
+        Ok(self.create_request(desired)?.map(|request| vec![shared::planned(&request)]))
     }
 
-    fn preview_update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.update_request(target, current, desired)?.map(|r| r.iter().map(shared::planned).collect()))
+    fn preview_update(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<Vec<PlannedRequest>>> {
+        Ok(self.update_request(target, current, desired)?.map(|request| request.iter().map(shared::planned).collect()))
     }
 
     async fn create(&self, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
         let Mapped { value: request, losses } = self.create_request(desired)?;
         let response = self.send(request).await?;
-        let client: wire::Client = response.decode()?;
+        let client: wire::Client = decode(&response)?;
         let mut created = self.client(&client, &response)?;
-        let public = created.spec.metadata.token_endpoint_auth_method == Some(AuthMethod::None);
-        created.secret = match client.client_secret.filter(|s| !s.is_empty()) {
-            // the object always has one; a public client has no use for it (trap 24)
-            _ if public => None,
-            None => return Err(shared::no_secret(&response, "a confidential client came without a secret")),
-            Some(secret) => Some(IssuedSecret { value: SecretString::from(secret), expires_at: 0, previous_valid_until: None }),
-        };
+        // every object has a secret; a public client must not use one, so it goes no further
+        if !created.spec.metadata.is_public() {
+            let secret = client.client_secret.filter(|secret| !secret.is_empty());
+            let secret = secret
+                .ok_or_else(|| shared::no_secret(&response, "a confidential client came without its `ClientSecret`"))?;
+            created.secret = Some(issued(secret));
+        }
         Ok(Mapped { value: created, losses })
     }
 
     async fn read(&self, target: &Target) -> Result<VendorClient> {
-        let request = Request::new(Method::GET, self.url(&[&target.vendor_ref])?, Effect::Read, "read");
+        let request = Request::new(Method::GET, self.item(target)?, Effect::Read, "read");
         self.existing(target, request).await
     }
 
     async fn list(&self, _page: Option<PageToken>) -> Result<Page> {
         let response = self.send(Request::new(Method::GET, self.url(&[])?, Effect::Read, "list")).await?;
-        let wire::Listed { data, rest } = response.decode()?;
-        if let Some(member) = rest.keys().next() {
-            let what = format!("the list has the undocumented member `{member}`, so it may not be complete");
+        let wire::Listed { data, rest } = decode(&response)?;
+        if let Some(paging) = rest.iter().find_map(|(member, value)| is_paging(member, value).then_some(member)) {
+            let what = format!("the list has the undocumented member `{paging}`, so it may not be complete");
             return Err(response.malformed(&what));
         }
-        let items = data.iter().map(|c| self.client(c, &response)).collect::<Result<Vec<_>>>()?;
+        let items = data.iter().map(|client| self.client(client, &response)).collect::<Result<Vec<_>>>()?;
         Ok(Page { items, next: None })
     }
 
-    async fn update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
+    async fn update(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<VendorClient>> {
         let Mapped { value: request, losses } = self.update_request(target, current, desired)?;
         let value = match request {
             Some(request) => self.existing(target, request).await?,
@@ -262,19 +358,36 @@ impl Adapter for LoginRadius {
     async fn rotate_secret(&self, target: &Target) -> Result<IssuedSecret> {
         let url = self.url(&["credentials", &target.vendor_ref])?;
         let response = self.send(Request::new(Method::PUT, url, Effect::Once, "rotate")).await?;
-        let credentials: wire::Credentials = response.decode()?;
-        if credentials.client_id != target.client_id.as_str() {
+        let wire::Credentials { client_id, client_secret } = decode(&response)?;
+        if client_id != target.client_id.as_str() {
             return Err(shared::other_client(&response));
         }
-        let secret = credentials.client_secret.filter(|s| !s.is_empty());
-        let secret = secret.ok_or_else(|| shared::no_secret(&response, "it holds no new secret"))?;
-        // "invalidating the previous one": there is no grace
-        Ok(IssuedSecret { value: SecretString::from(secret), expires_at: 0, previous_valid_until: None })
+        let secret = client_secret.filter(|secret| !secret.is_empty());
+        secret.map(issued).ok_or_else(|| shared::no_secret(&response, "it holds no new secret"))
     }
 
     async fn check(&self) -> Result<()> {
         self.list(None).await.map(|_| ())
     }
+}
+
+/// No expiry is documented, and a reset invalidates the secret before it at once (trap 26).
+fn issued(secret: String) -> IssuedSecret {
+    IssuedSecret { value: SecretString::from(secret), expires_at: 0, previous_valid_until: None }
+}
+
+/// Reads a success; one that holds an error instead is that error.
+fn decode<T: DeserializeOwned>(response: &Response) -> Result<T> {
+    response.decode().map_err(|malformed| {
+        if error::code_of(response.value().as_ref()).is_some() { error::classify(response) } else { malformed }
+    })
+}
+
+/// A member beside `Data` that could mean that there is more.
+fn is_paging(member: &str, value: &Value) -> bool {
+    const WORDS: [&str; 10] = ["page", "next", "cursor", "total", "count", "more", "limit", "offset", "skip", "token"];
+    let lower = member.to_ascii_lowercase();
+    WORDS.iter().any(|word| lower.contains(word)) && !matches!(value, Value::Null | Value::Bool(false))
 }
 
 #[cfg(all(test, feature = "fakes"))]

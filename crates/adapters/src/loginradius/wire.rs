@@ -1,30 +1,40 @@
-//! LoginRadius's JSON, exactly as its page shows it (vendor page 004). Every name is written out: its casing follows no
-//! rule (`LoginRedirectUri`, `RedirectURIExactMatch`, `IdTokenTTL`; trap 33).
+//! LoginRadius's JSON, exactly as its page shows it (vendor page 004; list and reset of the secret from its public
+//! reference). Every name is written out, because its casing follows no rule: `LoginRedirectUri`,
+//! `RedirectURIExactMatch`, `IdTokenTTL` (trap 33).
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// The names of members that are mapped.
+/// The names of the members that are written.
 pub(super) mod name {
-    pub(crate) const APP_NAME: &str = "AppName";
-    pub(crate) const PROTOCOL: &str = "Protocol";
-    pub(crate) const LOGIN_REDIRECT_URI: &str = "LoginRedirectUri";
-    pub(crate) const EXACT_MATCH: &str = "RedirectURIExactMatch";
-    pub(crate) const GRANT_TYPES: &str = "GrantTypes";
-    pub(crate) const TOKEN_AUTH_METHOD: &str = "TokenAuthMethod";
+    pub(crate) const ALLOWED_CORS_ORIGIN: &str = "AllowedCorsOrigin";
     pub(crate) const ALLOWED_SCOPES: &str = "AllowedScopes";
-    pub(crate) const LOGOUT_REDIRECT_URI: &str = "LogoutRedirectUri";
-    pub(crate) const LOGIN_URL: &str = "LoginUrl";
+    pub(crate) const ALLOWED_WEB_ORIGIN: &str = "AllowedWebOrigin";
+    pub(crate) const APP_NAME: &str = "AppName";
+    pub(crate) const APPLICATION_TYPE: &str = "ApplicationType";
+    pub(crate) const BACK_CHANNEL_LOGOUT: &str = "BackChannelLogout";
+    pub(crate) const ENABLE_CORS_ORIGIN: &str = "EnableCorsOrigin";
+    pub(crate) const FORCE_REAUTHENTICATION: &str = "ForceReAuthentication";
+    pub(crate) const GRANT_TYPES: &str = "GrantTypes";
+    pub(crate) const ID_TOKEN_AUDIENCES: &str = "IdTokenAudiences";
     pub(crate) const JWT_TOKEN_CONFIG: &str = "JwtTokenConfig";
+    pub(crate) const LOGIN_REDIRECT_URI: &str = "LoginRedirectUri";
+    pub(crate) const LOGIN_URL: &str = "LoginUrl";
+    pub(crate) const LOGOUT_REDIRECT_URI: &str = "LogoutRedirectUri";
+    pub(crate) const PROTOCOL: &str = "Protocol";
+    pub(crate) const REDIRECT_URI_EXACT_MATCH: &str = "RedirectURIExactMatch";
     pub(crate) const REFRESH_TOKEN_TTL: &str = "RefreshTokenTTL";
     pub(crate) const SIGNED_USER_INFO: &str = "SignedUserInfo";
-    pub(crate) const FORCE_REAUTHENTICATION: &str = "ForceReAuthentication";
-    pub(crate) const BACK_CHANNEL_LOGOUT: &str = "BackChannelLogout";
-    pub(crate) const APPLICATION_TYPE: &str = "ApplicationType";
-    pub(crate) const ALLOWED_CORS_ORIGIN: &str = "AllowedCorsOrigin";
-    pub(crate) const ENABLE_CORS_ORIGIN: &str = "EnableCorsOrigin";
-    pub(crate) const ALLOWED_WEB_ORIGIN: &str = "AllowedWebOrigin";
-    pub(crate) const ID_TOKEN_AUDIENCES: &str = "IdTokenAudiences";
+    pub(crate) const TOKEN_AUTH_METHOD: &str = "TokenAuthMethod";
+
+    /// Members of `JwtTokenConfig`.
+    pub(crate) const ALGORITHM: &str = "Algorithm";
+    pub(crate) const TOKEN_TTL: &str = "TokenTTL";
+    pub(crate) const ID_TOKEN_TTL: &str = "IdTokenTTL";
+
+    /// Members of `BackChannelLogout`.
+    pub(crate) const IS_ENABLED: &str = "IsEnabled";
+    pub(crate) const LOGOUT_URIS: &str = "LogoutURIs";
 }
 
 /// A client in every answer. Not `Debug`: it holds two secrets (trap 42).
@@ -36,19 +46,19 @@ pub(super) struct Client {
     pub client_id: String,
     #[serde(default, rename = "ClientSecret")]
     pub client_secret: Option<String>,
-    /// Its meaning is not documented; it never leaves this struct.
+    /// A second secret of undocumented use; it never leaves this struct.
     #[serde(default, rename = "Secret")]
-    pub _secret: Option<String>,
+    pub _secret: Option<Value>,
     /// The id of the site, not of the client (trap 7).
     #[serde(default, rename = "AppId")]
     pub _app_id: Option<Value>,
     /// `OAuth2` in answers, `OAuth 2.0` in requests: never compared (trap 11).
     #[serde(default, rename = "Protocol")]
-    pub _protocol: Option<String>,
+    pub _protocol: Option<Value>,
     #[serde(default, rename = "CreatedDate")]
     pub created_date: Option<String>,
     #[serde(default, rename = "LastModifiedDate")]
-    pub _last_modified_date: Option<String>,
+    pub _last_modified_date: Option<Value>,
     #[serde(default, rename = "ApplicationType")]
     pub application_type: Option<String>,
     #[serde(default, rename = "GrantTypes")]
@@ -75,6 +85,7 @@ pub(super) struct Client {
     pub allowed_web_origin: Option<Vec<String>>,
     #[serde(default, rename = "JwtTokenConfig")]
     pub jwt_token_config: Option<JwtTokenConfig>,
+    /// Seconds.
     #[serde(default, rename = "RefreshTokenTTL")]
     pub refresh_token_ttl: Option<u64>,
     #[serde(default, rename = "SignedUserInfo")]
@@ -88,7 +99,7 @@ pub(super) struct Client {
     pub rest: Map<String, Value>,
 }
 
-/// Seconds.
+/// Lifetimes in seconds.
 #[derive(Deserialize)]
 pub(super) struct JwtTokenConfig {
     #[serde(default, rename = "Algorithm")]
@@ -97,6 +108,9 @@ pub(super) struct JwtTokenConfig {
     pub token_ttl: Option<u64>,
     #[serde(default, rename = "IdTokenTTL")]
     pub id_token_ttl: Option<u64>,
+    /// What later versions add.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// `{Data: [...]}`
@@ -104,12 +118,12 @@ pub(super) struct JwtTokenConfig {
 pub(super) struct Listed {
     #[serde(rename = "Data")]
     pub data: Vec<Client>,
-    /// Anything beside it could mean that there are more pages.
+    /// A paging member would mean that the list is not complete.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
-/// The answer to a reset of the secret.
+/// The answer to a reset of the secret: the secret is at the top level (trap 5).
 #[derive(Deserialize)]
 pub(super) struct Credentials {
     #[serde(rename = "ClientId")]
