@@ -6,8 +6,10 @@ use serde_json::Value;
 /// One request.
 #[derive(Clone, Debug, Serialize)]
 pub struct LedgerEntry {
-    /// From 1, over all vendors.
+    /// From 1 since the last reset, over all vendors, in the order in which the vendors did the work.
     pub seq: u64,
+    /// When, in milliseconds since the Unix epoch.
+    pub at: u64,
     /// The vendor kind.
     pub kind: String,
     /// The verb.
@@ -25,4 +27,8 @@ pub struct LedgerEntry {
     /// The fault that was played.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// The fault found nothing to spoil (no member at its pointer, no earlier answer), so that the answer went out as it
+    /// was: a test that meant to break something broke nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub missed: bool,
 }
