@@ -1,19 +1,21 @@
 //! Sending one request and reading its whole answer, by a deadline and under a cap.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
 };
-use registrar_core::{Effect, Error, ErrorKind, Response, Result};
+use registrar_core::{Effect, Response};
 use reqwest::Client;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::{
-    BackendOptions, fault, retry_after,
+    BackendOptions,
+    fault::{self, Fault},
+    retry_after,
     stack::{Authorised, Call},
 };
 
@@ -40,13 +42,12 @@ impl Sender {
         }
     }
 
-    pub(crate) async fn send(&self, authorised: Authorised) -> Result<Response> {
+    pub(crate) async fn send(&self, authorised: Authorised) -> Result<Response, Fault> {
         let Authorised { call: Call { request, deadline }, authorization } = authorised;
+        let request = Arc::unwrap_or_clone(request);
         if !same_origin(&self.base_url, &request.url) {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "a request to another origin than the backend's own was refused; nothing was sent",
-            ));
+            let refusal = "a request to another origin than the backend's own was refused; nothing was sent";
+            return Err(fault::defect(refusal));
         }
         let cap = if request.operation == LIST { self.max_list_body } else { self.max_body };
         let mut outgoing = reqwest::Request::new(request.method, request.url);
@@ -72,7 +73,7 @@ pub(crate) async fn exchange(
     effect: Effect,
     cap: usize,
     deadline: Instant,
-) -> Result<Response> {
+) -> Result<Response, Fault> {
     request.headers_mut().insert(ACCEPT, JSON);
     if let Some(body) = body {
         request.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -96,7 +97,7 @@ pub(crate) async fn exchange(
 }
 
 /// Reads the body frame by frame, counting.
-async fn read(response: &mut reqwest::Response, effect: Effect, cap: usize) -> Result<Bytes> {
+async fn read(response: &mut reqwest::Response, effect: Effect, cap: usize) -> Result<Bytes, Fault> {
     let status = response.status();
     if response.content_length().is_some_and(|length| length > cap as u64) {
         return Err(fault::too_large(effect, status, cap));
