@@ -206,3 +206,156 @@ where
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+    use registrar_core::{Outcome, Request};
+    use tokio::time::advance;
+
+    use super::*;
+
+    struct Rig(Arc<Breaker>);
+
+    impl Rig {
+        fn new() -> Self {
+            Self(Arc::new(Breaker::new(Arc::new(Meters::new(Arc::from("v"))))))
+        }
+
+        async fn send(&self, effect: Effect, vendor: Result<u16, Cause>) -> Result<Response, Fault> {
+            let request = Request::new(Method::GET, "https://v.example/".parse().unwrap(), effect, "x");
+            let deadline = Instant::now() + Duration::from_secs(15);
+            let inner = service_fn(move |_: Call| {
+                let answer = |status| Response { status, headers: HeaderMap::new(), body: bytes::Bytes::new(), effect };
+                let error = |cause| Fault::new(cause, Error::new(ErrorKind::UpstreamUnavailable, "x"));
+                std::future::ready(vendor.map(answer).map_err(error))
+            });
+            layer(Arc::clone(&self.0), inner)
+                .oneshot(Call { request: Arc::new(request), deadline, start_by: deadline })
+                .await
+        }
+
+        async fn sends(&self, count: u32, vendor: Result<u16, Cause>) {
+            for _ in 0..count {
+                let refused = self.send(Effect::Once, vendor).await.is_err_and(|fault| fault.is_refusal());
+                assert!(!refused || vendor == Err(Cause::Refused("paused")));
+            }
+        }
+
+        fn circuit(&self) -> Circuit {
+            self.0.circuit(Instant::now())
+        }
+
+        fn is_open_for(&self, seconds: u64) -> bool {
+            self.circuit() == Circuit::Open { until: Instant::now() + Duration::from_secs(seconds) }
+        }
+    }
+
+    async fn pass(seconds: u64) {
+        advance(Duration::from_secs(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_of_twenty_calls_open_it() {
+        for bad in [
+            Ok(500),
+            Ok(503),
+            Ok(599),
+            Err(Cause::Connect),
+            Err(Cause::Tls),
+            Err(Cause::Timeout),
+            Err(Cause::Lost),
+            Err(Cause::Token),
+        ] {
+            let rig = Rig::new();
+            rig.sends(10, Ok(200)).await;
+            rig.sends(9, bad).await;
+            assert_eq!(rig.circuit(), Circuit::Closed, "{bad:?}");
+            rig.sends(1, bad).await;
+            assert!(rig.is_open_for(10), "{bad:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn too_few_too_old_or_a_minority_do_not() {
+        let rig = Rig::new();
+        rig.sends(19, Ok(500)).await;
+        pass(31).await;
+        rig.sends(19, Ok(500)).await;
+        pass(31).await;
+        rig.sends(11, Ok(200)).await;
+        rig.sends(10, Ok(500)).await;
+        assert_eq!(rig.circuit(), Circuit::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_and_what_was_not_sent_are_no_outage() {
+        let rig = Rig::new();
+        for harmless in [Ok(400), Ok(401), Ok(404), Ok(429), Ok(302), Err(Cause::TooLarge), Err(Cause::Defect)] {
+            rig.sends(20, harmless).await;
+        }
+        rig.sends(20, Err(Cause::Refused("paused"))).await;
+        assert_eq!(rig.circuit(), Circuit::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_it_is_open_every_call_is_refused_with_the_time_left() {
+        let rig = Rig::new();
+        rig.sends(20, Ok(503)).await;
+        pass(4).await;
+        for effect in [Effect::Read, Effect::Idempotent, Effect::Once] {
+            let fault = rig.send(effect, Ok(200)).await.unwrap_err();
+            let error = fault.error;
+            assert_eq!(
+                (error.kind(), error.outcome(), error.is_retryable(), error.retry_after()),
+                (ErrorKind::UpstreamUnavailable, Outcome::NotPerformed, true, Some(Duration::from_secs(6)))
+            );
+            assert!(error.detail().starts_with("the circuit is open"), "{error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_fails_doubles_the_rest_up_to_a_minute_and_one_that_works_closes() {
+        let rig = Rig::new();
+        rig.sends(20, Ok(503)).await;
+        for (rest, next) in [(10, 20), (20, 40), (40, 60), (60, 60)] {
+            assert!(rig.is_open_for(rest));
+            pass(rest).await;
+            assert_eq!(rig.circuit(), Circuit::HalfOpen { probing: false });
+            assert!(rig.send(Effect::Once, Ok(200)).await.is_err_and(|fault| fault.is_refusal()), "no write probes");
+            assert!(rig.send(Effect::Read, Ok(503)).await.is_ok());
+            assert!(rig.is_open_for(next));
+        }
+        pass(60).await;
+        assert!(rig.send(Effect::Read, Ok(404)).await.is_ok());
+        assert_eq!(rig.circuit(), Circuit::Closed);
+        rig.sends(19, Ok(503)).await;
+        assert_eq!(rig.circuit(), Circuit::Closed, "what was before is forgotten");
+        rig.sends(1, Ok(503)).await;
+        assert!(rig.is_open_for(10), "and so are the longer rests");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_one_probe_and_it_is_given_back() {
+        let rig = Rig::new();
+        rig.sends(20, Ok(503)).await;
+        pass(10).await;
+        let probe = rig.0.admit(Effect::Read, Instant::now()).unwrap();
+        assert_eq!(rig.circuit(), Circuit::HalfOpen { probing: true });
+        assert!(rig.send(Effect::Read, Ok(200)).await.is_err_and(|fault| fault.is_refusal()));
+        drop(probe);
+        assert_eq!(rig.circuit(), Circuit::HalfOpen { probing: false }, "its caller went away");
+        assert!(rig.send(Effect::Read, Err(Cause::Refused("paused"))).await.is_err());
+        assert_eq!(rig.circuit(), Circuit::HalfOpen { probing: false }, "it was not sent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_from_before_has_no_say() {
+        let rig = Rig::new();
+        let mut late = rig.0.admit(Effect::Read, Instant::now()).unwrap();
+        rig.sends(20, Ok(503)).await;
+        pass(10).await;
+        late.judge(&Err(Fault::new(Cause::Timeout, Error::new(ErrorKind::UpstreamTimeout, "x"))));
+        assert_eq!(rig.circuit(), Circuit::HalfOpen { probing: false });
+    }
+}

@@ -155,6 +155,12 @@ pub(crate) fn too_large(effect: Effect, status: StatusCode, cap: usize) -> Fault
     Fault::new(Cause::TooLarge, with_status(error, Some(status)))
 }
 
+/// The time was over before the request was handed to the HTTP client.
+pub(crate) fn too_late() -> Fault {
+    let detail = "the time of this call was over before the request could be sent; nothing was sent";
+    Fault::new(Cause::Refused("late"), Error::new(ErrorKind::UpstreamTimeout, detail))
+}
+
 /// The bulkhead is full.
 pub(crate) fn shed(max_in_flight: usize) -> Error {
     Error::new(

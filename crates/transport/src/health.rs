@@ -16,6 +16,7 @@ use crate::{
     breaker::{Breaker, Circuit},
     limit::Limit,
     lockout::Lockout,
+    stack::longest_wait,
 };
 
 /// What the requests of one backend have met so far. Refusals by the gateway itself (its limit of requests in flight,
@@ -114,13 +115,13 @@ impl Health {
     /// # Errors
     /// What the write itself would get, with nothing performed: [`ErrorKind::UpstreamUnavailable`] while the circuit is
     /// not closed, [`ErrorKind::UpstreamAuthentication`] while a refused credential rests,
-    /// [`ErrorKind::UpstreamRateLimited`] during a pause that outlasts the timeout of a call.
+    /// [`ErrorKind::UpstreamRateLimited`] during a pause that leaves no call the time for its request.
     pub fn admits_writes(&self) -> Result<()> {
         let now = Instant::now();
         self.breaker
             .check(Effect::Once, now)
             .and_then(|()| self.lockout.check(now))
-            .and_then(|()| self.limit.check(now, now + self.timeout))
+            .and_then(|()| self.limit.check(now, now + longest_wait(self.timeout)))
             .map_err(|fault| fault.error.with_backend(&*self.backend))
     }
 

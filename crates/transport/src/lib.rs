@@ -15,7 +15,8 @@
 //! Metrics (the recorder must be installed before the first request, because handles are kept):
 //! - `registrar_vendor_requests_total{backend, operation, outcome}`: `outcome` is `2xx` to `5xx`, the slug of an
 //!   error, `cancelled` (the caller went away), or what refused it here: `shed` (the limit of requests in flight),
-//!   `circuit` (the breaker), `credential` (it rests) or `paused` (no turn in time);
+//!   `circuit` (the breaker), `credential` (it rests), `paused` (no turn in time) or `late` (no time left
+//!   to send it);
 //! - `registrar_vendor_request_duration_seconds{backend, operation}`: everything that was not refused here;
 //! - `registrar_vendor_retries_total{backend, reason}`: `connect`, `timeout`, `lost`, `429`, `502`, `503`, `504` or
 //!   `not_processed`;

@@ -63,20 +63,20 @@ impl Limit {
     }
 
     /// # Errors
-    /// When a call with this deadline would have to wait beyond it for the pause to end.
-    pub(crate) fn check(&self, now: Instant, deadline: Instant) -> Result<(), Fault> {
+    /// When a call would have to start later than that, because of the pause.
+    pub(crate) fn check(&self, now: Instant, start_by: Instant) -> Result<(), Fault> {
         let until = self.state().paused_until;
-        if until > now && until >= deadline { Err(paused(until - now)) } else { Ok(()) }
+        if until > now && until > start_by { Err(paused(until - now)) } else { Ok(()) }
     }
 
     /// Waits until the request may be sent.
     ///
     /// # Errors
-    /// At once, when that would be after the deadline.
-    async fn turn(&self, deadline: Instant) -> Result<(), Fault> {
+    /// At once, when that would be too late.
+    async fn turn(&self, start_by: Instant) -> Result<(), Fault> {
         loop {
             let now = Instant::now();
-            let turn = self.reserve(now, deadline)?;
+            let turn = self.reserve(now, start_by)?;
             if turn <= now {
                 return Ok(());
             }
@@ -90,14 +90,14 @@ impl Limit {
     }
 
     /// When the request may be sent; its place is taken.
-    fn reserve(&self, now: Instant, deadline: Instant) -> Result<Instant, Fault> {
+    fn reserve(&self, now: Instant, start_by: Instant) -> Result<Instant, Fault> {
         let mut state = self.state();
         let earliest = now.max(state.paused_until);
         let turn = match state.due.checked_sub(self.tolerance) {
             Some(due) if !self.interval.is_zero() => earliest.max(due),
             _ => earliest,
         };
-        if turn > now && turn >= deadline {
+        if turn > now && turn > start_by {
             return Err(if state.paused_until > now { paused(turn - now) } else { paced(turn - now) });
         }
         state.due = state.due.max(turn) + self.interval;
@@ -132,11 +132,11 @@ impl Limit {
 }
 
 fn paused(left: Duration) -> Fault {
-    refused("the vendor asked for a pause that is longer than the time of this call; nothing was sent", left)
+    refused("the vendor asked for a pause that leaves this call no time; nothing was sent", left)
 }
 
 fn paced(left: Duration) -> Fault {
-    refused("the backend's rate_limit leaves no place within the time of this call; nothing was sent", left)
+    refused("the backend's rate_limit leaves no turn within the time of this call; nothing was sent", left)
 }
 
 fn refused(detail: &'static str, left: Duration) -> Fault {
@@ -155,7 +155,7 @@ where
     service_fn(move |authorised: Authorised| {
         let (limit, inner) = (Arc::clone(&limit), inner.clone());
         async move {
-            limit.turn(authorised.call.deadline).await?;
+            limit.turn(authorised.call.start_by).await?;
             let response = inner.oneshot(authorised).await?;
             limit.learn(&response);
             Ok(response)
@@ -195,12 +195,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_cannot_have_a_turn_in_time_is_refused_at_once() {
         let (limit, start) = (limit(Some(2)), Instant::now());
-        let deadline = start + Duration::from_secs(2);
+        let start_by = start + Duration::from_millis(1_999);
         for _ in 0..4 {
-            limit.reserve(start, deadline).unwrap();
+            limit.reserve(start, start_by).unwrap();
         }
         for _ in 0..3 {
-            let fault = limit.turn(deadline).await.unwrap_err();
+            let fault = limit.turn(start_by).await.unwrap_err();
             assert_eq!((start.elapsed(), fault.cause), (Duration::ZERO, Cause::Refused("paused")));
             assert_eq!(fault.error.kind(), ErrorKind::UpstreamRateLimited);
             assert_eq!((fault.error.outcome(), fault.error.is_retryable()), (Outcome::NotPerformed, true));
@@ -212,10 +212,10 @@ mod tests {
     async fn a_pause_stops_all_and_refuses_those_it_outlasts() {
         let (limit, start) = (limit(None), Instant::now());
         limit.learn(&answer(429, Some("10")));
-        let fault = limit.turn(start + Duration::from_secs(10)).await.unwrap_err();
+        let fault = limit.turn(start + Duration::from_secs(9)).await.unwrap_err();
         assert_eq!((start.elapsed(), fault.error.retry_after()), (Duration::ZERO, Some(Duration::from_secs(10))));
-        let deadline = start + Duration::from_secs(60);
-        let (first, longer) = tokio::join!(limit.turn(deadline), async {
+        let start_by = start + Duration::from_secs(60);
+        let (first, longer) = tokio::join!(limit.turn(start_by), async {
             tokio::time::sleep(Duration::from_secs(5)).await;
             limit.learn(&answer(429, Some("15")));
             limit.learn(&answer(429, Some("1")));

@@ -43,11 +43,14 @@ impl Sender {
     }
 
     pub(crate) async fn send(&self, authorised: Authorised) -> Result<Response, Fault> {
-        let Authorised { call: Call { request, deadline }, authorization } = authorised;
+        let Authorised { call: Call { request, deadline, .. }, authorization } = authorised;
         let request = Arc::unwrap_or_clone(request);
         if !same_origin(&self.base_url, &request.url) {
             let refusal = "a request to another origin than the backend's own was refused; nothing was sent";
             return Err(fault::defect(refusal));
+        }
+        if Instant::now() >= deadline {
+            return Err(fault::too_late());
         }
         let cap = if request.operation == LIST { self.max_list_body } else { self.max_body };
         let mut outgoing = reqwest::Request::new(request.method, request.url);

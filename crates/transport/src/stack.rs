@@ -30,6 +30,8 @@ pub(crate) struct Call {
     pub(crate) request: Arc<Request>,
     /// By when everything about it must have ended.
     pub(crate) deadline: Instant,
+    /// Who waits before sending, waits until then at most.
+    pub(crate) start_by: Instant,
 }
 
 /// A call with its credential; only this can be sent.
@@ -92,7 +94,14 @@ pub(crate) fn build(client: &Client, options: BackendOptions) -> Result<BackendH
 }
 
 fn admit(request: Request, timeout: Duration) -> Call {
-    Call { request: Arc::new(request), deadline: Instant::now() + timeout }
+    let now = Instant::now();
+    Call { request: Arc::new(request), deadline: now + timeout, start_by: now + longest_wait(timeout) }
+}
+
+/// A write that starts in the last moment ends as unknown, and that only because of our own waiting. The fifth that is
+/// left is by default the limit for connecting, so that a write that cannot connect is still known to be not performed.
+pub(crate) fn longest_wait(timeout: Duration) -> Duration {
+    timeout - timeout / 5
 }
 
 /// A write may take all the time there is: cut short, it would be unknown and could not be sent again.
