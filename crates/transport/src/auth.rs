@@ -92,14 +92,14 @@ where
         Auth::Tokens(tokens) => tokens,
     };
     let no_token = |error| Fault::new(Cause::Token, error);
-    let token = tokens.get(call.deadline).await.map_err(no_token)?;
+    let token = tokens.get(call.start_by).await.map_err(no_token)?;
     let first = Authorised { call: call.clone(), authorization: token.authorization };
     let response = inner.clone().oneshot(first).await?;
     if response.status != UNAUTHORIZED {
         return Ok(response);
     }
     tokens.refused(token.number);
-    let authorization = tokens.get(call.deadline).await.map_err(no_token)?.authorization;
+    let authorization = tokens.get(call.start_by).await.map_err(no_token)?.authorization;
     inner.oneshot(Authorised { call, authorization }).await
 }
 

@@ -21,7 +21,7 @@
 //! - `registrar_vendor_retries_total{backend, reason}`: `connect`, `timeout`, `lost`, `429`, `502`, `503`, `504` or
 //!   `not_processed`;
 //! - `registrar_vendor_pauses_total{backend}`: pauses after a 429;
-//! - `registrar_vendor_circuit_state{backend}`: 0 closed, 1 half open, 2 open.
+//! - `registrar_vendor_circuit_state{backend}`: 0 closed, 1 half open and probed, 2 open, until the first probe.
 
 mod auth;
 mod backoff;

@@ -93,10 +93,8 @@ impl Limit {
     fn reserve(&self, now: Instant, start_by: Instant) -> Result<Instant, Fault> {
         let mut state = self.state();
         let earliest = now.max(state.paused_until);
-        let turn = match state.due.checked_sub(self.tolerance) {
-            Some(due) if !self.interval.is_zero() => earliest.max(due),
-            _ => earliest,
-        };
+        let early = state.due > earliest + self.tolerance;
+        let turn = if early { state.due - self.tolerance } else { earliest };
         if turn > now && turn > start_by {
             return Err(if state.paused_until > now { paused(turn - now) } else { paced(turn - now) });
         }

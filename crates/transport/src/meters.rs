@@ -11,7 +11,7 @@ const CIRCUIT: &str = "registrar_vendor_circuit_state";
 pub(crate) fn describe_metrics() {
     metrics::describe_counter!(RETRIES, Unit::Count, "Requests to vendors that were sent again, by why");
     metrics::describe_counter!(PAUSES, Unit::Count, "Pauses of a whole backend because its vendor asked for it");
-    metrics::describe_gauge!(CIRCUIT, "The circuit of a backend: 0 closed, 1 half open, 2 open");
+    metrics::describe_gauge!(CIRCUIT, "The circuit of a backend: 0 closed, 1 probed, 2 open");
 }
 
 /// What the layers below the observer count, for one backend.

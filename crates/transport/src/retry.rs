@@ -21,7 +21,7 @@ use crate::{
 
 /// Of one call, the first included. This and the next: reliability §1.5.
 const ATTEMPTS: u32 = 3;
-/// One retry a second, saved up for ten, and one for every ten calls.
+/// One retry a second, saved up for ten, and one for every ten calls that were sent.
 const SAVED_FOR: Duration = Duration::from_secs(10);
 const PER_SECOND: u32 = 1;
 const SHARE: f32 = 0.1;
@@ -92,8 +92,10 @@ where
     service_fn(move |call: Call| {
         let (retry, inner) = (Arc::clone(&retry), inner.clone());
         async move {
-            retry.budget.deposit();
             let mut result = inner.clone().oneshot(call.clone()).await;
+            if !result.as_ref().is_err_and(Fault::is_refusal) {
+                retry.budget.deposit();
+            }
             for earlier in 0..ATTEMPTS - 1 {
                 let Some(reason) = retry.reason(call.request.effect, &result) else { break };
                 let Some(at) = retry.next(earlier, &result, call.start_by) else { break };

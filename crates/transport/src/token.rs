@@ -123,7 +123,7 @@ impl Tokens {
     /// callers wait for the same request.
     ///
     /// Every error means that the caller's request was not sent.
-    pub(crate) async fn get(self: &Arc<Self>, deadline: Instant) -> Result<Token> {
+    pub(crate) async fn get(self: &Arc<Self>, start_by: Instant) -> Result<Token> {
         let asked = Instant::now();
         if let Some(token) = self.read(|state| state.usable(asked).cloned()) {
             if asked >= token.renew_at && self.write(|state| state.claim_renewal(token.number, asked)) {
@@ -131,7 +131,7 @@ impl Tokens {
             }
             return Ok(token);
         }
-        match timeout_at(deadline, self.wait(asked)).await {
+        match timeout_at(start_by, self.wait(asked)).await {
             Ok(result) => result,
             Err(_) => Err(Error::new(
                 ErrorKind::UpstreamTimeout,

@@ -220,6 +220,8 @@ pub(crate) fn options(base_url: &Url, credential: Credential) -> BackendOptions 
     keep_log();
     BackendOptions {
         timeout: Duration::from_secs(30),
+        // one of those whose first waits are short: some 10 ms
+        jitter_seed: Some(17_542),
         ..BackendOptions::new("vendor-eu", base_url.clone(), credential)
     }
 }
