@@ -148,6 +148,8 @@ fn parse_by_vendor_clock(value: &str, headers: &HeaderMap) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use registrar_core::{ErrorKind, Outcome};
+
     use super::*;
 
     #[test]
@@ -180,5 +182,18 @@ mod tests {
         headers.insert("retry-after", HeaderValue::from_static("soon"));
         normalise_retry_after(&mut headers);
         assert_eq!(headers["retry-after"], "soon", "garbage is left for the adapter to ignore");
+    }
+
+    #[tokio::test]
+    async fn what_is_too_late_is_not_sent_and_not_unknown() {
+        let base_url: Url = "http://127.0.0.1:1/".parse().unwrap();
+        let client = Client::builder().build().unwrap();
+        let sender = Sender { client, base_url: base_url.clone(), max_body: 1, max_list_body: 1 };
+        let request = Arc::new(registrar_core::Request::new(http::Method::POST, base_url, Effect::Once, "create"));
+        let now = Instant::now();
+        let call = Call { request, deadline: now, start_by: now };
+        let authorised = Authorised { call, authorization: HeaderValue::from_static("Bearer t") };
+        let error = sender.send(authorised).await.unwrap_err().error;
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::UpstreamTimeout, Outcome::NotPerformed));
     }
 }
