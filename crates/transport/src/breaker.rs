@@ -290,12 +290,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refusals_and_what_was_not_sent_are_no_outage() {
-        let rig = Rig::new();
-        for harmless in [Ok(400), Ok(401), Ok(404), Ok(429), Ok(302), Err(Cause::TooLarge), Err(Cause::Defect)] {
+        for harmless in [
+            Ok(400),
+            Ok(401),
+            Ok(404),
+            Ok(429),
+            Ok(302),
+            Err(Cause::TooLarge),
+            Err(Cause::Defect),
+            Err(Cause::Refused("paused")),
+        ] {
+            let rig = Rig::new();
             rig.sends(20, harmless).await;
+            assert_eq!(rig.circuit(), Circuit::Closed, "{harmless:?}");
         }
-        rig.sends(20, Err(Cause::Refused("paused"))).await;
-        assert_eq!(rig.circuit(), Circuit::Closed);
     }
 
     #[tokio::test(start_paused = true)]
@@ -355,7 +363,12 @@ mod tests {
         let mut late = rig.0.admit(Effect::Read, Instant::now()).unwrap();
         rig.sends(20, Ok(503)).await;
         pass(10).await;
-        late.judge(&Err(Fault::new(Cause::Timeout, Error::new(ErrorKind::UpstreamTimeout, "x"))));
-        assert_eq!(rig.circuit(), Circuit::HalfOpen { probing: false });
+        let mut probe = rig.0.admit(Effect::Read, Instant::now()).unwrap();
+        let lost = || Err(Fault::new(Cause::Lost, Error::new(ErrorKind::UpstreamUnavailable, "x")));
+        late.judge(&lost());
+        drop(late);
+        assert_eq!(rig.circuit(), Circuit::HalfOpen { probing: true });
+        probe.judge(&lost());
+        assert!(rig.is_open_for(20));
     }
 }
