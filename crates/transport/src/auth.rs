@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use registrar_core::{Credential, Error, ExposeSecret, Response};
+use registrar_core::{Credential, ErrorKind, ExposeSecret, Response};
 use reqwest::Client;
+use tokio::time::Instant;
 use tower::{Service, ServiceExt, service_fn};
 
 use crate::{
     BackendOptions, TransportSetupError,
+    fault::{Cause, Fault},
+    lockout::Lockout,
     stack::{Authorised, Call},
     token::Tokens,
 };
@@ -51,33 +54,53 @@ pub(crate) fn bearer(token: &str) -> Option<HeaderValue> {
 }
 
 /// Gives every call its credential. A 401 means that the vendor did nothing, so that even a create may be sent again:
-/// once, with a new token. A second 401 is the adapter's to report.
+/// once, with a new token. A second 401 is the adapter's to report, and after two such calls the credential rests.
 pub(crate) fn layer<S>(
     auth: Arc<Auth>,
+    lockout: Arc<Lockout>,
     inner: S,
-) -> impl Service<Call, Response = Response, Error = Error, Future: Send> + Clone + Send + Sync
+) -> impl Service<Call, Response = Response, Error = Fault, Future: Send> + Clone + Send + Sync
 where
-    S: Service<Authorised, Response = Response, Error = Error, Future: Send> + Clone + Send + Sync,
+    S: Service<Authorised, Response = Response, Error = Fault, Future: Send> + Clone + Send + Sync,
 {
     service_fn(move |call: Call| {
-        let (auth, inner) = (Arc::clone(&auth), inner.clone());
+        let (auth, lockout, inner) = (Arc::clone(&auth), Arc::clone(&lockout), inner.clone());
         async move {
-            match &*auth {
-                Auth::Bearer(value) => inner.oneshot(Authorised { call, authorization: value.clone() }).await,
-                Auth::Tokens(tokens) => {
-                    let token = tokens.get(call.deadline).await?;
-                    let first = Authorised { call: call.clone(), authorization: token.authorization };
-                    let response = inner.clone().oneshot(first).await?;
-                    if response.status != UNAUTHORIZED {
-                        return Ok(response);
-                    }
-                    tokens.refused(token.number);
-                    let authorization = tokens.get(call.deadline).await?.authorization;
-                    inner.oneshot(Authorised { call, authorization }).await
+            let began = Instant::now();
+            lockout.check(began)?;
+            let result = authorised(&auth, inner, call).await;
+            match &result {
+                Ok(response) if response.status != UNAUTHORIZED => lockout.accepted(),
+                Ok(_) => lockout.refused(began, Instant::now()),
+                // the token endpoint refuses the client credentials
+                Err(fault) if fault.error.kind() == ErrorKind::UpstreamAuthentication => {
+                    lockout.refused(began, Instant::now());
                 }
+                Err(_) => {}
             }
+            result
         }
     })
+}
+
+async fn authorised<S>(auth: &Auth, inner: S, call: Call) -> Result<Response, Fault>
+where
+    S: Service<Authorised, Response = Response, Error = Fault> + Clone,
+{
+    let tokens = match auth {
+        Auth::Bearer(value) => return inner.oneshot(Authorised { call, authorization: value.clone() }).await,
+        Auth::Tokens(tokens) => tokens,
+    };
+    let no_token = |error| Fault::new(Cause::Token, error);
+    let token = tokens.get(call.start_by).await.map_err(no_token)?;
+    let first = Authorised { call: call.clone(), authorization: token.authorization };
+    let response = inner.clone().oneshot(first).await?;
+    if response.status != UNAUTHORIZED {
+        return Ok(response);
+    }
+    tokens.refused(token.number);
+    let authorization = tokens.get(call.start_by).await.map_err(no_token)?.authorization;
+    inner.oneshot(Authorised { call, authorization }).await
 }
 
 #[cfg(test)]
