@@ -6,7 +6,7 @@ use registrar_core::{ExposeSecret, SecretString};
 use reqwest::{Method, Url, redirect};
 use serde_json::Value;
 
-use crate::failure::Failure;
+use crate::{args::GatewayArgs, failure::Failure};
 
 /// The largest answer.
 const MAX_BODY: usize = 16 << 20;
@@ -25,6 +25,21 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// `Null` without a body.
     pub(crate) body: Value,
+}
+
+impl GatewayArgs {
+    /// The gateway that the command line names, with the API key of the file or of the environment.
+    pub(crate) fn api(&self) -> Result<Api, Failure> {
+        let key = match &self.api_key_file {
+            Some(path) => {
+                let text =
+                    std::fs::read_to_string(path).map_err(|e| Failure::local(format!("{}: {e}", path.display())))?;
+                Some(SecretString::from(text.trim().to_owned()))
+            }
+            None => std::env::var("REGISTRAR_API_KEY").ok().filter(|k| !k.is_empty()).map(SecretString::from),
+        };
+        Api::new(&self.url, key)
+    }
 }
 
 impl Api {

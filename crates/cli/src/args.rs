@@ -51,6 +51,8 @@ pub(crate) enum Command {
     },
     /// Clients at a running gateway.
     Clients(ClientsArgs),
+    /// The journal of a running gateway: what was written, and what is not yet known.
+    Operations(OperationsArgs),
     /// API keys.
     Keys {
         #[command(subcommand)]
@@ -127,13 +129,65 @@ pub(crate) struct ExplainArgs {
 
 /// How to reach a running gateway.
 #[derive(Debug, ClapArgs)]
-pub(crate) struct ClientsArgs {
+pub(crate) struct GatewayArgs {
     /// The gateway's URL.
     #[arg(long, global = true, env = "REGISTRAR_URL", default_value = "http://127.0.0.1:8080")]
     pub(crate) url: String,
     /// A file with the API key; the environment variable REGISTRAR_API_KEY holds the key itself.
     #[arg(long, global = true)]
     pub(crate) api_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct OperationsArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArgs,
+    #[command(subcommand)]
+    pub(crate) command: OperationsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperationsCommand {
+    /// List writes, oldest first.
+    List {
+        /// Only in this state: pending, succeeded, failed or unknown.
+        #[arg(long)]
+        state: Option<String>,
+        /// How many at the most.
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Show a write and what is known about it.
+    Get {
+        /// Its id (op_...).
+        id: String,
+    },
+    /// Say what became of a write that the gateway cannot find out about.
+    #[command(group(clap::ArgGroup::new("how").required(true).args(["adopt", "absent"])))]
+    Resolve {
+        /// Its id (op_...).
+        id: String,
+        /// The vendor has the client: its client_id there.
+        #[arg(long, value_name = "CLIENT_ID")]
+        adopt: Option<String>,
+        /// What the vendor's paths address the client by, where that is not its client_id.
+        #[arg(long, requires = "adopt")]
+        vendor_ref: Option<String>,
+        /// The vendor did nothing.
+        #[arg(long)]
+        absent: bool,
+    },
+    /// Destroy the sealed secret of a write: you have it.
+    Acknowledge {
+        /// Its id (op_...).
+        id: String,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ClientsArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArgs,
     #[command(subcommand)]
     pub(crate) command: ClientsCommand,
 }

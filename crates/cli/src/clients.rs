@@ -1,6 +1,5 @@
 //! `registrar clients`: a running gateway's clients.
 
-use registrar_core::SecretString;
 use registrar_model::Loss;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -17,14 +16,7 @@ const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
 pub(crate) fn run(args: ClientsArgs, format: Format) -> Result<(), Failure> {
-    let key = match &args.api_key_file {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| Failure::local(format!("{}: {e}", path.display())))?;
-            Some(SecretString::from(text.trim().to_owned()))
-        }
-        None => std::env::var("REGISTRAR_API_KEY").ok().filter(|k| !k.is_empty()).map(SecretString::from),
-    };
-    let api = Api::new(&args.url, key)?;
+    let api = args.gateway.api()?;
     api::block_on(command(&api, args.command, format))
 }
 

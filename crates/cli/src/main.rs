@@ -13,6 +13,7 @@ mod failure;
 mod fakes;
 mod keys;
 mod offline;
+mod operations;
 mod output;
 mod serve;
 mod vendors;
@@ -65,6 +66,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Preview(preview) => offline::preview(&preview, format),
         Command::Routes { command: RoutesCommand::Explain(explain) } => offline::explain(&explain, format),
         Command::Clients(clients) => clients::run(clients, format),
+        Command::Operations(operations) => operations::run(operations, format),
         Command::Keys { command } => keys::run(command, format),
         Command::Openapi => output::json(&registrar_server::openapi::document("http://127.0.0.1:8080")),
         Command::Healthcheck { url } => api::healthcheck(&url),

@@ -5,7 +5,7 @@ use std::{io::Read as _, path::Path, sync::Arc};
 use async_trait::async_trait;
 use registrar_adapters::VENDORS;
 use registrar_core::{Error, ErrorKind, Http, Request, Response, SecretString};
-use registrar_engine::{Config, Connect, ConnectOptions, Connection, DryRun, Engine, Environment};
+use registrar_engine::{AlwaysOpen, Config, Connect, ConnectOptions, Connection, DryRun, Engine, Environment};
 use registrar_model::NewRegistration;
 use registrar_store::MemoryStore;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ impl Http for Nowhere {
 
 impl Connect for Nowhere {
     fn connect(&self, _options: ConnectOptions) -> Result<Connection, String> {
-        Ok(Connection { http: Arc::new(Self), health: Arc::new(|| json!({})) })
+        Ok(Connection { http: Arc::new(Self), health: Arc::new(|| json!({})), gate: Arc::new(AlwaysOpen) })
     }
 }
 

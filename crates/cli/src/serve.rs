@@ -4,7 +4,7 @@ use std::{io::IsTerminal as _, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use registrar_adapters::VENDORS;
-use registrar_engine::{Config, Engine};
+use registrar_engine::{Config, Engine, EngineOptions};
 use registrar_server::App;
 use tokio::{
     net::TcpListener,
@@ -64,12 +64,19 @@ impl Gateway {
         }
         let store = registrar_store::open(url).map_err(|e| Failure::local(format!("store {url}: {e}")))?;
         let network = Network::new().map_err(Failure::local)?;
-        let engine = Engine::new(store, VENDORS, config.backends, config.routes, &network).map_err(Failure::local)?;
+        let options = EngineOptions {
+            secret_window: config.idempotency.secret_window,
+            implicit_window: config.idempotency.implicit_window,
+            seal_key: config.idempotency.seal_key,
+        };
+        let engine = Engine::new(store, VENDORS, config.backends, config.routes, &network)
+            .map_err(Failure::local)?
+            .with_options(options);
         let interrupted = engine.recover().await.map_err(|e| Failure::of(&e))?;
         if interrupted > 0 {
             tracing::warn!(
                 interrupted,
-                "writes that an earlier process did not end; see GET /v1/operations?state=unknown"
+                "writes that an earlier process did not end are being looked into; see GET /v1/operations?state=unknown"
             );
         }
         let engine = Arc::new(engine);
@@ -94,17 +101,33 @@ impl Gateway {
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
         let Self { engine, app, listener, network: _network } = self;
         let draining = app.clone();
+        let background = tokio::spawn(look_after(Arc::clone(&engine)));
         let stop = async move {
             stop.await;
             draining.drain();
             tracing::info!("stopping: no new connections, requests in progress may finish");
         };
         let served = registrar_server::serve::serve(listener, registrar_server::router(app), stop).await;
+        // what it was looking into is looked into again at the next start
+        background.abort();
         // every call to a vendor has its own deadline; this one only bounds the sum
         if tokio::time::timeout(Duration::from_secs(4), engine.shutdown()).await.is_err() {
             tracing::error!("writes did not end in time; they are listed as unknown at the next start");
         }
         served.map_err(|e| Failure::local(format!("the listener failed: {e}")))
+    }
+}
+
+/// Looks into writes whose outcome is unknown, and asks vendors whose circuit is open whether they work again.
+async fn look_after(engine: Arc<Engine>) {
+    let mut rounds = tokio::time::interval(Duration::from_secs(1));
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        if let Err(error) = engine.reconcile().await {
+            tracing::warn!(error = error.detail(), "unknown writes could not be looked into");
+        }
+        engine.probe().await;
     }
 }
 

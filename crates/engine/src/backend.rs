@@ -25,6 +25,10 @@ pub struct ConnectOptions {
     pub timeout: Duration,
     /// Calls in flight at once.
     pub max_in_flight: usize,
+    /// Requests a second.
+    pub rate_limit: Option<u32>,
+    /// Statuses that prove that the vendor did not process a request.
+    pub not_processed: Vec<u16>,
 }
 
 /// A way to a backend, with a view of how it fares.
@@ -33,6 +37,34 @@ pub struct Connection {
     pub http: Arc<dyn Http>,
     /// How it fares, as a JSON object.
     pub health: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// Whether it is worth asking.
+    pub gate: Arc<dyn Gate>,
+}
+
+/// What the way to a backend knows before anything is sent.
+pub trait Gate: Send + Sync {
+    /// Refuses writes while the vendor is known not to work, so that not even their intent is recorded.
+    ///
+    /// # Errors
+    /// Why, and how long to wait; nothing was done.
+    fn admits_writes(&self) -> Result<(), Error>;
+
+    /// True when a read is due that finds out whether the vendor works again.
+    fn wants_probe(&self) -> bool;
+}
+
+/// A way that knows nothing, and so refuses nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AlwaysOpen;
+
+impl Gate for AlwaysOpen {
+    fn admits_writes(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn wants_probe(&self) -> bool {
+        false
+    }
 }
 
 impl fmt::Debug for Connection {
@@ -60,6 +92,11 @@ pub struct Backend {
     pub on_loss: OnLoss,
     /// The vendor behind it.
     pub adapter: Arc<dyn Adapter>,
+    /// The longest that one call may take.
+    pub timeout: Duration,
+    /// How long "there is no such client" may be untrue after a create.
+    pub visibility_grace: Duration,
+    pub(crate) gate: Arc<dyn Gate>,
     health: Arc<dyn Fn() -> Value + Send + Sync>,
 }
 
@@ -89,6 +126,11 @@ impl Backend {
             "health": (self.health)(),
             "capabilities": crate::matrix::vendor(descriptor),
         })
+    }
+
+    /// Refuses a write that the way to the vendor would refuse anyway.
+    pub(crate) fn admits_writes(&self) -> Result<(), Error> {
+        self.gate.admits_writes().map_err(|e| e.with_backend(self.name.as_str()))
     }
 
     /// Refuses a backend that is switched off.
@@ -121,12 +163,17 @@ impl Runtime {
                 credential: config.blueprint.credential,
                 timeout: config.timeout,
                 max_in_flight: config.max_in_flight,
+                rate_limit: config.rate_limit,
+                not_processed: config.not_processed,
             })?;
             let backend = Backend {
                 name: config.name.clone(),
                 enabled: config.enabled,
                 on_loss: config.on_loss,
                 adapter: (config.blueprint.build)(connection.http),
+                timeout: config.timeout,
+                visibility_grace: config.visibility_grace,
+                gate: connection.gate,
                 health: connection.health,
             };
             built.insert(config.name, Arc::new(backend));

@@ -3,19 +3,18 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use registrar_core::{Error, ErrorKind, Outcome, PlannedRequest, Result, SecretString, Target, Vendor};
+use registrar_core::{Error, ErrorKind, PlannedRequest, Result, SecretString, Target, Vendor};
 use registrar_model::{
     BackendName, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Pointer, Registration,
-    RegistrationId, Severity, State,
+    RegistrationId, Severity,
     account::{Drift, drift},
     loss,
 };
-use registrar_store::{
-    OperationState, OperationUpdate, PageOf, PageRequest, RegistrationChange, RegistrationFilter, Store,
-};
+use registrar_store::{PageOf, PageRequest, RegistrationFilter, Store};
 use serde::Serialize;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
@@ -23,8 +22,10 @@ use tokio_util::task::TaskTracker;
 use crate::{
     backend::{Backend, Connect, Runtime},
     config::{BackendConfig, OnLoss, RouteConfig},
+    idempotency::{self, Idempotency},
     loss_policy,
     routing::{self, Evaluation},
+    seal::Vault,
 };
 
 /// Who is asking, for the journal.
@@ -34,6 +35,25 @@ pub struct Caller {
     pub principal: String,
     /// The id of the request.
     pub request_id: String,
+    /// The idempotency key of the request.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// How an engine treats what callers get only once.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// How long an issued secret is kept, sealed, for a repetition of its request.
+    pub secret_window: Duration,
+    /// Makes equal requests without a key within this time one request.
+    pub implicit_window: Option<Duration>,
+    /// What the gateway's half of the sealing key is made of; one in the store when absent.
+    pub seal_key: Option<SecretString>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { secret_window: idempotency::SECRET_WINDOW, implicit_window: None, seal_key: None }
+    }
 }
 
 /// The answer to a write: the client as it is now, and what that cost.
@@ -47,6 +67,32 @@ pub struct Written {
     pub losses: Vec<Loss>,
     /// The journal entry.
     pub operation: registrar_model::OperationId,
+    /// Why a secret that was issued is not shown (any more).
+    pub secret_state: Option<SecretState>,
+    /// True when an earlier request with the same idempotency key did it.
+    pub replayed: bool,
+}
+
+impl Written {
+    /// A write that was just done.
+    pub(crate) fn new(
+        registration: Arc<Registration>,
+        secret: Option<NewSecret>,
+        losses: Vec<Loss>,
+        operation: registrar_model::OperationId,
+    ) -> Self {
+        Self { registration, secret, losses, operation, secret_state: None, replayed: false }
+    }
+}
+
+/// Why a secret that was issued once is not shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretState {
+    /// Its window has ended, or it was acknowledged.
+    Expired,
+    /// The vendor's answer was lost, so that nobody ever had it.
+    Undelivered,
 }
 
 /// A secret to be shown once.
@@ -102,6 +148,10 @@ pub struct Engine {
     pub(crate) vendors: &'static [Vendor],
     /// Writes in progress: they outlive the request that asked for them.
     pub(crate) writes: TaskTracker,
+    /// This process, as the owner of leases.
+    pub(crate) instance: String,
+    pub(crate) options: EngineOptions,
+    vault: tokio::sync::OnceCell<Vault>,
     locks: Mutex<HashMap<RegistrationId, Weak<tokio::sync::Mutex<()>>>>,
 }
 
@@ -122,53 +172,37 @@ impl Engine {
             runtime: ArcSwap::from_pointee(Runtime::build(backends, routes, connect)?),
             vendors,
             writes: TaskTracker::new(),
+            instance: uuid::Uuid::now_v7().to_string(),
+            options: EngineOptions::default(),
+            vault: tokio::sync::OnceCell::new(),
             locks: Mutex::new(HashMap::new()),
         })
     }
 
-    /// Looks for writes that an earlier process began and did not end, and lists them as unknown: the vendor may have
-    /// done them. Returns how many there are. To be called before the first request.
-    ///
-    /// # Errors
-    /// A store that does not work.
-    pub async fn recover(&self) -> Result<usize> {
-        let mut found = 0;
-        loop {
-            let page = PageRequest { limit: 200, after: None };
-            let open = self.store.operations(Some(OperationState::Pending), page).await.map_err(store_error)?;
-            if open.items.is_empty() {
-                return Ok(found);
-            }
-            for operation in open.items {
-                let update = OperationUpdate {
-                    id: operation.id,
-                    state: OperationState::Unknown,
-                    outcome: Outcome::Unknown,
-                    summary: "interrupted: the gateway ended before the vendor's answer was recorded".to_owned(),
-                    updated_at: crate::writes::now_ms(),
-                    attempts: operation.attempts,
-                    evidence: operation.evidence,
+    /// The same gateway with other options.
+    #[must_use]
+    pub fn with_options(self, options: EngineOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// The options in effect.
+    #[must_use]
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    pub(crate) async fn vault(&self) -> Result<&Vault> {
+        self.vault
+            .get_or_try_init(|| async {
+                let proposed = match &self.options.seal_key {
+                    Some(key) => return Ok(Vault::new(idempotency::stretched(key))),
+                    None => Vault::fresh()?,
                 };
-                let registered = match operation.registration {
-                    Some(id) => self.store.registration(id).await.map_err(store_error)?,
-                    None => None,
-                };
-                let change = registered.map(|current| RegistrationChange::Update {
-                    expected_version: current.version,
-                    registration: Arc::new(Registration {
-                        state: State::Unknown,
-                        version: current.version + 1,
-                        ..current
-                    }),
-                });
-                match self.store.finish(update, change).await {
-                    Ok(()) => found += 1,
-                    // another process was faster
-                    Err(registrar_store::StoreError::AlreadyFinished) => {}
-                    Err(error) => return Err(store_error(error)),
-                }
-            }
-        }
+                let kept = self.store.once("seal_key", proposed.to_vec()).await.map_err(store_error)?;
+                let kept = <[u8; 32]>::try_from(kept.as_slice());
+                kept.map(Vault::new).map_err(|_| Error::new(ErrorKind::Internal, "the store's sealing key is damaged"))
+            })
+            .await
     }
 
     /// Swaps backends and routes; requests in progress keep what they started with.

@@ -5,7 +5,7 @@ use registrar_core::{Error, ErrorKind, Result, SecretString};
 use registrar_store::{ApiKey, Store};
 use serde::Serialize;
 
-use crate::{engine::store_error, writes::now_ms};
+use crate::{clock::now_ms, engine::store_error};
 
 /// What a key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -1,15 +1,23 @@
 //! Policy: where registrations go, what may be lost, and how a write becomes durable and known.
 
 pub mod backend;
+mod clock;
 pub mod config;
 pub mod engine;
+mod failpoint;
+pub mod idempotency;
+mod journal;
 pub mod keys;
 pub mod loss_policy;
 pub mod matrix;
+mod reconcile;
 pub mod routing;
+mod seal;
 pub mod writes;
 
-pub use backend::{Backend, Connect, ConnectOptions, Connection};
+pub use backend::{AlwaysOpen, Backend, Connect, ConnectOptions, Connection, Gate};
 pub use config::{AuthMode, Config, Diagnostics, Environment, OnLoss};
-pub use engine::{Caller, DryRun, Engine, Failure, NewSecret, Written, store_error};
+pub use engine::{Caller, DryRun, Engine, EngineOptions, Failure, NewSecret, SecretState, Written, store_error};
+pub use idempotency::Idempotency;
 pub use keys::Scope;
+pub use reconcile::Resolution;

@@ -75,6 +75,16 @@ impl NewRegistration {
         issues.into_result(out)
     }
 
+    /// What is asked for, as a `PUT` would send it: `metadata`, `policy`, `vendor`, `labels`.
+    #[must_use]
+    pub fn writable(&self) -> Map<String, Value> {
+        let mut out = self.spec.encode();
+        if !self.labels.is_empty() {
+            out.insert("labels".to_owned(), serde_json::json!(self.labels));
+        }
+        out
+    }
+
     /// The losses of names that no registry knows or that only a server may set.
     #[must_use]
     pub fn unknown_losses(&self) -> Vec<Loss> {

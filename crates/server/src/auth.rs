@@ -5,11 +5,34 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::header;
+use http::{HeaderMap, Method, Uri, header};
 use registrar_core::{Error, ErrorKind, Result};
-use registrar_engine::{AuthMode, Caller, Scope, keys};
+use registrar_engine::{AuthMode, Caller, Idempotency, Scope, keys};
+use serde_json::Value;
 
 use crate::{App, problem::Context};
+
+/// draft-ietf-httpapi-idempotency-key-header
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Everything that makes a write what it is.
+pub(crate) struct Write<'r> {
+    pub(crate) headers: &'r HeaderMap,
+    pub(crate) method: Method,
+    pub(crate) uri: &'r Uri,
+    /// Null without a body.
+    pub(crate) body: &'r Value,
+}
+
+impl Write<'_> {
+    /// One form for all spellings of the same request.
+    fn canonical(&self) -> Vec<u8> {
+        let mut body = self.body.clone();
+        body.sort_all_objects();
+        let target = self.uri.path_and_query().map_or("", |p| p.as_str());
+        format!("{} {target}\n{body}", self.method).into_bytes()
+    }
+}
 
 /// The authenticated caller and what it may do.
 #[derive(Clone, Debug)]
@@ -27,9 +50,22 @@ impl Principal {
         Err(Error::new(ErrorKind::Forbidden, format!("this call needs the scope {}", scope.as_str())))
     }
 
-    /// The caller for the journal.
-    pub(crate) fn caller(&self, context: &Context) -> Caller {
-        Caller { principal: self.name.clone(), request_id: context.request_id.clone() }
+    /// The caller of a write, with the idempotency key of the request: the one that it sent, or the one that the
+    /// configuration makes for equal requests.
+    pub(crate) fn caller(&self, app: &App, context: &Context, write: Write<'_>) -> Result<Caller> {
+        let mut sent = write.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let idempotency = match (sent.next(), sent.next(), app.engine().options().implicit_window) {
+            (Some(_), Some(_), _) => {
+                return Err(Error::new(ErrorKind::InvalidRequest, "send one Idempotency-Key, not several"));
+            }
+            (Some(key), None, _) => {
+                let key = key.to_str().unwrap_or_default();
+                Some(Idempotency::sent(&self.name, key, &write.canonical())?)
+            }
+            (None, _, Some(window)) => Some(Idempotency::implicit(&self.name, &write.canonical(), window)),
+            (None, _, None) => None,
+        };
+        Ok(Caller { principal: self.name.clone(), request_id: context.request_id.clone(), idempotency })
     }
 }
 

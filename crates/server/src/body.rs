@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{body::Body, extract::Request};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::{HeaderMap, header, request::Parts};
 use http_body_util::BodyExt as _;
 use registrar_core::{Error, ErrorKind, Result};
 use registrar_model::json::{self, JsonError};
@@ -20,17 +20,19 @@ pub(crate) const JSON: &str = "application/json";
 /// The media type of merge patches (RFC 7396 §3).
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// Reads a JSON body of the given media type.
+/// Reads a JSON body of the given media type; the head of the request comes back beside it.
 ///
 /// # Errors
 /// `unsupported-media-type`, `payload-too-large`, `malformed-body`, or `validation-error` for duplicates and depth.
-pub(crate) async fn read(request: Request, media_type: &'static str) -> Result<Value> {
+pub(crate) async fn read(request: Request, media_type: &'static str) -> Result<(Parts, Value)> {
     check_type(request.headers(), media_type)?;
-    let bytes = collect(request.into_body()).await?;
-    json::parse(&bytes).map_err(|error| match error {
+    let (head, body) = request.into_parts();
+    let bytes = collect(body).await?;
+    let value = json::parse(&bytes).map_err(|error| match error {
         JsonError::Malformed(detail) => Error::new(ErrorKind::MalformedBody, detail),
         JsonError::Refused(issues) => Error::validation(issues).with_kind(ErrorKind::MalformedBody),
-    })
+    })?;
+    Ok((head, value))
 }
 
 fn check_type(headers: &HeaderMap, wanted: &'static str) -> Result<()> {

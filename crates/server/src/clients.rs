@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use registrar_core::{Error, ErrorKind, Result};
 use registrar_engine::{Failure, Scope, writes::ExpectedVersion};
 use registrar_model::{BackendName, NewRegistration, RegistrationId};
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     App,
-    auth::Principal,
+    auth::{Principal, Write},
     body::{self, JSON, MERGE_PATCH},
     problem::Context,
     query::{Query, escape},
@@ -34,13 +34,14 @@ pub(crate) async fn create(
         let query = Query::read(request.uri(), &["dry_run"])?;
         let dry_run = query.flag("dry_run")?;
         principal.require(if dry_run { Scope::ClientsRead } else { Scope::ClientsWrite })?;
-        let body = body::read(request, JSON).await?;
+        let (head, body) = body::read(request, JSON).await?;
         let registration = NewRegistration::decode(&body).map_err(Error::validation)?;
         if dry_run {
             let plan = app.engine().dry_run(&registration)?;
             return Ok(render::json(StatusCode::OK, &plan));
         }
-        let written = app.engine().create(&principal.caller(&context), registration).await?;
+        let caller = principal.caller(&app, &context, write(&head, &body))?;
+        let written = app.engine().create(&caller, registration).await?;
         let mut response = render::written(StatusCode::CREATED, &written);
         let location = format!("{}/v1/clients/{}", app.public_url(), written.registration.id);
         if let Ok(value) = HeaderValue::from_str(&location) {
@@ -156,9 +157,10 @@ pub(crate) async fn replace(
         Query::read(request.uri(), &[])?;
         let id = parse(id)?;
         let expected = expected_version(request.headers())?;
-        let body = body::read(request, JSON).await?;
+        let (head, body) = body::read(request, JSON).await?;
+        let caller = principal.caller(&app, &context, write(&head, &body))?;
         let registration = NewRegistration::decode(&without_identity(body)).map_err(Error::validation)?;
-        let written = app.engine().replace(&principal.caller(&context), id, registration, expected).await?;
+        let written = app.engine().replace(&caller, id, registration, expected).await?;
         Ok::<_, Failure>(render::written(StatusCode::OK, &written))
     };
     answer.await.unwrap_or_else(|failure| context.failure(&failure))
@@ -177,11 +179,12 @@ pub(crate) async fn patch(
         Query::read(request.uri(), &[])?;
         let id = parse(id)?;
         let expected = expected_version(request.headers())?;
-        let change = body::read(request, MERGE_PATCH).await?;
+        let (head, change) = body::read(request, MERGE_PATCH).await?;
         if !change.is_object() {
             return Err(Error::new(ErrorKind::MalformedBody, "a merge patch of a client is a JSON object").into());
         }
-        let written = app.engine().patch(&principal.caller(&context), id, change, expected).await?;
+        let caller = principal.caller(&app, &context, write(&head, &change))?;
+        let written = app.engine().patch(&caller, id, change, expected).await?;
         Ok::<_, Failure>(render::written(StatusCode::OK, &written))
     };
     let mut response = answer.await.unwrap_or_else(|failure| context.failure(&failure));
@@ -206,7 +209,8 @@ pub(crate) async fn delete(
         let query = Query::read(&uri, &["mode"])?;
         let id = parse(id)?;
         let expected = expected_version(&headers)?;
-        let caller = principal.caller(&context);
+        let write = Write { headers: &headers, method: Method::DELETE, uri: &uri, body: &Value::Null };
+        let caller = principal.caller(&app, &context, write)?;
         if query.word("mode", &["delete", "disable"])? == Some("disable") {
             let written = app.engine().disable(&caller, id, expected).await?;
             return Ok(render::written(StatusCode::OK, &written));
@@ -224,14 +228,21 @@ pub(crate) async fn rotate_secret(
     Extension(principal): Extension<Principal>,
     id: Id,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Response {
     let answer = async {
         principal.require(Scope::ClientsWrite)?;
         Query::read(&uri, &[])?;
-        let (secret, operation) = app.engine().rotate_secret(&principal.caller(&context), parse(id)?).await?;
-        Ok::<_, Failure>(render::json(StatusCode::OK, &render::Issued(&secret, operation)))
+        let write = Write { headers: &headers, method: Method::POST, uri: &uri, body: &Value::Null };
+        let caller = principal.caller(&app, &context, write)?;
+        let rotated = app.engine().rotate_secret(&caller, parse(id)?).await?;
+        Ok::<_, Failure>(render::json(StatusCode::OK, &render::Issued(&rotated)))
     };
     answer.await.unwrap_or_else(|failure| context.failure(&failure))
+}
+
+fn write<'r>(head: &'r Parts, body: &'r Value) -> Write<'r> {
+    Write { headers: &head.headers, method: head.method.clone(), uri: &head.uri, body }
 }
 
 /// A path segment that is no registration id is simply an unknown client.

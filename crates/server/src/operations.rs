@@ -2,16 +2,25 @@
 
 use axum::{
     Extension,
-    extract::{Path, State},
-    response::Response,
+    extract::{Path, Request, State},
+    response::{IntoResponse, Response},
 };
 use http::{StatusCode, Uri};
-use registrar_core::{Error, ErrorKind};
-use registrar_engine::{Scope, store_error};
+use registrar_core::{Error, ErrorKind, Result};
+use registrar_engine::{Resolution, Scope, store_error};
+use registrar_model::{IssueCode, Issues, OperationId, Pointer};
 use registrar_store::{OperationState, PageRequest};
 use serde_json::{Map, Value, json};
 
-use crate::{App, auth::Principal, clients::Id, problem::Context, query::Query, render};
+use crate::{
+    App,
+    auth::Principal,
+    body::{self, JSON},
+    clients::Id,
+    problem::Context,
+    query::Query,
+    render,
+};
 
 /// `GET /v1/operations`
 pub(crate) async fn list(
@@ -53,10 +62,85 @@ pub(crate) async fn read(
     let answer = async {
         principal.require(Scope::OpsRead)?;
         Query::read(&uri, &[])?;
-        let unknown = || Error::new(ErrorKind::OperationNotFound, "there is no operation with this id");
-        let id = id.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(unknown)?;
+        let id = id.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(missing)?;
         let found = app.engine().store().operation(id).await.map_err(store_error)?;
-        Ok::<_, Error>(render::json(StatusCode::OK, &json!(found.ok_or_else(unknown)?)))
+        Ok::<_, Error>(render::json(StatusCode::OK, &json!(found.ok_or_else(missing)?)))
     };
     answer.await.unwrap_or_else(|error| context.error(&error))
+}
+
+/// `POST /v1/operations/{id}:acknowledge` and `POST /v1/operations/{id}:resolve`
+///
+/// One route for both, because a path segment is either a parameter or a word for the router.
+pub(crate) async fn act(
+    State(app): State<App>,
+    Extension(context): Extension<Context>,
+    Extension(principal): Extension<Principal>,
+    id: Id,
+    request: Request,
+) -> Response {
+    let answer = async {
+        principal.require(Scope::ClientsWrite)?;
+        Query::read(request.uri(), &[])?;
+        let segment = id.map(|Path(text)| text).unwrap_or_default();
+        let (id, verb) = segment.split_once(':').unwrap_or((&segment, ""));
+        let id = id.parse::<OperationId>().map_err(|_| missing());
+        match verb {
+            "acknowledge" => {
+                app.engine().acknowledge(id?).await?;
+                Ok(StatusCode::NO_CONTENT.into_response())
+            }
+            "resolve" => {
+                let (_, body) = body::read(request, JSON).await?;
+                let how = resolution(&body)?;
+                let operation = app.engine().resolve(&principal.name, id?, how).await?;
+                Ok(render::json(StatusCode::OK, &operation))
+            }
+            _ => Err(Error::new(
+                ErrorKind::RouteNotFound,
+                "an operation takes POST only as ID:acknowledge and ID:resolve",
+            )),
+        }
+    };
+    answer.await.unwrap_or_else(|error| context.error(&error))
+}
+
+fn missing() -> Error {
+    Error::new(ErrorKind::OperationNotFound, "there is no operation with this id")
+}
+
+/// `{"adopt": {"client_id": ..., "vendor_ref"?: ...}}` or `{"absent": true}`
+fn resolution(body: &Value) -> Result<Resolution> {
+    let mut issues = Issues::new();
+    let at = Pointer::root();
+    let example = "send {\"adopt\": {\"client_id\": \"...\"}} or {\"absent\": true}";
+    let members: Vec<(&str, &Value)> = body.as_object().into_iter().flatten().map(|(k, v)| (k.as_str(), v)).collect();
+    let how = match members.as_slice() {
+        [("absent", Value::Bool(true))] => Some(Resolution::Absent),
+        [("adopt", Value::Object(client))] => {
+            let here = at.child("adopt");
+            for name in client.keys().filter(|n| !matches!(n.as_str(), "client_id" | "vendor_ref")) {
+                issues.push(&here.child(name), IssueCode::UnknownMember, "`adopt` has client_id and vendor_ref");
+            }
+            let vendor_ref = match client.get("vendor_ref") {
+                None => None,
+                Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),
+                Some(_) => {
+                    issues.push(&here.child("vendor_ref"), IssueCode::WrongType, "expected a text that is not empty");
+                    None
+                }
+            };
+            let client_id = client.get("client_id").and_then(Value::as_str).and_then(|text| text.parse().ok());
+            if client_id.is_none() {
+                issues.push(&here.child("client_id"), IssueCode::Required, "the client's id at the vendor");
+            }
+            client_id.map(|client_id| Resolution::Adopt { client_id, vendor_ref })
+        }
+        _ => {
+            issues.push(&at, IssueCode::InvalidValue, example);
+            None
+        }
+    };
+    let how = issues.into_result(how).map_err(Error::validation)?;
+    how.ok_or_else(|| Error::new(ErrorKind::Validation, example))
 }

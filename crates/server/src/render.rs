@@ -4,8 +4,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use registrar_core::ExposeSecret;
-use registrar_engine::{NewSecret, Written};
-use registrar_model::{OperationId, Registration, account::Drift};
+use registrar_engine::{NewSecret, Written, writes::Rotated};
+use registrar_model::{Registration, account::Drift};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, json};
 
@@ -62,6 +62,9 @@ impl Serialize for View<'_> {
             if let Some(secret) = &written.secret {
                 issued(&mut out, secret)?;
             }
+            if let Some(state) = &written.secret_state {
+                out.serialize_entry("secret_state", state)?;
+            }
             out.serialize_entry("losses", &written.losses)?;
             out.serialize_entry("operation", &written.operation)?;
         }
@@ -74,13 +77,17 @@ impl Serialize for View<'_> {
 }
 
 /// A secret as just issued, and the operation that issued it.
-pub(crate) struct Issued<'s>(pub(crate) &'s NewSecret, pub(crate) OperationId);
+pub(crate) struct Issued<'s>(pub(crate) &'s Rotated);
 
 impl Serialize for Issued<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut out = serializer.serialize_map(None)?;
-        issued(&mut out, self.0)?;
-        out.serialize_entry("operation", &self.1)?;
+        let (secret, operation) = self.0;
+        match secret {
+            Ok(secret) => issued(&mut out, secret)?,
+            Err(state) => out.serialize_entry("secret_state", state)?,
+        }
+        out.serialize_entry("operation", operation)?;
         out.end()
     }
 }
@@ -99,6 +106,9 @@ fn issued<M: SerializeMap>(out: &mut M, secret: &NewSecret) -> Result<(), M::Err
 pub(crate) fn written(status: StatusCode, written: &Written) -> Response {
     let mut response = json(status, &View::written(written));
     etag(&mut response, &written.registration);
+    if written.replayed {
+        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
     response
 }
 

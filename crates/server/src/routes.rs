@@ -22,7 +22,7 @@ pub fn router(app: App) -> Router {
         )
         .route("/v1/clients/{id}/secret", post(clients::rotate_secret))
         .route("/v1/operations", get(operations::list))
-        .route("/v1/operations/{id}", get(operations::read))
+        .route("/v1/operations/{id}", get(operations::read).post(operations::act))
         .route("/v1/backends", get(system::backends))
         .route("/v1/backends/{name}", get(system::backend))
         .route("/v1/vendors", get(system::vendors))

@@ -80,7 +80,7 @@ pub(crate) async fn evaluate(
 ) -> Response {
     let answer = async {
         Query::read(request.uri(), &[])?;
-        let body = body::read(request, JSON).await?;
+        let (_, body) = body::read(request, JSON).await?;
         let registration = NewRegistration::decode(&body).map_err(Error::validation)?;
         Ok::<_, Error>(render::json(StatusCode::OK, &json!(app.engine().evaluate(&registration))))
     };

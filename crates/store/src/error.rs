@@ -37,6 +37,9 @@ pub enum StoreError {
     /// The operation has succeeded or failed already; a result is recorded once.
     #[error("the operation has been finished already")]
     AlreadyFinished,
+    /// Another process has taken the operation over since: its result counts, not this one.
+    #[error("another process has taken the operation over")]
+    Superseded,
     /// Not a cursor of this list.
     #[error("not a cursor of this list; start again without one")]
     BadCursor,

@@ -22,8 +22,10 @@ use std::sync::Arc;
 pub use api_key::ApiKey;
 pub use error::{StoreError, Trouble};
 pub use memory::MemoryStore;
-pub use operation::{Action, Operation, OperationState, OperationUpdate};
-pub use port::{MAX_PAGE, PageOf, PageRequest, RegistrationChange, RegistrationFilter, Store};
+pub use operation::{Action, Lease, Operation, OperationState, OperationUpdate, Sealed};
+pub use port::{
+    Begun, Intent, KeyClaim, KeyUse, MAX_PAGE, PageOf, PageRequest, RegistrationChange, RegistrationFilter, Store,
+};
 pub use sqlite::SqliteStore;
 
 use location::Location;

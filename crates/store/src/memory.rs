@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use registrar_model::{BackendName, ClientId, OperationId, Registration, RegistrationId};
 
 use crate::{
-    ApiKey, Operation, OperationState, OperationUpdate, PageOf, PageRequest, RegistrationChange, RegistrationFilter,
-    Store, StoreError, cursor, error::Trouble, search,
+    ApiKey, Begun, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
+    RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, cursor, error::Trouble, search,
 };
 
 /// A store for tests, demonstrations and benchmarks.
@@ -26,6 +26,16 @@ struct Tables {
     registry: Registry,
     operations: BTreeMap<OperationId, Operation>,
     api_keys: BTreeMap<String, ApiKey>,
+    /// With the time of the use.
+    keys: HashMap<[u8; 32], (KeyUse, i64)>,
+    sealed: HashMap<OperationId, Sealed>,
+    gateway: HashMap<&'static str, Vec<u8>>,
+}
+
+impl Tables {
+    fn key_use(&self, key: &[u8; 32], since: i64) -> Option<KeyUse> {
+        self.keys.get(key).filter(|(_, at)| *at >= since).map(|(used, _)| *used)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -110,13 +120,21 @@ fn page_of<I: cursor::Keyed + Ord, T: Clone>(
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn begin(&self, operation: Operation) -> Result<(), StoreError> {
+    async fn begin(&self, intent: Intent) -> Result<Begun, StoreError> {
         let mut tables = self.tables()?;
+        let Intent { operation, key } = intent;
         if tables.operations.contains_key(&operation.id) {
             return Err(StoreError::AlreadyExists);
         }
+        if let Some(claim) = key {
+            if let Some(taken) = tables.key_use(&claim.key, claim.since) {
+                return Ok(Begun::Used(taken));
+            }
+            let used = KeyUse { operation: operation.id, fingerprint: claim.fingerprint };
+            tables.keys.insert(claim.key, (used, operation.created_at));
+        }
         tables.operations.insert(operation.id, operation);
-        Ok(())
+        Ok(Begun::New)
     }
 
     async fn finish(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
@@ -126,20 +144,83 @@ impl Store for MemoryStore {
         if operation.state.is_final() {
             return Err(StoreError::AlreadyFinished);
         }
+        if operation.lease.fence != update.fence {
+            return Err(StoreError::Superseded);
+        }
         if let Some(change) = &change {
             tables.registry.check(change)?;
         }
-        let OperationUpdate { id: _, state, outcome, summary, updated_at, attempts, evidence } = update;
+        let OperationUpdate {
+            id,
+            state,
+            outcome,
+            summary,
+            updated_at,
+            attempts,
+            evidence,
+            fence: _,
+            sealed,
+            release_key,
+            retry_at,
+        } = update;
         operation.state = state;
         operation.outcome = outcome;
         operation.updated_at = updated_at;
         operation.summary = summary;
         operation.attempts = attempts;
         operation.evidence = evidence;
+        operation.lease.until = retry_at;
+        if state.is_final() {
+            operation.desired = None;
+        }
+        if let Some(sealed) = sealed {
+            tables.sealed.insert(id, sealed);
+        }
+        if release_key {
+            tables.keys.retain(|_, (used, _)| used.operation != id);
+        }
         if let Some(change) = change {
             tables.registry.apply(change);
         }
         Ok(())
+    }
+
+    async fn key_use(&self, key: &[u8; 32], since: i64) -> Result<Option<KeyUse>, StoreError> {
+        Ok(self.tables()?.key_use(key, since))
+    }
+
+    async fn claim(&self, owner: &str, now: i64, until: i64, limit: u32) -> Result<Vec<Operation>, StoreError> {
+        let mut tables = self.tables()?;
+        let mut due: Vec<&mut Operation> =
+            tables.operations.values_mut().filter(|o| !o.state.is_final() && o.lease.until <= now).collect();
+        due.sort_by_key(|o| (o.lease.until, o.id));
+        let claimed = due.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|operation| {
+            operation.state = OperationState::Unknown;
+            operation.lease = Lease { owner: owner.to_owned(), until, fence: operation.lease.fence + 1 };
+            operation.clone()
+        });
+        Ok(claimed.collect())
+    }
+
+    async fn sealed(&self, id: OperationId, now: i64) -> Result<Option<Sealed>, StoreError> {
+        Ok(self.tables()?.sealed.get(&id).filter(|sealed| sealed.until > now).cloned())
+    }
+
+    async fn destroy_sealed(&self, id: OperationId) -> Result<bool, StoreError> {
+        Ok(self.tables()?.sealed.remove(&id).is_some())
+    }
+
+    async fn purge(&self, now: i64, keys_before: i64) -> Result<(), StoreError> {
+        let mut tables = self.tables()?;
+        let Tables { sealed, keys, operations, .. } = &mut *tables;
+        sealed.retain(|_, sealed| sealed.until > now);
+        let open = |id: &OperationId| operations.get(id).is_some_and(|o| !o.state.is_final());
+        keys.retain(|_, (used, at)| *at >= keys_before || open(&used.operation));
+        Ok(())
+    }
+
+    async fn once(&self, name: &'static str, proposed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        Ok(self.tables()?.gateway.entry(name).or_insert(proposed).clone())
     }
 
     async fn registration(&self, id: RegistrationId) -> Result<Option<Registration>, StoreError> {

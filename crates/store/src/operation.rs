@@ -102,6 +102,33 @@ pub struct Operation {
     /// Who asked for it; not shown.
     #[serde(skip)]
     pub principal: String,
+    /// What was asked for, as an object, to compare the vendor with; not shown, never holds a secret, and gone once the
+    /// operation is final.
+    #[serde(skip)]
+    pub desired: Option<Value>,
+    /// Who works on it; not shown.
+    #[serde(skip)]
+    pub lease: Lease,
+}
+
+/// The right to work on an operation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// The process that has it.
+    pub owner: String,
+    /// Unix milliseconds; afterwards another process may take it.
+    pub until: i64,
+    /// Grows with every owner.
+    pub fence: u64,
+}
+
+/// A one-time secret that only who knows the idempotency key of its request can open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// Nonce, ciphertext and tag.
+    pub bytes: Vec<u8>,
+    /// Unix milliseconds; afterwards it is destroyed.
+    pub until: i64,
 }
 
 /// What became of an operation.
@@ -121,6 +148,14 @@ pub struct OperationUpdate {
     pub attempts: u32,
     /// What is known about it, as an object; never holds a secret.
     pub evidence: Value,
+    /// The fence of the lease under which this was found out.
+    pub fence: u64,
+    /// The secret that was issued, for the caller's repetition of the request.
+    pub sealed: Option<Sealed>,
+    /// Forgets the idempotency key: the same request may be tried anew.
+    pub release_key: bool,
+    /// For an operation that is not final: Unix milliseconds, when it may be claimed to be looked into again.
+    pub retry_at: i64,
 }
 
 fn rfc3339<S: Serializer>(milliseconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -149,6 +184,8 @@ mod tests {
             evidence: json!({"sent": true}),
             request_id: "hidden-request".to_owned(),
             principal: "hidden-principal".to_owned(),
+            desired: Some(json!({"hidden": "desired"})),
+            lease: Lease { owner: "hidden-owner".to_owned(), until: 7, fence: 1 },
         }
     }
 

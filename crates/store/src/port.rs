@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use registrar_model::{BackendName, OperationId, Registration, RegistrationId};
 
-use crate::{ApiKey, Operation, OperationState, OperationUpdate, StoreError};
+use crate::{ApiKey, Operation, OperationState, OperationUpdate, Sealed, StoreError};
 
 /// The largest page of a list.
 pub const MAX_PAGE: u32 = 200;
@@ -19,21 +19,66 @@ pub const MAX_PAGE: u32 = 200;
 /// [`MemoryStore`]: crate::MemoryStore
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
-    /// Records the intent of one write. Nothing may be sent to a vendor before this returned `Ok`.
+    /// Records the intent of one write, and the idempotency key that it is the first to use. Nothing may be sent to a
+    /// vendor before this returned [`Begun::New`].
     ///
     /// # Errors
     /// [`StoreError::AlreadyExists`] when there is an operation with this id; [`StoreError::Unavailable`];
     /// [`StoreError::Closed`].
-    async fn begin(&self, operation: Operation) -> Result<(), StoreError>;
+    async fn begin(&self, intent: Intent) -> Result<Begun, StoreError>;
 
     /// Records, in one transaction, what became of an operation and what that does to the registry. Only an operation
     /// that is not final can be finished; `state` may be [`OperationState::Unknown`], to be finished again later.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] (the operation, or the registration to update), [`StoreError::AlreadyFinished`],
-    /// [`StoreError::VersionConflict`], [`StoreError::AlreadyExists`] (another registration has this id, or this
+    /// [`StoreError::Superseded`], [`StoreError::VersionConflict`], [`StoreError::AlreadyExists`] (another registration has this id, or this
     /// `client_id` at this backend): then neither was recorded. [`StoreError::Unavailable`]; [`StoreError::Closed`].
     async fn finish(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError>;
+
+    /// The use of an idempotency key that is not older than `since` (Unix milliseconds).
+    ///
+    /// # Errors
+    /// As every read.
+    async fn key_use(&self, key: &[u8; 32], since: i64) -> Result<Option<KeyUse>, StoreError>;
+
+    /// Takes over operations that are not final and whose lease has ended by `now`, those that have waited longest
+    /// first. They are `unknown` from now on, owned by `owner` until `until`, and have a new fence: results of earlier
+    /// owners are refused. Times are Unix milliseconds.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Closed`]; [`StoreError::Corrupt`].
+    async fn claim(&self, owner: &str, now: i64, until: i64, limit: u32) -> Result<Vec<Operation>, StoreError>;
+
+    /// The sealed secret of an operation, if its window has not ended by `now`.
+    ///
+    /// # Errors
+    /// As every read.
+    async fn sealed(&self, id: OperationId, now: i64) -> Result<Option<Sealed>, StoreError>;
+
+    /// Destroys the sealed secret of an operation; false when there was none.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Closed`].
+    async fn destroy_sealed(&self, id: OperationId) -> Result<bool, StoreError>;
+
+    /// Destroys sealed secrets whose window has ended by `now`, and forgets keys of final operations used before
+    /// `keys_before`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Closed`].
+    async fn purge(&self, now: i64, keys_before: i64) -> Result<(), StoreError>;
+
+    /// A value of the gateway as a whole: `proposed` the first time that `name` is asked for, and the same ever after.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Closed`].
+    async fn once(&self, name: &'static str, proposed: Vec<u8>) -> Result<Vec<u8>, StoreError>;
+
+    /// True when other processes may work on the same store at the same time.
+    fn is_shared(&self) -> bool {
+        false
+    }
 
     /// One registration.
     ///
@@ -101,6 +146,44 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Carries out the writes that were started, then lets go of the store. Later calls fail with
     /// [`StoreError::Closed`]; closing again does nothing.
     async fn close(&self);
+}
+
+/// What [`Store::begin`] records.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Intent {
+    /// The operation, pending.
+    pub operation: Operation,
+    /// The idempotency key of the request, if it has one.
+    pub key: Option<KeyClaim>,
+}
+
+/// The use of an idempotency key by a new operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyClaim {
+    /// A hash of the key and of whose it is.
+    pub key: [u8; 32],
+    /// A hash of the request.
+    pub fingerprint: [u8; 32],
+    /// Unix milliseconds; a use of the key before this time counts no more.
+    pub since: i64,
+}
+
+/// An earlier use of an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// The operation that used it first.
+    pub operation: OperationId,
+    /// The hash of that request.
+    pub fingerprint: [u8; 32],
+}
+
+/// What became of an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It is durable.
+    New,
+    /// Nothing was recorded: the key was used before.
+    Used(KeyUse),
 }
 
 /// What an operation does to the registry.

@@ -5,8 +5,8 @@ mod common;
 
 use std::{fs, path::Path, sync::Arc};
 
-use common::{change, first, insert, intent, labelled, registration, succeeded};
-use registrar_store::{OperationState, RegistrationChange, SqliteStore, Store, StoreError, Trouble, open};
+use common::{change, first, insert, intent, labelled, registration, succeeded, unkeyed};
+use registrar_store::{Begun, OperationState, RegistrationChange, SqliteStore, Store, StoreError, Trouble, open};
 use rusqlite::Connection;
 use tempfile::{TempDir, tempdir};
 use tokio::task::JoinSet;
@@ -30,12 +30,36 @@ async fn what_was_written_is_there_after_close_and_reopen() {
     let store = open_in(&folder).await.unwrap();
     insert(&store, &sample).await;
     let operation = intent();
-    store.begin(operation.clone()).await.unwrap();
+    store.begin(unkeyed(operation.clone())).await.unwrap();
     store.close().await;
     assert!(!folder.path().join("registrar.db-wal").exists(), "closing leaves one file");
     let store = open_in(&folder).await.unwrap();
     assert_eq!(store.registration(sample.id).await, Ok(Some(sample)));
     assert_eq!(store.operation(operation.id).await, Ok(Some(operation)));
+}
+
+/// A file of the first schema, as the program of that time left it, with a write that never ended.
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_brought_up_to_date() {
+    let folder = tempdir().unwrap();
+    let (id, operation) = ("reg_0198c0de-0000-7000-8000-00000000abcd", "op_0198c0de-0000-7000-8000-00000000abcd");
+    let old = Connection::open(folder.path().join("registrar.db")).unwrap();
+    old.execute_batch(include_str!("../src/migrations/0001_initial.sql")).unwrap();
+    old.execute_batch(&format!(
+        "PRAGMA application_id = 1380406100; PRAGMA user_version = 1; \
+         INSERT INTO registrations VALUES ('{id}', 'a', 'loop', 'c1', 'c1', 7, 3, 1, 2, 'active', \
+         '{{\"metadata\":{{\"client_name\":\"Old\"}}}}', NULL, 'old'); \
+         INSERT INTO operations VALUES ('{operation}', 'create', 'a', NULL, 'pending', 'unknown', 's', 1, 2, 1, '{{}}', \
+         'r', 'p');"
+    ))
+    .unwrap();
+    drop(old);
+    let store = open_in(&folder).await.unwrap();
+    let found = store.registration(id.parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((found.version, found.spec.metadata.client_name.as_deref()), (3, Some("Old")));
+    let claimed = store.claim("two", 0, 9, 10).await.unwrap();
+    let seen: Vec<_> = claimed.iter().map(|o| (o.id.to_string(), o.lease.fence, o.desired.is_none())).collect();
+    assert_eq!(seen, [(operation.to_owned(), 2, true)]);
 }
 
 #[tokio::test]
@@ -45,13 +69,13 @@ async fn closing_carries_out_what_was_started() {
     let mut writes = JoinSet::new();
     for _ in 0..64 {
         let store = Arc::clone(&store);
-        writes.spawn(async move { store.begin(intent()).await });
+        writes.spawn(async move { store.begin(unkeyed(intent())).await });
     }
     // however many got in before the close
     tokio::task::yield_now().await;
     store.close().await;
     let done = writes.join_all().await;
-    assert!(done.iter().all(|r| matches!(r, Ok(()) | Err(StoreError::Closed))), "{done:?}");
+    assert!(done.iter().all(|r| matches!(r, Ok(_) | Err(StoreError::Closed))), "{done:?}");
     let store = open_in(&folder).await.unwrap();
     assert_eq!(pending(&store).await, done.iter().filter(|r| r.is_ok()).count());
 }
@@ -75,9 +99,9 @@ async fn sixty_four_intents_at_once_are_all_durable_when_answered() {
     let mut writes = JoinSet::new();
     for _ in 0..64 {
         let store = Arc::clone(&store);
-        writes.spawn(async move { store.begin(intent()).await });
+        writes.spawn(async move { store.begin(unkeyed(intent())).await });
     }
-    assert_eq!(writes.join_all().await, vec![Ok(()); 64]);
+    assert_eq!(writes.join_all().await, vec![Ok(Begun::New); 64]);
     let copy = tempdir().unwrap();
     for file in ["registrar.db", "registrar.db-wal"] {
         fs::copy(folder.path().join(file), copy.path().join(file)).unwrap();
@@ -93,7 +117,7 @@ async fn a_torn_log_is_recovered_up_to_its_last_commit() {
     let store = open_in(&folder).await.unwrap();
     let mut answered = Vec::new();
     for _ in 0..6 {
-        store.begin(intent()).await.unwrap();
+        store.begin(unkeyed(intent())).await.unwrap();
         answered.push(fs::metadata(log(&folder)).unwrap().len());
     }
     let whole = fs::read(log(&folder)).unwrap();
@@ -123,7 +147,7 @@ async fn another_process_can_add_an_api_key_meanwhile() {
     cli.put_api_key(key.clone()).await.unwrap();
     cli.close().await;
     assert_eq!(server.api_key("k1").await, Ok(Some(key)));
-    server.begin(intent()).await.unwrap();
+    server.begin(unkeyed(intent())).await.unwrap();
     assert_eq!(pending(&server).await, 1);
 }
 
@@ -134,7 +158,7 @@ async fn the_files_are_for_the_owner_only() {
 
     let folder = tempdir().unwrap();
     let store = open_in(&folder).await.unwrap();
-    store.begin(intent()).await.unwrap();
+    store.begin(unkeyed(intent())).await.unwrap();
     for file in ["registrar.db", "registrar.db-wal", "registrar.db-shm"] {
         let mode = fs::metadata(folder.path().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
@@ -216,7 +240,7 @@ async fn many_that_open_a_new_file_at_once_all_succeed() {
         })
         .collect();
     for thread in opening {
-        thread.join().unwrap().unwrap().begin(intent()).await.unwrap();
+        thread.join().unwrap().unwrap().begin(unkeyed(intent())).await.unwrap();
     }
     assert_eq!(pending(&open_in(&folder).await.unwrap()).await, 8);
 }
@@ -304,7 +328,7 @@ async fn after_an_io_error_nothing_is_written_any_more() {
         let answered: usize = fs::read_to_string(folder.path().join("answered")).unwrap().parse().unwrap();
         assert!(answered > 0);
         assert_eq!(pending(&store).await, answered);
-        store.begin(intent()).await.unwrap();
+        store.begin(unkeyed(intent())).await.unwrap();
         return;
     };
 
@@ -313,14 +337,14 @@ async fn after_an_io_error_nothing_is_written_any_more() {
     let failure = loop {
         let mut operation = intent();
         operation.summary = "x".repeat(50_000);
-        match store.begin(operation).await {
-            Ok(()) => answered += 1,
+        match store.begin(unkeyed(operation)).await {
+            Ok(_) => answered += 1,
             Err(error) => break error,
         }
     };
     assert!(matches!(failure, StoreError::Unavailable(Trouble::Io { .. })), "{failure}");
     let stopped = Err(StoreError::Unavailable(Trouble::Stopped));
-    assert_eq!(store.begin(intent()).await, stopped, "even a small write, which would fit");
+    assert_eq!(store.begin(unkeyed(intent())).await.map(drop), stopped, "even a small write, which would fit");
     assert_eq!(store.ping().await, stopped);
     let found = store.operations(None, first(200)).await.unwrap();
     assert_eq!(found.items.len(), answered, "reads go on");

@@ -5,13 +5,13 @@ mod common;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use common::{NOW, change, ended, first, insert, intent, labelled, registration, succeeded};
+use common::{NOW, change, ended, first, insert, intent, labelled, registration, succeeded, unkeyed};
 use proptest::prelude::*;
 use registrar_core::Outcome;
 use registrar_model::{OperationId, Registration, RegistrationId, State};
 use registrar_store::{
-    Action, ApiKey, MemoryStore, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange,
-    RegistrationFilter, SqliteStore, Store, StoreError,
+    Action, ApiKey, Begun, Intent, KeyClaim, KeyUse, Lease, MemoryStore, Operation, OperationState, OperationUpdate,
+    PageRequest, RegistrationChange, RegistrationFilter, Sealed, SqliteStore, Store, StoreError,
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -48,6 +48,12 @@ suite! {
     filters_select,
     text_search_takes_every_character_literally,
     an_operation_runs_its_course,
+    a_key_is_used_once,
+    a_key_that_is_released_or_too_old_is_free,
+    a_race_for_a_key_has_one_winner,
+    an_ended_lease_is_taken_over_and_fenced_off,
+    a_sealed_secret_lives_as_long_as_its_window,
+    a_value_of_the_gateway_is_made_once,
     operations_are_listed_by_state,
     only_what_is_not_final_can_be_finished,
     bad_cursors_are_refused,
@@ -124,7 +130,7 @@ async fn an_update_of_another_version_changes_nothing(store: Any) {
     new.version = 4;
     let operation = intent();
     let id = operation.id;
-    store.begin(operation.clone()).await.unwrap();
+    store.begin(unkeyed(operation.clone())).await.unwrap();
     let update = RegistrationChange::Update { registration: Arc::new(new.clone()), expected_version: 3 };
     assert_eq!(store.finish(succeeded(id), Some(update)).await, Err(StoreError::VersionConflict));
     assert_eq!(store.registration(old.id).await, Ok(Some(old)));
@@ -157,7 +163,7 @@ async fn duplicates_are_refused_and_leave_nothing(store: Any) {
     for twin in [same_client.clone(), same_id] {
         let operation = intent();
         let id = operation.id;
-        store.begin(operation).await.unwrap();
+        store.begin(unkeyed(operation)).await.unwrap();
         let refused = store.finish(succeeded(id), Some(RegistrationChange::Insert(Arc::new(twin)))).await;
         assert_eq!(refused, Err(StoreError::AlreadyExists));
         assert_eq!(store.operation(id).await.unwrap().unwrap().state, OperationState::Pending);
@@ -174,8 +180,8 @@ async fn duplicates_are_refused_and_leave_nothing(store: Any) {
     // the same client_id at another backend is another client
     insert(&*store, &registration("b", "c1", "E")).await;
     let operation = intent();
-    store.begin(operation.clone()).await.unwrap();
-    assert_eq!(store.begin(operation).await, Err(StoreError::AlreadyExists));
+    store.begin(unkeyed(operation.clone())).await.unwrap();
+    assert_eq!(store.begin(unkeyed(operation)).await, Err(StoreError::AlreadyExists));
 }
 
 async fn a_client_id_can_be_used_again_after_it_is_free(store: Any) {
@@ -327,7 +333,7 @@ async fn text_search_takes_every_character_literally(store: Any) {
 async fn an_operation_runs_its_course(store: Any) {
     let begun = intent();
     let id = begun.id;
-    store.begin(begun.clone()).await.unwrap();
+    store.begin(unkeyed(begun.clone())).await.unwrap();
     assert_eq!(store.operation(id).await, Ok(Some(begun.clone())));
     assert_eq!(store.operation(OperationId::generate()).await, Ok(None));
 
@@ -344,6 +350,7 @@ async fn an_operation_runs_its_course(store: Any) {
         evidence: unknown.evidence,
         attempts: 2,
         updated_at: NOW + 1,
+        lease: Lease { until: unknown.retry_at, ..begun.lease.clone() },
         ..begun
     };
     assert_eq!(store.operation(id).await, Ok(Some(expected.clone())));
@@ -357,10 +364,124 @@ async fn an_operation_runs_its_course(store: Any) {
         summary: "done".to_owned(),
         evidence: json!({}),
         attempts: 1,
+        desired: None,
         ..expected
     };
     assert_eq!(store.operation(id).await, Ok(Some(expected)));
     assert_eq!(store.registration(adopted.id).await, Ok(Some(adopted)));
+}
+
+fn claim(key: u8, request: u8) -> KeyClaim {
+    KeyClaim { key: [key; 32], fingerprint: [request; 32], since: NOW - 1000 }
+}
+
+fn keyed(operation: &Operation, key: KeyClaim) -> Intent {
+    Intent { operation: operation.clone(), key: Some(key) }
+}
+
+async fn a_key_is_used_once(store: Any) {
+    let (first, second, other) = (intent(), intent(), intent());
+    assert_eq!(store.key_use(&[1; 32], 0).await, Ok(None));
+    assert_eq!(store.begin(keyed(&first, claim(1, 7))).await, Ok(Begun::New));
+    let used = KeyUse { operation: first.id, fingerprint: [7; 32] };
+    assert_eq!(store.begin(keyed(&second, claim(1, 8))).await, Ok(Begun::Used(used)));
+    assert_eq!(store.operation(second.id).await, Ok(None), "nothing was recorded");
+    assert_eq!(store.key_use(&[1; 32], NOW).await, Ok(Some(used)));
+    assert_eq!(store.begin(keyed(&other, claim(2, 7))).await, Ok(Begun::New));
+    // the result of the operation does not free the key
+    store.finish(succeeded(first.id), None).await.unwrap();
+    assert_eq!(store.begin(keyed(&second, claim(1, 7))).await, Ok(Begun::Used(used)));
+}
+
+async fn a_key_that_is_released_or_too_old_is_free(store: Any) {
+    let (first, second, third) = (intent(), intent(), intent());
+    store.begin(keyed(&first, claim(1, 7))).await.unwrap();
+    let released =
+        OperationUpdate { release_key: true, ..ended(first.id, OperationState::Failed, Outcome::NotPerformed) };
+    store.finish(released, None).await.unwrap();
+    assert_eq!(store.begin(keyed(&second, claim(1, 8))).await, Ok(Begun::New));
+    // used at NOW, which is before this claim looks
+    let later = KeyClaim { since: NOW + 1, ..claim(1, 9) };
+    assert_eq!(store.begin(keyed(&third, later)).await, Ok(Begun::New));
+    let now = KeyUse { operation: third.id, fingerprint: [9; 32] };
+    assert_eq!(store.key_use(&[1; 32], 0).await, Ok(Some(now)), "the newer use counts");
+
+    // purging spares what is not final
+    store.purge(NOW, NOW + 1).await.unwrap();
+    assert_eq!(store.key_use(&[1; 32], 0).await, Ok(Some(now)));
+    store.finish(succeeded(third.id), None).await.unwrap();
+    store.purge(NOW, NOW).await.unwrap();
+    assert_eq!(store.key_use(&[1; 32], 0).await, Ok(Some(now)), "not old enough");
+    store.purge(NOW, NOW + 1).await.unwrap();
+    assert_eq!(store.key_use(&[1; 32], 0).await, Ok(None));
+}
+
+async fn a_race_for_a_key_has_one_winner(store: Any) {
+    let mut writes = JoinSet::new();
+    for _ in 0..64 {
+        let store = Arc::clone(&store);
+        writes.spawn(async move { store.begin(keyed(&intent(), claim(3, 3))).await.unwrap() });
+    }
+    let begun = writes.join_all().await;
+    assert_eq!(begun.iter().filter(|b| **b == Begun::New).count(), 1);
+    assert_eq!(store.operations(None, first(200)).await.unwrap().items.len(), 1);
+}
+
+async fn an_ended_lease_is_taken_over_and_fenced_off(store: Any) {
+    let (slow, quick) = (intent(), intent());
+    store.begin(unkeyed(slow.clone())).await.unwrap();
+    store.begin(unkeyed(quick.clone())).await.unwrap();
+    store.finish(succeeded(quick.id), None).await.unwrap();
+    let end = slow.lease.until;
+    assert_eq!(store.claim("two", end - 1, end + 500, 10).await, Ok(vec![]), "the lease runs");
+    let claimed = store.claim("two", end, end + 500, 10).await.unwrap();
+    let lease = Lease { owner: "two".to_owned(), until: end + 500, fence: 2 };
+    let expected = Operation { state: OperationState::Unknown, lease, ..slow.clone() };
+    assert_eq!(claimed, [expected.clone()]);
+    assert_eq!(store.operation(slow.id).await, Ok(Some(expected)));
+    assert_eq!(store.claim("three", end + 499, end + 999, 10).await, Ok(vec![]));
+
+    // the process that was thought dead comes back with a result
+    assert_eq!(store.finish(succeeded(slow.id), None).await, Err(StoreError::Superseded));
+    let insert = RegistrationChange::Insert(Arc::new(registration("a", "late", "Late")));
+    assert_eq!(store.finish(succeeded(slow.id), Some(insert)).await, Err(StoreError::Superseded));
+    assert!(store.registrations(&RegistrationFilter::default(), first(10)).await.unwrap().items.is_empty());
+
+    // what stays unknown can be claimed again when its time has come
+    let unsure =
+        OperationUpdate { fence: 2, retry_at: end + 100, ..ended(slow.id, OperationState::Unknown, Outcome::Unknown) };
+    store.finish(unsure, None).await.unwrap();
+    assert_eq!(store.claim("three", end + 99, end + 999, 10).await, Ok(vec![]));
+    let again = store.claim("three", end + 100, end + 999, 10).await.unwrap();
+    assert_eq!(again.iter().map(|o| (o.lease.fence, o.desired.is_some())).collect::<Vec<_>>(), [(3, true)]);
+    store.finish(OperationUpdate { fence: 3, ..succeeded(slow.id) }, None).await.unwrap();
+    assert_eq!(store.operation(slow.id).await.unwrap().unwrap().desired, None, "not needed any more");
+    assert_eq!(store.claim("four", i64::MAX, i64::MAX, 10).await, Ok(vec![]));
+}
+
+async fn a_sealed_secret_lives_as_long_as_its_window(store: Any) {
+    let (one, two) = (intent(), intent());
+    let sealed = Sealed { bytes: vec![0, 159, 146, 150], until: NOW + 600 };
+    for operation in [&one, &two] {
+        store.begin(unkeyed(operation.clone())).await.unwrap();
+        let update = OperationUpdate { sealed: Some(sealed.clone()), ..succeeded(operation.id) };
+        store.finish(update, None).await.unwrap();
+    }
+    assert_eq!(store.sealed(one.id, NOW + 599).await, Ok(Some(sealed.clone())));
+    assert_eq!(store.sealed(one.id, NOW + 600).await, Ok(None));
+    assert_eq!(store.destroy_sealed(one.id).await, Ok(true));
+    assert_eq!(store.destroy_sealed(one.id).await, Ok(false));
+    assert_eq!(store.sealed(one.id, NOW).await, Ok(None));
+    store.purge(NOW + 599, 0).await.unwrap();
+    assert_eq!(store.sealed(two.id, NOW).await, Ok(Some(sealed)));
+    store.purge(NOW + 600, 0).await.unwrap();
+    assert_eq!(store.sealed(two.id, NOW).await, Ok(None));
+}
+
+async fn a_value_of_the_gateway_is_made_once(store: Any) {
+    assert_eq!(store.once("seal", vec![1, 2]).await, Ok(vec![1, 2]));
+    assert_eq!(store.once("seal", vec![3]).await, Ok(vec![1, 2]));
+    assert_eq!(store.once("other", vec![3]).await, Ok(vec![3]));
 }
 
 async fn operations_are_listed_by_state(store: Any) {
@@ -368,7 +489,7 @@ async fn operations_are_listed_by_state(store: Any) {
     for i in 0..12 {
         let operation = Operation { action: ACTIONS[i % 4], ..intent() };
         ids.push(operation.id);
-        store.begin(operation).await.unwrap();
+        store.begin(unkeyed(operation)).await.unwrap();
     }
     let states = STATES;
     for (i, id) in ids.iter().enumerate().filter(|(i, _)| states[i % 4] != OperationState::Pending) {
@@ -399,7 +520,7 @@ async fn only_what_is_not_final_can_be_finished(store: Any) {
     for state in [OperationState::Succeeded, OperationState::Failed] {
         let operation = intent();
         let id = operation.id;
-        store.begin(operation).await.unwrap();
+        store.begin(unkeyed(operation)).await.unwrap();
         store.finish(ended(id, state, Outcome::NotPerformed), None).await.unwrap();
         assert_eq!(store.finish(succeeded(id), insert()).await, Err(StoreError::AlreadyFinished));
         assert_eq!(store.operation(id).await.unwrap().unwrap().state, state);
@@ -409,8 +530,8 @@ async fn only_what_is_not_final_can_be_finished(store: Any) {
 
 async fn bad_cursors_are_refused(store: Any) {
     let operation = intent();
-    store.begin(operation.clone()).await.unwrap();
-    store.begin(intent()).await.unwrap();
+    store.begin(unkeyed(operation.clone())).await.unwrap();
+    store.begin(unkeyed(intent())).await.unwrap();
     let next = store.operations(None, first(1)).await.unwrap().next.unwrap();
     for bad in ["", "0", "garbage", "1r", "%00", "' OR 1=1", &operation.id.to_string(), &next] {
         let page = PageRequest { limit: 5, after: Some(bad.to_owned()) };
@@ -462,12 +583,12 @@ async fn one_hundred_writers_at_once(store: Any) {
 
 async fn a_closed_store_says_so(store: Any) {
     let operation = intent();
-    store.begin(operation.clone()).await.unwrap();
+    store.begin(unkeyed(operation.clone())).await.unwrap();
     store.ping().await.unwrap();
     tokio::join!(store.close(), store.close());
     store.close().await;
     assert_eq!(store.ping().await, Err(StoreError::Closed));
-    assert_eq!(store.begin(intent()).await, Err(StoreError::Closed));
+    assert_eq!(store.begin(unkeyed(intent())).await, Err(StoreError::Closed));
     assert_eq!(store.finish(succeeded(operation.id), None).await, Err(StoreError::Closed));
     assert_eq!(store.operation(operation.id).await, Err(StoreError::Closed));
     assert_eq!(store.api_keys().await, Err(StoreError::Closed));

@@ -6,12 +6,14 @@ use std::{io::Write as _, net::SocketAddr, sync::Arc};
 use async_trait::async_trait;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use registrar_adapters::VENDORS;
-use registrar_engine::{Config, Connect, ConnectOptions, Connection, Engine, Environment, config::resolve_secret};
+use registrar_engine::{
+    AlwaysOpen, Config, Connect, ConnectOptions, Connection, Engine, Environment, config::resolve_secret,
+};
 use registrar_model::{OperationId, Registration, RegistrationId};
 use registrar_server::App;
 use registrar_store::{
-    ApiKey, Operation, OperationState, OperationUpdate, PageOf, PageRequest, RegistrationChange, RegistrationFilter,
-    Store, StoreError,
+    ApiKey, Begun, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest, RegistrationChange,
+    RegistrationFilter, Sealed, Store, StoreError,
 };
 use registrar_transport::{BackendOptions, Transport};
 
@@ -46,7 +48,7 @@ impl Connect for Network {
         let mut backend = BackendOptions::new(options.name, options.base_url, options.credential);
         backend.max_in_flight = options.max_in_flight;
         let handle = self.0.backend(backend).map_err(|e| e.to_string())?;
-        Ok(Connection { http: handle.http, health: Arc::new(|| serde_json::Value::Null) })
+        Ok(Connection { http: handle.http, health: Arc::new(|| serde_json::Value::Null), gate: Arc::new(AlwaysOpen) })
     }
 }
 
@@ -56,8 +58,26 @@ struct Forgetting;
 
 #[async_trait]
 impl Store for Forgetting {
-    async fn begin(&self, _: Operation) -> Result<(), StoreError> {
+    async fn begin(&self, _: Intent) -> Result<Begun, StoreError> {
+        Ok(Begun::New)
+    }
+    async fn key_use(&self, _: &[u8; 32], _: i64) -> Result<Option<KeyUse>, StoreError> {
+        Ok(None)
+    }
+    async fn claim(&self, _: &str, _: i64, _: i64, _: u32) -> Result<Vec<Operation>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn sealed(&self, _: OperationId, _: i64) -> Result<Option<Sealed>, StoreError> {
+        Ok(None)
+    }
+    async fn destroy_sealed(&self, _: OperationId) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn purge(&self, _: i64, _: i64) -> Result<(), StoreError> {
         Ok(())
+    }
+    async fn once(&self, _: &'static str, proposed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        Ok(proposed)
     }
     async fn finish(&self, _: OperationUpdate, _: Option<RegistrationChange>) -> Result<(), StoreError> {
         Ok(())

@@ -51,7 +51,12 @@ fn classified(kind: &'static str) -> Result<(), String> {
         ];
         for (status, wanted, outcome) in table {
             for body in [Some(json!({ "message": "no" })), Some(json!("plain text")), Some(json!(["a list"])), None] {
-                let times = if status == 401 { 2 } else { 1 };
+                // 401 is answered once with a new token, 429 is proof and asked again
+                let times = match status {
+                    401 => 2,
+                    429 => 3,
+                    _ => 1,
+                };
                 rig.host.script(ScriptedFault {
                     times,
                     ..on_post(

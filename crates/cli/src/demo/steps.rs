@@ -132,7 +132,7 @@ async fn normalised(api: &Api, fakes: &FakeHost) -> Result<(), Failure> {
         skip: 0,
         times: 1,
         when: When::Before,
-        fault: Fault::TooMany { retry_after: Some("7".to_owned()) },
+        fault: Fault::TooMany { retry_after: Some("60".to_owned()) },
     });
     let mut metadata = acme();
     metadata["client_name"] = json!("Acme Once More");

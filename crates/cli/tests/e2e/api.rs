@@ -196,8 +196,9 @@ fn lists_are_filtered_and_paged() {
 #[test]
 fn the_outcome_of_a_lost_answer_is_unknown_and_listed() {
     let mut gateway = Gateway::start();
+    // the one vendor at which nothing can be found out, so that it stays unknown
     gateway.fakes.script(ScriptedFault {
-        kind: Some("loop".to_owned()),
+        kind: Some("bitgo".to_owned()),
         method: Some("POST".to_owned()),
         path_contains: None,
         skip: 0,
@@ -205,7 +206,7 @@ fn the_outcome_of_a_lost_answer_is_unknown_and_listed() {
         when: When::After,
         fault: Fault::Reset {},
     });
-    let lost = gateway.post("/v1/clients", &registration("loop", "Lost"));
+    let lost = gateway.post("/v1/clients", &registration("bitgo", "Lost"));
     assert_eq!(
         (lost.status, lost.text("/code"), lost.text("/outcome")),
         (504, "outcome-unknown".to_owned(), "unknown".to_owned())
@@ -215,23 +216,20 @@ fn the_outcome_of_a_lost_answer_is_unknown_and_listed() {
     let journal = gateway.get(&format!("/v1/operations/{operation}")).json();
     assert_eq!(
         (journal["state"].as_str(), journal["action"].as_str(), journal["backend"].as_str()),
-        (Some("unknown"), Some("create"), Some("loop"))
+        (Some("unknown"), Some("create"), Some("bitgo"))
     );
     let open = gateway.get("/v1/operations?state=unknown").json();
     assert_eq!(open["items"].as_array().unwrap().len(), 1);
     gateway.kill_and_restart();
-    assert_eq!(
-        gateway.get("/v1/operations?state=unknown").json()["items"],
-        open["items"],
-        "the journal survives a kill"
-    );
+    let kept = gateway.get("/v1/operations?state=unknown").json();
+    assert_eq!(kept["items"][0]["id"], open["items"][0]["id"], "the journal survives a kill");
 }
 
 #[test]
 fn a_write_that_was_interrupted_is_listed_as_unknown_after_a_restart() {
     let mut gateway = Gateway::start();
     gateway.fakes.script(ScriptedFault {
-        kind: Some("loop".to_owned()),
+        kind: Some("bitgo".to_owned()),
         method: Some("POST".to_owned()),
         path_contains: None,
         skip: 0,
@@ -240,7 +238,7 @@ fn a_write_that_was_interrupted_is_listed_as_unknown_after_a_restart() {
         fault: Fault::Hang {},
     });
     let address = gateway.address;
-    let body = registration("loop", "Interrupted").to_string();
+    let body = registration("bitgo", "Interrupted").to_string();
     let caller = std::thread::spawn(move || {
         crate::http::raw(address, format!("POST /v1/clients HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes())
     });

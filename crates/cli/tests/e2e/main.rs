@@ -6,6 +6,7 @@ mod api;
 mod authentication;
 mod command_line;
 mod configuration;
+mod exactly_once;
 mod hostile;
 mod http;
 mod running;

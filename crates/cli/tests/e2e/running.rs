@@ -56,7 +56,7 @@ pub(crate) fn configuration(fakes: &FakeHost, folder: &Path, auth: &str, store: 
             }
         }
         text.push_str(&format!(
-            "[[backends]]\nname = \"{kind}\"\nkind = \"{kind}\"\ntimeout = \"2s\"\nsettings = {}\n",
+            "[[backends]]\nname = \"{kind}\"\nkind = \"{kind}\"\ntimeout = \"2s\"\nvisibility_grace = \"300ms\"\nsettings = {}\n",
             inline(&settings)
         ));
     }
@@ -89,12 +89,13 @@ impl Gateway {
         let fakes = fakes();
         let store = format!("sqlite:{}", folder.path().join("registrar.db").display());
         let config = configuration(&fakes, folder.path(), auth, &store);
-        let (child, address, stderr) = Self::spawn(&config);
+        let (child, address, stderr) = Self::spawn(&config, None);
         Self { address, fakes, folder, child, stderr }
     }
 
-    fn spawn(config: &Path) -> (Child, SocketAddr, Arc<Mutex<String>>) {
+    fn spawn(config: &Path, failpoint: Option<&str>) -> (Child, SocketAddr, Arc<Mutex<String>>) {
         let mut child = binary()
+            .env("REGISTRAR_FAILPOINT", failpoint.unwrap_or("none"))
             .args(["serve", "--config"])
             .arg(config)
             .env("REGISTRAR_LOG", "trace")
@@ -121,7 +122,23 @@ impl Gateway {
     pub(crate) fn kill_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        (self.child, self.address, self.stderr) = Self::spawn(&self.folder.path().join("registrar.toml"));
+        self.restart(None);
+    }
+
+    /// Starts another process on the same files, which dies at the failpoint if there is one.
+    pub(crate) fn restart(&mut self, failpoint: Option<&str>) {
+        (self.child, self.address, self.stderr) = Self::spawn(&self.folder.path().join("registrar.toml"), failpoint);
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) fn wait(&mut self) {
+        self.child.wait().unwrap();
+    }
+
+    /// Ends the process without asking.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// SIGTERM; the exit code.

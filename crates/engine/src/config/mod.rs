@@ -22,6 +22,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[auth]`
     pub auth: AuthMode,
+    /// `[idempotency]`
+    pub idempotency: IdempotencyConfig,
     /// `[[backends]]` in their order.
     pub backends: Vec<BackendConfig>,
     /// `[[routes]]` in their order: the first that matches wins.
@@ -44,6 +46,23 @@ pub struct ServerConfig {
 pub struct StoreConfig {
     /// `sqlite:PATH` or `memory:`.
     pub url: String,
+}
+
+/// `[idempotency]`
+#[derive(Clone, Debug)]
+pub struct IdempotencyConfig {
+    /// How long an issued secret is kept, sealed, for a repetition of its request. Default: 10 minutes; 0 keeps none.
+    pub secret_window: Duration,
+    /// Makes equal requests without a key within this time one request. Default: off.
+    pub implicit_window: Option<Duration>,
+    /// What the gateway's half of the sealing key is made of. Default: a random one in the store.
+    pub seal_key: Option<SecretString>,
+}
+
+impl Default for IdempotencyConfig {
+    fn default() -> Self {
+        Self { secret_window: crate::idempotency::SECRET_WINDOW, implicit_window: None, seal_key: None }
+    }
 }
 
 /// `auth.mode`
@@ -82,6 +101,12 @@ pub struct BackendConfig {
     pub timeout: Duration,
     /// Calls in flight at once.
     pub max_in_flight: usize,
+    /// Requests a second, where the vendor allows only so many.
+    pub rate_limit: Option<u32>,
+    /// Statuses that prove that the vendor did not process a request.
+    pub not_processed: Vec<u16>,
+    /// How long "there is no such client" may be untrue after a create.
+    pub visibility_grace: Duration,
     /// What the vendor kind made of `settings`.
     pub blueprint: registrar_core::Blueprint,
 }

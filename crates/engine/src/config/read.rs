@@ -1,6 +1,11 @@
 //! Reading the whole file.
 
-use std::{net::SocketAddr, ops::Range, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    ops::{Range, RangeInclusive},
+    path::Path,
+    time::Duration,
+};
 
 use registrar_core::{Settings, settings::closest};
 use registrar_model::BackendName;
@@ -11,8 +16,8 @@ use toml::{
 use url::Url;
 
 use super::{
-    AuthMode, BackendConfig, Config, Diagnostics, Environment, OnLoss, RouteConfig, ServerConfig, StoreConfig,
-    diagnostic::Collector, section::Section, to_json_table,
+    AuthMode, BackendConfig, Config, Diagnostics, Environment, IdempotencyConfig, OnLoss, RouteConfig, ServerConfig,
+    StoreConfig, diagnostic::Collector, section::Section, to_json_table,
 };
 use crate::routing::Rule;
 
@@ -27,12 +32,13 @@ pub(super) fn config(text: &str, file: &Path, environment: Environment<'_>) -> R
     let server = server(&mut root, &mut out);
     let store = store(&mut root, &mut out);
     let auth = auth(&mut root, server.as_ref(), &mut out);
+    let idempotency = idempotency(&mut root, environment, &mut out);
     let (names, backends) = backends(&mut root, environment, &mut out);
     let routes = routes(&mut root, &names, &mut out);
     root.finish(&mut out);
     match (server, store, auth) {
         (Some(server), Some(store), Some(auth)) if out.is_empty() => {
-            Ok(Config { server, store, auth, backends, routes })
+            Ok(Config { server, store, auth, idempotency, backends, routes })
         }
         _ => Err(out.finish(file)),
     }
@@ -169,12 +175,30 @@ fn backends(
         }
         let enabled = s.flag("enabled", true, out);
         let on_loss = on_loss(&mut s, out).unwrap_or_default();
-        let timeout = timeout(&mut s, out);
+        let timeout = duration(&mut s, "timeout", Duration::from_millis(10)..=Duration::from_mins(5), out)
+            .unwrap_or(Some(Duration::from_secs(15)));
+        let visibility_grace = duration(&mut s, "visibility_grace", Duration::ZERO..=Duration::from_hours(1), out)
+            .unwrap_or(Some(Duration::from_secs(30)));
+        let rate_limit = s.integer("rate_limit", 1..100_001, out).and_then(|n| u32::try_from(n).ok());
+        let not_processed = not_processed(&mut s, out);
         let max_in_flight = s.integer("max_in_flight", 1..100_001, out).unwrap_or(64);
         let blueprint = settings(&mut s, vendor, environment, out);
         s.finish(out);
-        if let (Some(Ok(name)), Some(vendor), Some(blueprint), Some(timeout)) = (parsed, vendor, blueprint, timeout) {
-            backends.push(BackendConfig { name, vendor, enabled, on_loss, timeout, max_in_flight, blueprint });
+        if let (Some(Ok(name)), Some(vendor), Some(blueprint), Some(timeout), Some(visibility_grace)) =
+            (parsed, vendor, blueprint, timeout, visibility_grace)
+        {
+            backends.push(BackendConfig {
+                name,
+                vendor,
+                enabled,
+                on_loss,
+                timeout,
+                max_in_flight,
+                rate_limit,
+                not_processed,
+                visibility_grace,
+                blueprint,
+            });
         }
     }
     (names, backends)
@@ -194,20 +218,61 @@ fn on_loss(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<OnLoss> {
     }
 }
 
-fn timeout(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<Duration> {
-    let Some(text) = s.text("timeout", out) else { return Some(Duration::from_secs(15)) };
-    let bounds = Duration::from_millis(10)..=Duration::from_secs(300);
-    match humantime::parse_duration(&text) {
-        Ok(timeout) if bounds.contains(&timeout) => Some(timeout),
+/// `None` when the key is absent, `Some(None)` when its value is wrong.
+fn duration(
+    s: &mut Section<'_, '_>,
+    key: &'static str,
+    bounds: RangeInclusive<Duration>,
+    out: &mut Collector<'_>,
+) -> Option<Option<Duration>> {
+    let text = s.text(key, out)?;
+    Some(match humantime::parse_duration(&text) {
+        Ok(duration) if bounds.contains(&duration) => Some(duration),
         Ok(_) => {
-            s.error("timeout", out, "must be from 10ms to 5m", None);
+            let (from, to) = (humantime::format_duration(*bounds.start()), humantime::format_duration(*bounds.end()));
+            s.error(key, out, format!("must be from {from} to {to}"), None);
             None
         }
         Err(_) => {
-            s.error("timeout", out, "is not a duration", Some("for example \"15s\" or \"500ms\"".to_owned()));
+            s.error(key, out, "is not a duration", Some("for example \"15s\" or \"500ms\"".to_owned()));
             None
         }
+    })
+}
+
+/// 429 is proof by itself; a vendor may document more.
+fn not_processed(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Vec<u16> {
+    let mut statuses = vec![429];
+    let Some(value) = s.get("not_processed") else { return statuses };
+    let read = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+        DeValue::Integer(n) => n.as_str().parse::<u16>().ok().filter(|n| (400..600).contains(n)),
+        _ => None,
+    };
+    match value.get_ref() {
+        DeValue::Array(items) if items.iter().all(|i| read(i).is_some()) => {
+            statuses.extend(items.iter().filter_map(read))
+        }
+        _ => s.error("not_processed", out, "must be a list of statuses from 400 to 599", Some("[503]".to_owned())),
     }
+    statuses
+}
+
+fn idempotency(root: &mut Section<'_, '_>, environment: Environment<'_>, out: &mut Collector<'_>) -> IdempotencyConfig {
+    let mut config = IdempotencyConfig::default();
+    let Some(mut s) = root.section("idempotency", out) else { return config };
+    let day = Duration::from_hours(24);
+    if let Some(Some(window)) = duration(&mut s, "secret_window", Duration::ZERO..=day, out) {
+        config.secret_window = window;
+    }
+    config.implicit_window = duration(&mut s, "implicit_window", Duration::from_secs(1)..=day, out).flatten();
+    if let Some(reference) = s.text("seal_key", out) {
+        match (environment.secrets)(&reference) {
+            Ok(key) => config.seal_key = Some(key),
+            Err(message) => s.error("seal_key", out, message, None),
+        }
+    }
+    s.finish(out);
+    config
 }
 
 fn settings(

@@ -15,12 +15,12 @@ use async_trait::async_trait;
 use registrar_model::{OperationId, Registration, RegistrationId};
 
 use crate::{
-    ApiKey, Operation, OperationState, OperationUpdate, PageOf, PageRequest, RegistrationChange, RegistrationFilter,
-    Store, StoreError, cursor, error::Trouble,
+    ApiKey, Begun, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest, RegistrationChange,
+    RegistrationFilter, Sealed, Store, StoreError, cursor, error::Trouble,
 };
 use read::{Readers, RegistrationQuery};
 use row::{ApiKeyRow, ChangeRow, OperationRow, UpdateRow};
-use writer::{Write, Writer};
+use writer::{Claim, Reply, Write, Writer};
 
 /// How long a connection waits for another process (the command line, a backup) to let go of the file.
 const BUSY: Duration = Duration::from_secs(5);
@@ -62,14 +62,50 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn begin(&self, operation: Operation) -> Result<(), StoreError> {
+    async fn begin(&self, intent: Intent) -> Result<Begun, StoreError> {
         // rows are made here, not on the writer's thread, which everybody waits for
-        self.writer.submit(Write::Begin(OperationRow::new(operation)?)).await
+        let write = Write::Begin(OperationRow::new(intent.operation)?, intent.key);
+        Ok(match self.writer.submit(write).await? {
+            Reply::Used(used) => Begun::Used(used),
+            _ => Begun::New,
+        })
     }
 
     async fn finish(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
         let change = change.map(ChangeRow::new).transpose()?;
-        self.writer.submit(Write::Finish(UpdateRow::new(update)?, change)).await
+        self.writer.submit(Write::Finish(UpdateRow::new(update)?, change)).await.map(drop)
+    }
+
+    async fn key_use(&self, key: &[u8; 32], since: i64) -> Result<Option<KeyUse>, StoreError> {
+        let key = *key;
+        self.readers.run(move |connection| read::key_use(connection, &key, since)).await
+    }
+
+    async fn claim(&self, owner: &str, now: i64, until: i64, limit: u32) -> Result<Vec<Operation>, StoreError> {
+        let claim = Claim { owner: owner.to_owned(), now, until, limit };
+        Ok(match self.writer.submit(Write::Claim(claim)).await? {
+            Reply::Claimed(operations) => operations,
+            _ => Vec::new(),
+        })
+    }
+
+    async fn sealed(&self, id: OperationId, now: i64) -> Result<Option<Sealed>, StoreError> {
+        self.readers.run(move |connection| read::sealed(connection, id, now)).await
+    }
+
+    async fn destroy_sealed(&self, id: OperationId) -> Result<bool, StoreError> {
+        Ok(self.writer.submit(Write::DestroySealed(id.to_string())).await? != Reply::Nothing)
+    }
+
+    async fn purge(&self, now: i64, keys_before: i64) -> Result<(), StoreError> {
+        self.writer.submit(Write::Purge { now, keys_before }).await.map(drop)
+    }
+
+    async fn once(&self, name: &'static str, proposed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        Ok(match self.writer.submit(Write::Once(name, proposed)).await? {
+            Reply::Value(value) => value,
+            _ => Vec::new(),
+        })
     }
 
     async fn registration(&self, id: RegistrationId) -> Result<Option<Registration>, StoreError> {
@@ -99,7 +135,7 @@ impl Store for SqliteStore {
     }
 
     async fn put_api_key(&self, key: ApiKey) -> Result<(), StoreError> {
-        self.writer.submit(Write::PutApiKey(ApiKeyRow::new(key)?)).await
+        self.writer.submit(Write::PutApiKey(ApiKeyRow::new(key)?)).await.map(drop)
     }
 
     async fn api_key(&self, id: &str) -> Result<Option<ApiKey>, StoreError> {
@@ -112,15 +148,11 @@ impl Store for SqliteStore {
     }
 
     async fn delete_api_key(&self, name: &str) -> Result<bool, StoreError> {
-        match self.writer.submit(Write::DeleteApiKey(name.to_owned())).await {
-            Ok(()) => Ok(true),
-            Err(StoreError::NotFound(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(self.writer.submit(Write::DeleteApiKey(name.to_owned())).await? != Reply::Nothing)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.writer.submit(Write::Ping).await
+        self.writer.submit(Write::Ping).await.map(drop)
     }
 
     async fn close(&self) {

@@ -19,7 +19,8 @@ const APPLICATION_ID: i32 = 0x5247_5354;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The schema, one file per step, each with the `user_version` that it leads to.
-const MIGRATIONS: [(i32, &str); 1] = [(1, include_str!("../migrations/0001_initial.sql"))];
+const MIGRATIONS: [(i32, &str); 2] =
+    [(1, include_str!("../migrations/0001_initial.sql")), (2, include_str!("../migrations/0002_exactly_once.sql"))];
 
 /// The step that this program's schema is at.
 const LATEST: i32 = MIGRATIONS[MIGRATIONS.len() - 1].0;

@@ -11,7 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::{row, store_error};
 use crate::{
-    ApiKey, Operation, OperationState, PageOf, RegistrationFilter, StoreError, cursor, error::Trouble, search,
+    ApiKey, KeyUse, Operation, OperationState, PageOf, RegistrationFilter, Sealed, StoreError, cursor, error::Trouble,
+    search,
 };
 
 /// Read connections; each is used by one blocking task at a time.
@@ -87,6 +88,16 @@ pub(super) fn registration(connection: &Connection, id: RegistrationId) -> Resul
 pub(super) fn operation(connection: &Connection, id: OperationId) -> Result<Option<Operation>, StoreError> {
     let sql = format!("SELECT {} FROM operations WHERE id = ?1", row::OPERATION);
     one(connection, &sql, params![id.to_string()], row::operation)
+}
+
+pub(super) fn key_use(connection: &Connection, key: &[u8; 32], since: i64) -> Result<Option<KeyUse>, StoreError> {
+    let sql = "SELECT operation, fingerprint FROM idempotency_keys WHERE key = ?1 AND created_at >= ?2";
+    one(connection, sql, params![key, since], row::key_use)
+}
+
+pub(super) fn sealed(connection: &Connection, id: OperationId, now: i64) -> Result<Option<Sealed>, StoreError> {
+    let sql = "SELECT sealed, sealed_until FROM operations WHERE id = ?1 AND sealed IS NOT NULL AND sealed_until > ?2";
+    one(connection, sql, params![id.to_string(), now], row::sealed)
 }
 
 pub(super) fn operations(
@@ -190,7 +201,7 @@ fn excess(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1)
 }
 
-fn one<T>(
+pub(super) fn one<T>(
     connection: &Connection,
     sql: &str,
     bound: &[&dyn ToSql],
@@ -199,7 +210,7 @@ fn one<T>(
     Ok(all(connection, sql, bound, read)?.into_iter().next())
 }
 
-fn all<T>(
+pub(super) fn all<T>(
     connection: &Connection,
     sql: &str,
     bound: &[&dyn ToSql],

@@ -9,7 +9,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::store_error;
-use crate::{Action, ApiKey, Operation, OperationState, OperationUpdate, RegistrationChange, StoreError, search};
+use crate::{
+    Action, ApiKey, KeyUse, Lease, Operation, OperationState, OperationUpdate, RegistrationChange, Sealed, StoreError,
+    search,
+};
 
 /// A row of `operations` to insert.
 #[derive(Debug)]
@@ -17,6 +20,7 @@ pub(super) struct OperationRow {
     pub id: String,
     pub registration: Option<String>,
     pub evidence: String,
+    pub desired: Option<String>,
     pub rest: Operation,
 }
 
@@ -26,6 +30,7 @@ impl OperationRow {
             id: operation.id.to_string(),
             registration: operation.registration.map(|id| id.to_string()),
             evidence: json(&operation.evidence)?,
+            desired: operation.desired.as_ref().map(json).transpose()?,
             rest: operation,
         })
     }
@@ -124,7 +129,7 @@ impl RegistrationRow {
 }
 
 /// SQLite's integers are signed; nothing is written 2^63 times.
-fn stored_version(version: u64) -> i64 {
+pub(super) fn stored_version(version: u64) -> i64 {
     i64::try_from(version).unwrap_or(i64::MAX)
 }
 
@@ -196,7 +201,7 @@ fn decode_spec(text: &str) -> Option<ClientSpec> {
 
 /// The columns that [`operation`] reads.
 pub(super) const OPERATION: &str = "id, action, backend, registration, state, outcome, summary, created_at, \
-     updated_at, attempts, evidence, request_id, principal";
+     updated_at, attempts, evidence, request_id, principal, desired, owner, lease_until, fence";
 
 /// An operation from [`OPERATION`].
 pub(super) fn operation(row: &Row<'_>) -> Result<Operation, StoreError> {
@@ -219,7 +224,29 @@ pub(super) fn operation(row: &Row<'_>) -> Result<Operation, StoreError> {
         evidence: serde_json::from_str(text(row, 10)?).map_err(|_| damaged("evidence"))?,
         request_id: text(row, 11)?.to_owned(),
         principal: text(row, 12)?.to_owned(),
+        desired: match row.get_ref(13).and_then(|v| Ok(v.as_str_or_null()?)).map_err(store_error)? {
+            Some(text) => Some(serde_json::from_str(text).map_err(|_| damaged("desired"))?),
+            None => None,
+        },
+        lease: Lease {
+            owner: text(row, 14)?.to_owned(),
+            until: row.get(15).map_err(store_error)?,
+            fence: read_version(row.get(16).map_err(store_error)?),
+        },
     })
+}
+
+/// `operation, fingerprint` of `idempotency_keys`.
+pub(super) fn key_use(row: &Row<'_>) -> Result<KeyUse, StoreError> {
+    Ok(KeyUse {
+        operation: parsed(row, 0, "the operation of an idempotency key")?,
+        fingerprint: row.get(1).map_err(store_error)?,
+    })
+}
+
+/// `sealed, sealed_until` of `operations`.
+pub(super) fn sealed(row: &Row<'_>) -> Result<Sealed, StoreError> {
+    Ok(Sealed { bytes: row.get(0).map_err(store_error)?, until: row.get(1).map_err(store_error)? })
 }
 
 /// The columns that [`api_key`] reads.

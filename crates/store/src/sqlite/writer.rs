@@ -7,11 +7,11 @@ use rusqlite::{Connection, ErrorCode, ffi, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    open,
-    row::{ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, read_version},
+    open, read,
+    row::{self, ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, read_version, stored_version},
     store_error,
 };
-use crate::{StoreError, error::Trouble};
+use crate::{KeyClaim, KeyUse, Lease, Operation, OperationState, StoreError, error::Trouble};
 
 /// How many writes one transaction takes at most.
 const MAX_BATCH: usize = 256;
@@ -19,13 +19,41 @@ const MAX_BATCH: usize = 256;
 const QUEUE: usize = 1024;
 
 /// What one write comes to.
-type Verdict = Result<(), StoreError>;
+type Verdict = Result<Reply, StoreError>;
+
+/// What a write answers.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Reply {
+    Done,
+    /// There was nothing to remove.
+    Nothing,
+    /// The idempotency key was used before.
+    Used(KeyUse),
+    Claimed(Vec<Operation>),
+    Value(Vec<u8>),
+}
+
+/// The parameters of [`crate::Store::claim`].
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub owner: String,
+    pub now: i64,
+    pub until: i64,
+    pub limit: u32,
+}
 
 /// A write.
 #[derive(Debug)]
 pub(super) enum Write {
-    Begin(OperationRow),
+    Begin(OperationRow, Option<KeyClaim>),
     Finish(UpdateRow, Option<ChangeRow>),
+    Claim(Claim),
+    DestroySealed(String),
+    Purge {
+        now: i64,
+        keys_before: i64,
+    },
+    Once(&'static str, Vec<u8>),
     PutApiKey(ApiKeyRow),
     DeleteApiKey(String),
     /// Takes and gives back the write lock.
@@ -143,47 +171,50 @@ impl Scribe {
 
 fn transact(connection: &Connection, batch: &[Box<Write>]) -> rusqlite::Result<Vec<Verdict>> {
     execute(connection, "BEGIN IMMEDIATE")?;
-    let verdicts = batch.iter().map(|write| isolated(connection, write)).collect::<rusqlite::Result<Vec<_>>>()?;
+    let verdicts = batch.iter().map(|write| one_write(connection, write)).collect::<rusqlite::Result<Vec<_>>>()?;
     execute(connection, "COMMIT")?;
     Ok(verdicts)
 }
 
 /// One write, which leaves nothing behind when it is refused. The outer error fails the whole transaction.
-fn isolated(connection: &Connection, write: &Write) -> rusqlite::Result<Verdict> {
-    // one statement is atomic by itself; only this kind has several
-    let Write::Finish(update, Some(change)) = write else { return single(connection, write) };
-    execute(connection, "SAVEPOINT one")?;
-    let verdict = match finish(connection, update)? {
-        Ok(()) => change_registry(connection, change)?,
-        refused => refused,
-    };
-    if verdict.is_err() {
-        execute(connection, "ROLLBACK TO one")?;
-    }
-    execute(connection, "RELEASE one")?;
-    Ok(verdict)
-}
-
-fn single(connection: &Connection, write: &Write) -> rusqlite::Result<Verdict> {
+fn one_write(connection: &Connection, write: &Write) -> rusqlite::Result<Verdict> {
     match write {
-        Write::Begin(operation) => begin(connection, operation),
-        Write::Finish(update, _) => finish(connection, update),
+        Write::Begin(operation, key) => begin(connection, operation, key.as_ref()),
+        Write::Finish(update, change) => finish(connection, update, change.as_ref()),
+        Write::Claim(claim) => take_over(connection, claim),
+        Write::DestroySealed(id) => {
+            let sql = "UPDATE operations SET sealed = NULL, sealed_until = NULL WHERE id = ?1 AND sealed IS NOT NULL";
+            count(connection.prepare_cached(sql)?.execute([id])?)
+        }
+        Write::Purge { now, keys_before } => purge(connection, *now, *keys_before),
+        Write::Once(name, proposed) => once(connection, name, proposed),
         Write::PutApiKey(key) => put_api_key(connection, key),
         Write::DeleteApiKey(name) => {
-            let removed = connection.prepare_cached("DELETE FROM api_keys WHERE name = ?1")?.execute([name])?;
-            Ok(if removed == 0 { Err(StoreError::NotFound("API key")) } else { Ok(()) })
+            count(connection.prepare_cached("DELETE FROM api_keys WHERE name = ?1")?.execute([name])?)
         }
-        Write::Ping => Ok(Ok(())),
+        Write::Ping => Ok(Ok(Reply::Done)),
     }
 }
 
-fn begin(connection: &Connection, row: &OperationRow) -> rusqlite::Result<Verdict> {
+#[expect(clippy::unnecessary_wraps, reason = "the form of every write")]
+fn count(changed: usize) -> rusqlite::Result<Verdict> {
+    Ok(Ok(if changed == 0 { Reply::Nothing } else { Reply::Done }))
+}
+
+fn begin(connection: &Connection, row: &OperationRow, key: Option<&KeyClaim>) -> rusqlite::Result<Verdict> {
+    if let Some(claim) = key {
+        match read::key_use(connection, &claim.key, claim.since) {
+            Ok(None) => {}
+            Ok(Some(used)) => return Ok(Ok(Reply::Used(used))),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
     let operation = &row.rest;
     let inserted = connection
         .prepare_cached(
             "INSERT INTO operations (id, action, backend, registration, state, outcome, summary, created_at, \
-             updated_at, attempts, evidence, request_id, principal) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             updated_at, attempts, evidence, request_id, principal, desired, owner, lease_until, fence) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         )?
         .execute(params![
             row.id,
@@ -199,16 +230,44 @@ fn begin(connection: &Connection, row: &OperationRow) -> rusqlite::Result<Verdic
             row.evidence,
             operation.request_id,
             operation.principal,
+            row.desired,
+            operation.lease.owner,
+            operation.lease.until,
+            stored_version(operation.lease.fence),
         ]);
-    unless_taken(inserted)
+    if let Err(refused) = unless_taken(inserted)? {
+        return Ok(Err(refused));
+    }
+    let Some(claim) = key else { return Ok(Ok(Reply::Done)) };
+    let sql =
+        "INSERT OR REPLACE INTO idempotency_keys (key, fingerprint, operation, created_at) VALUES (?1, ?2, ?3, ?4)";
+    connection.prepare_cached(sql)?.execute(params![claim.key, claim.fingerprint, row.id, operation.created_at])?;
+    Ok(Ok(Reply::Done))
 }
 
-fn finish(connection: &Connection, row: &UpdateRow) -> rusqlite::Result<Verdict> {
+/// Everything that can refuse comes before the first change, so that a refusal leaves nothing behind.
+fn finish(connection: &Connection, row: &UpdateRow, change: Option<&ChangeRow>) -> rusqlite::Result<Verdict> {
     let update = &row.rest;
-    let changed = connection
+    let found = connection
+        .prepare_cached("SELECT state IN ('pending', 'unknown'), fence FROM operations WHERE id = ?1")?
+        .query_row([&row.id], |found| Ok((found.get(0)?, found.get(1).map(read_version)?)));
+    match found {
+        Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(Err(StoreError::NotFound("operation"))),
+        Err(error) => return Err(error),
+        Ok((false, _)) => return Ok(Err(StoreError::AlreadyFinished)),
+        Ok((true, fence)) if fence != update.fence => return Ok(Err(StoreError::Superseded)),
+        Ok((true, _)) => {}
+    }
+    if let Some(change) = change
+        && let Err(refused) = change_registry(connection, change)?
+    {
+        return Ok(Err(refused));
+    }
+    connection
         .prepare_cached(
             "UPDATE operations SET state = ?2, outcome = ?3, summary = ?4, updated_at = ?5, attempts = ?6, \
-             evidence = ?7 WHERE id = ?1 AND state IN ('pending', 'unknown')",
+             evidence = ?7, lease_until = ?8, sealed = ?9, sealed_until = ?10, \
+             desired = CASE WHEN ?2 IN ('succeeded', 'failed') THEN NULL ELSE desired END WHERE id = ?1",
         )?
         .execute(params![
             row.id,
@@ -218,15 +277,72 @@ fn finish(connection: &Connection, row: &UpdateRow) -> rusqlite::Result<Verdict>
             update.updated_at,
             update.attempts,
             row.evidence,
+            update.retry_at,
+            update.sealed.as_ref().map(|s| &s.bytes),
+            update.sealed.as_ref().map(|s| s.until),
         ])?;
-    if changed > 0 {
-        return Ok(Ok(()));
+    if update.release_key {
+        connection.prepare_cached("DELETE FROM idempotency_keys WHERE operation = ?1")?.execute([&row.id])?;
     }
-    let exists = connection.prepare_cached("SELECT 1 FROM operations WHERE id = ?1")?.exists([&row.id])?;
-    Ok(Err(if exists { StoreError::AlreadyFinished } else { StoreError::NotFound("operation") }))
+    Ok(Ok(Reply::Done))
 }
 
-fn change_registry(connection: &Connection, change: &ChangeRow) -> rusqlite::Result<Verdict> {
+fn take_over(connection: &Connection, claim: &Claim) -> rusqlite::Result<Verdict> {
+    let sql = format!(
+        "SELECT {} FROM operations WHERE state IN ('pending', 'unknown') AND state <> 'succeeded' \
+         AND lease_until <= ?1 ORDER BY lease_until, id LIMIT ?2",
+        row::OPERATION
+    );
+    let due = match read::all(connection, &sql, &[&claim.now, &claim.limit], row::operation) {
+        Ok(due) => due,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut claimed = Vec::with_capacity(due.len());
+    for mut operation in due {
+        operation.state = OperationState::Unknown;
+        operation.lease =
+            Lease { owner: claim.owner.clone(), until: claim.until, fence: operation.lease.fence.saturating_add(1) };
+        connection
+            .prepare_cached(
+                "UPDATE operations SET state = 'unknown', owner = ?2, lease_until = ?3, fence = ?4 WHERE id = ?1",
+            )?
+            .execute(params![
+                operation.id.to_string(),
+                claim.owner,
+                claim.until,
+                stored_version(operation.lease.fence)
+            ])?;
+        claimed.push(operation);
+    }
+    Ok(Ok(Reply::Claimed(claimed)))
+}
+
+fn purge(connection: &Connection, now: i64, keys_before: i64) -> rusqlite::Result<Verdict> {
+    connection
+        .prepare_cached(
+            "UPDATE operations SET sealed = NULL, sealed_until = NULL WHERE sealed IS NOT NULL AND sealed_until <= ?1",
+        )?
+        .execute([now])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM idempotency_keys WHERE created_at < ?1 AND operation NOT IN \
+             (SELECT id FROM operations WHERE state IN ('pending', 'unknown') AND state <> 'succeeded')",
+        )?
+        .execute([keys_before])?;
+    Ok(Ok(Reply::Done))
+}
+
+fn once(connection: &Connection, name: &str, proposed: &[u8]) -> rusqlite::Result<Verdict> {
+    connection
+        .prepare_cached("INSERT INTO gateway (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING")?
+        .execute(params![name, proposed])?;
+    let value = connection
+        .prepare_cached("SELECT value FROM gateway WHERE name = ?1")?
+        .query_row([name], |found| found.get(0))?;
+    Ok(Ok(Reply::Value(value)))
+}
+
+fn change_registry(connection: &Connection, change: &ChangeRow) -> rusqlite::Result<Result<(), StoreError>> {
     match change {
         ChangeRow::Insert(row) => insert(connection, row),
         ChangeRow::Update(row, expected) => update(connection, row, *expected),
@@ -238,7 +354,7 @@ fn change_registry(connection: &Connection, change: &ChangeRow) -> rusqlite::Res
     }
 }
 
-fn insert(connection: &Connection, row: &RegistrationRow) -> rusqlite::Result<Verdict> {
+fn insert(connection: &Connection, row: &RegistrationRow) -> rusqlite::Result<Result<(), StoreError>> {
     let sql = "INSERT INTO registrations (id, backend, kind, client_id, vendor_ref, client_id_issued_at, version, \
                created_at, updated_at, state, spec, observed, search) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
@@ -248,7 +364,7 @@ fn insert(connection: &Connection, row: &RegistrationRow) -> rusqlite::Result<Ve
     }
 }
 
-fn update(connection: &Connection, row: &RegistrationRow, expected: u64) -> rusqlite::Result<Verdict> {
+fn update(connection: &Connection, row: &RegistrationRow, expected: u64) -> rusqlite::Result<Result<(), StoreError>> {
     // the transaction holds the write lock: what is read here stays true until the commit
     let found = connection
         .prepare_cached("SELECT version FROM registrations WHERE id = ?1")?
@@ -302,11 +418,11 @@ fn put_api_key(connection: &Connection, row: &ApiKeyRow) -> rusqlite::Result<Ver
     let inserted = connection
         .prepare_cached("INSERT INTO api_keys (id, name, hash, scopes, created_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![key.id, key.name, key.hash, row.scopes, key.created_at]);
-    unless_taken(inserted)
+    Ok(unless_taken(inserted)?.map(|()| Reply::Done))
 }
 
 /// Tells what concerns one write only (its id or name is taken, it is too big) from a failure of the store.
-fn unless_taken(written: rusqlite::Result<usize>) -> rusqlite::Result<Verdict> {
+fn unless_taken(written: rusqlite::Result<usize>) -> rusqlite::Result<Result<(), StoreError>> {
     let Err(error) = written else { return Ok(Ok(())) };
     match error.sqlite_error() {
         Some(e) if [ffi::SQLITE_CONSTRAINT_UNIQUE, ffi::SQLITE_CONSTRAINT_PRIMARYKEY].contains(&e.extended_code) => {
@@ -330,11 +446,11 @@ mod tests {
     use registrar_model::OperationId;
 
     use super::*;
-    use crate::{Action, Operation, OperationState, OperationUpdate};
+    use crate::{Action, Lease, Operation, OperationState, OperationUpdate};
 
     fn begin() -> (OperationId, Box<Write>) {
         let operation = intent(OperationId::generate());
-        (operation.id, Box::new(Write::Begin(OperationRow::new(operation).unwrap())))
+        (operation.id, Box::new(Write::Begin(OperationRow::new(operation).unwrap(), None)))
     }
 
     fn intent(id: OperationId) -> Operation {
@@ -352,6 +468,8 @@ mod tests {
             evidence: serde_json::json!({}),
             request_id: String::new(),
             principal: String::new(),
+            desired: None,
+            lease: Lease { fence: 1, ..Lease::default() },
         }
     }
 
@@ -389,7 +507,7 @@ mod tests {
             witness.execute_batch("BEGIN; SELECT count(*) FROM operations;").unwrap();
             let before = std::fs::metadata(folder.path().join("registrar.db-wal")).unwrap().len();
             scribe.run(jobs);
-            assert!(verdicts.into_iter().all(|mut v| v.try_recv() == Ok(Ok(()))));
+            assert!(verdicts.into_iter().all(|mut v| v.try_recv() == Ok(Ok(Reply::Done))));
             std::fs::metadata(folder.path().join("registrar.db-wal")).unwrap().len() - before
         };
         let alone = {
@@ -397,7 +515,7 @@ mod tests {
             let mut scribe = scribe(&folder);
             let before = log_frames(&scribe);
             for _ in 0..64 {
-                assert_eq!(scribe.record(&[begin().1]), [Ok(())]);
+                assert_eq!(scribe.record(&[begin().1]), [Ok(Reply::Done)]);
             }
             let page = 4096 + 24;
             u64::try_from(log_frames(&scribe) - before).unwrap() * page
@@ -418,18 +536,28 @@ mod tests {
             updated_at: 1,
             attempts: 1,
             evidence: serde_json::json!({}),
+            fence: 1,
+            sealed: None,
+            release_key: false,
+            retry_at: 0,
         };
         let known = OperationUpdate { id, ..unknown.clone() };
         let batch = [
             first,
-            Box::new(Write::Begin(OperationRow::new(intent(id)).unwrap())),
+            Box::new(Write::Begin(OperationRow::new(intent(id)).unwrap(), None)),
             Box::new(Write::Finish(UpdateRow::new(unknown).unwrap(), None)),
             Box::new(Write::Ping),
             Box::new(Write::Finish(UpdateRow::new(known).unwrap(), None)),
             begin().1,
         ];
-        let expected =
-            [Ok(()), Err(StoreError::AlreadyExists), Err(StoreError::NotFound("operation")), Ok(()), Ok(()), Ok(())];
+        let expected = [
+            Ok(Reply::Done),
+            Err(StoreError::AlreadyExists),
+            Err(StoreError::NotFound("operation")),
+            Ok(Reply::Done),
+            Ok(Reply::Done),
+            Ok(Reply::Done),
+        ];
         assert_eq!(scribe.record(&batch), expected);
         assert_eq!(operations(&scribe), 2);
     }
@@ -451,7 +579,7 @@ mod tests {
         assert_eq!(verdicts, vec![Err(StoreError::Unavailable(Trouble::Full)); 200]);
         assert_eq!(operations(&scribe), 0, "all or nothing");
         limit(&scribe, 1_000_000);
-        assert_eq!(scribe.record(&batch), vec![Ok(()); 200]);
+        assert_eq!(scribe.record(&batch), vec![Ok(Reply::Done); 200]);
     }
 
     #[test]
@@ -463,6 +591,6 @@ mod tests {
         assert_eq!(scribe.record(&[begin().1]), [Err(StoreError::Unavailable(Trouble::Locked))]);
         assert_eq!(scribe.record(&[Box::new(Write::Ping)]), [Err(StoreError::Unavailable(Trouble::Locked))]);
         other.execute_batch("COMMIT").unwrap();
-        assert_eq!(scribe.record(&[begin().1, Box::new(Write::Ping)]), [Ok(()), Ok(())]);
+        assert_eq!(scribe.record(&[begin().1, Box::new(Write::Ping)]), [Ok(Reply::Done), Ok(Reply::Done)]);
     }
 }

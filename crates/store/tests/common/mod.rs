@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use registrar_core::Outcome;
 use registrar_model::{ClientSpec, Issues, OperationId, Pointer, Registration, RegistrationId, State};
 use registrar_store::{
-    Action, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange, Store, StoreError,
+    Action, Intent, Lease, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange, Store,
+    StoreError,
 };
 use serde_json::{Value, json};
 
@@ -69,6 +70,8 @@ pub fn intent() -> Operation {
         evidence: json!({}),
         request_id: "req-1".to_owned(),
         principal: "ci".to_owned(),
+        desired: Some(json!({"metadata": {"client_name": "a"}})),
+        lease: Lease { owner: "one".to_owned(), until: NOW + 60_000, fence: 1 },
     }
 }
 
@@ -81,6 +84,10 @@ pub fn ended(id: OperationId, state: OperationState, outcome: Outcome) -> Operat
         updated_at: NOW + 1,
         attempts: 1,
         evidence: json!({}),
+        fence: 1,
+        sealed: None,
+        release_key: false,
+        retry_at: NOW + 1,
     }
 }
 
@@ -92,11 +99,15 @@ pub fn first(limit: u32) -> PageRequest {
     PageRequest { limit, after: None }
 }
 
+pub fn unkeyed(operation: Operation) -> Intent {
+    Intent { operation, key: None }
+}
+
 /// Records one operation that changes the registry.
 pub async fn change(store: &dyn Store, change: RegistrationChange) -> Result<OperationId, StoreError> {
     let operation = intent();
     let id = operation.id;
-    store.begin(operation).await?;
+    store.begin(unkeyed(operation)).await?;
     store.finish(succeeded(id), Some(change)).await?;
     Ok(id)
 }

@@ -1,0 +1,103 @@
+//! `registrar operations`: the journal of a running gateway.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    api::{self, Api},
+    args::{Format, OperationsArgs, OperationsCommand},
+    failure::Failure,
+    output,
+};
+
+const JSON: &str = "application/json";
+
+pub(crate) fn run(args: OperationsArgs, format: Format) -> Result<(), Failure> {
+    let api = args.gateway.api()?;
+    api::block_on(command(&api, args.command, format))
+}
+
+async fn command(api: &Api, command: OperationsCommand, format: Format) -> Result<(), Failure> {
+    match command {
+        OperationsCommand::List { state, limit } => list(api, state.as_deref(), limit, format).await,
+        OperationsCommand::Get { id } => {
+            let answer = api.expect(Method::GET, &["v1", "operations", &id], &[], None, &[]).await?;
+            shown(&answer, format)
+        }
+        OperationsCommand::Resolve { id, adopt, vendor_ref, absent: _ } => {
+            let body = match adopt {
+                Some(client_id) => {
+                    let mut client = json!({ "client_id": client_id });
+                    if let (Some(vendor_ref), Some(client)) = (vendor_ref, client.as_object_mut()) {
+                        client.insert("vendor_ref".to_owned(), json!(vendor_ref));
+                    }
+                    json!({ "adopt": client })
+                }
+                None => json!({ "absent": true }),
+            };
+            let segment = format!("{id}:resolve");
+            let answer =
+                api.expect(Method::POST, &["v1", "operations", &segment], &[], Some((JSON, &body)), &[]).await?;
+            shown(&answer, format)
+        }
+        OperationsCommand::Acknowledge { id } => {
+            let segment = format!("{id}:acknowledge");
+            api.expect(Method::POST, &["v1", "operations", &segment], &[], None, &[]).await?;
+            output::note("the sealed secret of this operation is destroyed");
+            Ok(())
+        }
+    }
+}
+
+async fn list(api: &Api, state: Option<&str>, limit: usize, format: Format) -> Result<(), Failure> {
+    let size = limit.clamp(1, 200).to_string();
+    let mut items: Vec<Value> = Vec::new();
+    let mut cursor: Option<String> = None;
+    let more = loop {
+        let mut query = vec![("limit", size.as_str())];
+        query.extend(state.map(|s| ("state", s)));
+        query.extend(cursor.as_deref().map(|c| ("cursor", c)));
+        let page = api.expect(Method::GET, &["v1", "operations"], &query, None, &[]).await?;
+        items.extend(page.get("items").and_then(Value::as_array).into_iter().flatten().cloned());
+        cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+        if cursor.is_none() || items.len() >= limit {
+            break cursor.is_some() || items.len() > limit;
+        }
+    };
+    items.truncate(limit);
+    match format {
+        Format::Json => output::json(&items)?,
+        Format::Table => {
+            let mut table = output::table(&["id", "action", "backend", "state", "outcome", "summary"]);
+            for item in &items {
+                let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+                table.add_row(["id", "action", "backend", "state", "outcome", "summary"].map(text));
+            }
+            output::data(&table.to_string())?;
+        }
+    }
+    if more {
+        output::note(&format!("there are more; only the first {limit} are shown (--limit)"));
+    }
+    Ok(())
+}
+
+fn shown(answer: &Value, format: Format) -> Result<(), Failure> {
+    if format == Format::Json {
+        return output::json(answer);
+    }
+    let mut table = output::table(&["member", "value"]);
+    for (name, value) in answer.as_object().into_iter().flatten() {
+        match value {
+            Value::Object(inner) => {
+                for (member, value) in inner {
+                    table.add_row([format!("{name}.{member}"), output::short(value)]);
+                }
+            }
+            _ => {
+                table.add_row([name.clone(), output::short(value)]);
+            }
+        }
+    }
+    output::data(&table.to_string())
+}

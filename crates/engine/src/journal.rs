@@ -1,0 +1,387 @@
+//! The journal's side of a write: the intent before it, the result after it, and the answer to its repetition.
+
+use std::{sync::Arc, time::Duration};
+
+use registrar_core::{Error, ErrorKind, Outcome, Result, SecretString, VendorDetail};
+use registrar_model::{Loss, OperationId, Registration, RegistrationId, State};
+use registrar_store::{
+    Action, Begun, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange,
+    Sealed, StoreError,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    backend::Backend,
+    clock::now_ms,
+    engine::{Caller, Engine, Failure, NewSecret, SecretState, Written, store_error},
+    idempotency::Idempotency,
+};
+
+/// How long after a call's own deadline its operation still belongs to whoever began it.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+
+/// What became of the wish to begin a write.
+pub(crate) enum Start {
+    /// The intent is durable; the vendor may be called.
+    Now(Operation),
+    /// The same request was carried out before.
+    Done(Operation),
+}
+
+/// What [`Engine::begin`] needs to know of a write.
+pub(crate) struct Wish<'a> {
+    pub(crate) id: OperationId,
+    pub(crate) action: Action,
+    pub(crate) backend: &'a Backend,
+    pub(crate) registration: RegistrationId,
+    /// What is asked for, to compare the vendor with if the answer is lost.
+    pub(crate) desired: Option<Value>,
+}
+
+/// A result to be recorded.
+pub(crate) struct Success<'a> {
+    pub(crate) summary: String,
+    pub(crate) losses: &'a [Loss],
+    pub(crate) change: Option<RegistrationChange>,
+    pub(crate) secret: Option<&'a NewSecret>,
+}
+
+/// A one-time secret in its sealed form.
+#[derive(Serialize, Deserialize)]
+struct SealedSecret {
+    value: String,
+    expires_at: i64,
+    previous_valid_until: Option<i64>,
+}
+
+impl Engine {
+    /// The finished operation of an earlier request with the caller's idempotency key, if there is one.
+    ///
+    /// # Errors
+    /// What a repetition is to be told when the first request is not finished, failed, or was another request.
+    pub(crate) async fn earlier(&self, caller: &Caller) -> Result<Option<Operation>, Failure> {
+        let Some(key) = &caller.idempotency else { return Ok(None) };
+        let claim = key.claim(now_ms());
+        match self.store.key_use(&claim.key, claim.since).await.map_err(store_error)? {
+            Some(used) => self.repeated(key, used).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn repeated(&self, key: &Idempotency, used: KeyUse) -> Result<Operation, Failure> {
+        let told = |error: Error| Failure { error, operation: Some(used.operation) };
+        if used.fingerprint != *key.fingerprint() {
+            let detail = "this Idempotency-Key was used for another request; use a new key for a new request";
+            return Err(Error::new(ErrorKind::IdempotencyKeyReused, detail).into());
+        }
+        let found = self.store.operation(used.operation).await.map_err(store_error)?;
+        let operation = found.ok_or_else(|| Error::new(ErrorKind::Internal, "the operation of a key is missing"))?;
+        match operation.state {
+            OperationState::Succeeded => Ok(operation),
+            OperationState::Pending => {
+                let detail = format!("the first request with this key is being worked on: operation {}", operation.id);
+                let wait = Some(Duration::from_secs(1));
+                Err(told(Error::new(ErrorKind::IdempotencyInProgress, detail).with_retry_after(wait)))
+            }
+            OperationState::Unknown => {
+                let detail = format!(
+                    "it is not yet known what the vendor did with the first request; operation {} is being looked into",
+                    operation.id
+                );
+                let error = Error::new(ErrorKind::OutcomeUnknown, detail).with_outcome(Outcome::Unknown);
+                Err(told(error.with_backend(operation.backend.clone())))
+            }
+            OperationState::Failed => Err(told(failure_of(&operation))),
+        }
+    }
+
+    /// Makes the intent durable. Nothing has been sent before this returns.
+    pub(crate) async fn begin(&self, caller: &Caller, wish: Wish<'_>) -> Result<Start, Failure> {
+        let now = now_ms();
+        let lease = wish.backend.timeout + LEASE_MARGIN;
+        let operation = Operation {
+            id: wish.id,
+            action: wish.action,
+            backend: wish.backend.name.to_string(),
+            registration: Some(wish.registration),
+            state: OperationState::Pending,
+            outcome: Outcome::Unknown,
+            summary: "in progress".to_owned(),
+            created_at: now,
+            updated_at: now,
+            attempts: 1,
+            evidence: json!({}),
+            request_id: caller.request_id.clone(),
+            principal: caller.principal.clone(),
+            desired: wish.desired,
+            lease: Lease { owner: self.instance.clone(), until: now.saturating_add(millis(lease)), fence: 1 },
+        };
+        let key = caller.idempotency.as_ref().map(|key| key.claim(now));
+        let intent = Intent { operation: operation.clone(), key };
+        match self.store.begin(intent).await.map_err(store_error)? {
+            Begun::New => {
+                crate::failpoint::reach("intent");
+                Ok(Start::Now(operation))
+            }
+            Begun::Used(used) => match &caller.idempotency {
+                Some(key) => self.repeated(key, used).await.map(Start::Done),
+                None => Err(Error::new(ErrorKind::Internal, "a key was used that nobody sent").into()),
+            },
+        }
+    }
+
+    /// Runs a write to its end whatever becomes of the caller.
+    pub(crate) async fn detached<T: Send + 'static>(
+        &self,
+        operation: OperationId,
+        write: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        match self.writes.spawn(write).await {
+            Ok(result) => result,
+            // a panic, or the runtime is going away: the intent stays in the journal
+            Err(_) => Err(Failure {
+                error: Error::new(ErrorKind::Internal, "the write ended abnormally").with_outcome(Outcome::Unknown),
+                operation: Some(operation),
+            }),
+        }
+    }
+
+    /// Records a success. When that fails, the vendor has done it all the same, and the caller is told so.
+    pub(crate) async fn succeeded(
+        &self,
+        caller: &Caller,
+        operation: &Operation,
+        backend: &Backend,
+        success: Success<'_>,
+    ) -> Result<(), Failure> {
+        crate::failpoint::reach("answered");
+        count(operation, backend, "performed");
+        let sealed = match (success.secret, &caller.idempotency) {
+            (Some(secret), Some(key)) => self.seal(operation.id, key, secret).await,
+            _ => None,
+        };
+        let update = OperationUpdate {
+            id: operation.id,
+            state: OperationState::Succeeded,
+            outcome: Outcome::Performed,
+            summary: success.summary.clone(),
+            updated_at: now_ms(),
+            attempts: operation.attempts,
+            evidence: json!({ "losses": success.losses }),
+            fence: operation.lease.fence,
+            sealed,
+            release_key: false,
+            retry_at: 0,
+        };
+        if let Err(error) = self.store.finish(update, success.change).await {
+            tracing::error!(operation = %operation.id, backend = %backend.name, error = %error, "done at the vendor but not recorded");
+            let detail = format!(
+                "{} at the vendor, but the gateway could not record it; operation {} stays open",
+                success.summary, operation.id
+            );
+            return Err(Failure {
+                error: Error::new(ErrorKind::PartialFailure, detail)
+                    .with_outcome(Outcome::Performed)
+                    .with_backend(backend.name.as_str()),
+                operation: Some(operation.id),
+            });
+        }
+        crate::failpoint::reach("recorded");
+        Ok(())
+    }
+
+    /// Records a failure; a client whose write ended without a known outcome is marked.
+    pub(crate) async fn failed(
+        &self,
+        operation: &Operation,
+        backend: &Backend,
+        registration: Option<Registration>,
+        error: Error,
+    ) -> Failure {
+        let outcome = error.outcome();
+        count(operation, backend, outcome.as_str());
+        let change = registration.and_then(|current| {
+            let state = match (outcome, error.kind()) {
+                (Outcome::Unknown, _) => State::Unknown,
+                (_, ErrorKind::NotFound) => State::Gone,
+                _ => return None,
+            };
+            Some(with_state(current, state))
+        });
+        let now = now_ms();
+        let update = OperationUpdate {
+            id: operation.id,
+            state: if outcome == Outcome::Unknown { OperationState::Unknown } else { OperationState::Failed },
+            outcome,
+            summary: error.detail().to_owned(),
+            updated_at: now,
+            attempts: operation.attempts,
+            evidence: json!({
+                "code": error.kind().slug(),
+                "vendor": error.vendor(),
+                "errors": (!error.issues().is_empty()).then(|| error.issues()),
+            }),
+            fence: operation.lease.fence,
+            sealed: None,
+            // nothing was done, and it may work next time: the same key may try again
+            release_key: outcome == Outcome::NotPerformed && error.is_retryable(),
+            retry_at: now,
+        };
+        if let Err(store) = self.store.finish(update, change).await {
+            tracing::error!(operation = %operation.id, backend = %backend.name, error = %store, "a failure could not be recorded");
+        }
+        Failure { error: error.with_backend(backend.name.as_str()), operation: Some(operation.id) }
+    }
+
+    /// Earlier writes to the same client whose outcome is unknown, and which a newer success has made irrelevant.
+    pub(crate) async fn supersede(&self, newer: &Operation, actions: &[Action]) {
+        let page = PageRequest { limit: 200, after: None };
+        let Ok(open) = self.store.operations(Some(OperationState::Unknown), page).await else { return };
+        for old in open
+            .items
+            .iter()
+            .filter(|o| o.registration == newer.registration && o.id != newer.id && actions.contains(&o.action))
+        {
+            let update = OperationUpdate {
+                id: old.id,
+                state: OperationState::Failed,
+                outcome: Outcome::Unknown,
+                summary: format!("its outcome was never found out; {} has replaced whatever it left", newer.id),
+                updated_at: now_ms(),
+                attempts: old.attempts,
+                evidence: merged(&old.evidence, "superseded_by", json!(newer.id)),
+                fence: old.lease.fence,
+                sealed: None,
+                release_key: false,
+                retry_at: 0,
+            };
+            match self.store.finish(update, None).await {
+                Ok(()) | Err(StoreError::AlreadyFinished | StoreError::Superseded) => {}
+                Err(error) => tracing::warn!(operation = %old.id, %error, "not closed"),
+            }
+        }
+    }
+
+    /// The answer to the repetition of a create, update or disable.
+    pub(crate) async fn written_again(&self, caller: &Caller, operation: Operation) -> Result<Written, Failure> {
+        let gone = || {
+            let detail = "the client that the first request with this key wrote was deleted since";
+            Failure {
+                error: Error::new(ErrorKind::NotFound, detail).with_outcome(Outcome::Performed),
+                operation: Some(operation.id),
+            }
+        };
+        let id = operation.registration.ok_or_else(gone)?;
+        let registration = self.store.registration(id).await.map_err(store_error)?.ok_or_else(gone)?;
+        let secret = self.unseal(caller, operation.id).await?;
+        let losses = operation.evidence.get("losses").cloned().unwrap_or_default();
+        let issues_secrets = operation.action == Action::Create && !registration.spec.metadata.is_public();
+        Ok(Written {
+            secret_state: (issues_secrets && secret.is_none()).then(|| secret_state(&operation)),
+            registration: Arc::new(registration),
+            secret,
+            losses: serde_json::from_value(losses).unwrap_or_default(),
+            operation: operation.id,
+            replayed: true,
+        })
+    }
+
+    /// The answer to the repetition of a rotation: the secret, or what became of it.
+    pub(crate) async fn issued_again(
+        &self,
+        caller: &Caller,
+        operation: &Operation,
+    ) -> Result<std::result::Result<NewSecret, SecretState>, Failure> {
+        Ok(self.unseal(caller, operation.id).await?.ok_or_else(|| secret_state(operation)))
+    }
+
+    async fn seal(&self, operation: OperationId, key: &Idempotency, secret: &NewSecret) -> Option<Sealed> {
+        use registrar_core::ExposeSecret as _;
+        let plain = SealedSecret {
+            value: secret.value.expose_secret().to_owned(),
+            expires_at: secret.expires_at,
+            previous_valid_until: secret.previous_valid_until,
+        };
+        let sealed = match self.vault().await {
+            Ok(vault) => serde_json::to_vec(&plain).ok().and_then(|p| vault.seal(operation, key.text(), &p).ok()),
+            Err(_) => None,
+        };
+        if sealed.is_none() {
+            tracing::warn!(%operation, "the secret could not be sealed: a repetition of the request will not show it");
+        }
+        sealed.map(|bytes| Sealed { bytes, until: now_ms().saturating_add(millis(self.options.secret_window)) })
+    }
+
+    async fn unseal(&self, caller: &Caller, operation: OperationId) -> Result<Option<NewSecret>, Failure> {
+        let Some(key) = &caller.idempotency else { return Ok(None) };
+        let sealed = self.store.sealed(operation, now_ms()).await.map_err(store_error)?;
+        let Some(sealed) = sealed else { return Ok(None) };
+        let plain = self.vault().await?.open(operation, key.text(), &sealed.bytes);
+        let secret: Option<SealedSecret> = plain.and_then(|p| serde_json::from_slice(&p).ok());
+        Ok(secret.map(|s| NewSecret {
+            value: SecretString::from(s.value),
+            expires_at: s.expires_at,
+            previous_valid_until: s.previous_valid_until,
+        }))
+    }
+
+    /// Destroys the sealed secret of an operation: the caller has it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OperationNotFound`].
+    pub async fn acknowledge(&self, id: OperationId) -> Result<()> {
+        let known = self.store.operation(id).await.map_err(store_error)?;
+        known.ok_or_else(|| Error::new(ErrorKind::OperationNotFound, "there is no operation with this id"))?;
+        self.store.destroy_sealed(id).await.map(drop).map_err(store_error)
+    }
+}
+
+/// Why a secret that was issued once is not shown again.
+fn secret_state(operation: &Operation) -> SecretState {
+    if operation.evidence.get("adopted").is_some() { SecretState::Undelivered } else { SecretState::Expired }
+}
+
+/// The recorded failure of an operation, as it was told to the first caller.
+fn failure_of(operation: &Operation) -> Error {
+    let evidence = |name: &str| operation.evidence.get(name).filter(|v| !v.is_null());
+    let kind = evidence("code").and_then(Value::as_str).and_then(ErrorKind::from_slug);
+    let mut error = Error::new(kind.unwrap_or(ErrorKind::UpstreamError), operation.summary.clone())
+        .with_outcome(operation.outcome)
+        .with_backend(operation.backend.clone());
+    if let Some(vendor) = evidence("vendor").and_then(|v| serde_json::from_value::<VendorDetail>(v.clone()).ok()) {
+        error = error.with_vendor(vendor);
+    }
+    if let Some(issues) = evidence("errors").and_then(|v| serde_json::from_value(v.clone()).ok()) {
+        error = error.with_issues(issues);
+    }
+    error
+}
+
+/// The change that only marks a client.
+pub(crate) fn with_state(current: Registration, state: State) -> RegistrationChange {
+    let expected_version = current.version;
+    let registration = Registration { state, updated_at: now_ms(), version: current.version + 1, ..current };
+    RegistrationChange::Update { registration: Arc::new(registration), expected_version }
+}
+
+/// Evidence with one more member.
+pub(crate) fn merged(evidence: &Value, name: &str, value: Value) -> Value {
+    let mut object = evidence.as_object().cloned().unwrap_or_default();
+    object.insert(name.to_owned(), value);
+    Value::Object(object)
+}
+
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn count(operation: &Operation, backend: &Backend, outcome: &'static str) {
+    metrics::counter!(
+        "registrar_operations_total",
+        "action" => operation.action.as_str(),
+        "backend" => backend.name.to_string(),
+        "outcome" => outcome
+    )
+    .increment(1);
+}
