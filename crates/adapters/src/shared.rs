@@ -15,6 +15,12 @@ pub(crate) fn unix_seconds(text: &str) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(Timestamp::as_second)
 }
 
+/// What the clock of a simulated vendor shows: the real time, because gateways compare it with their own.
+#[cfg(feature = "fakes")]
+pub(crate) fn fake_time() -> String {
+    format!("{:.3}", Timestamp::now())
+}
+
 /// The vendor's `client_id`, checked: an answer without a usable one is an error, never an empty string in the store.
 pub(crate) fn client_id(text: &str, response: &Response) -> Result<ClientId> {
     text.parse().map_err(|_| response.malformed("the client id is empty or not VSCHAR"))

@@ -105,7 +105,7 @@ impl Context {
             }
             _ => {}
         }
-        if matches!(status.as_u16(), 429 | 503) {
+        if matches!(status.as_u16(), 429 | 503) || error.kind() == ErrorKind::IdempotencyInProgress {
             let seconds = error.retry_after().map_or(1, |w| w.as_secs().max(1));
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -437,7 +437,7 @@ async fn an_ended_lease_is_taken_over_and_fenced_off(store: Any) {
     let claimed = store.claim("two", end, end + 500, 10).await.unwrap();
     let lease = Lease { owner: "two".to_owned(), until: end + 500, fence: 2 };
     let expected = Operation { state: OperationState::Unknown, lease, ..slow.clone() };
-    assert_eq!(claimed, [expected.clone()]);
+    assert_eq!(claimed, std::slice::from_ref(&expected));
     assert_eq!(store.operation(slow.id).await, Ok(Some(expected)));
     assert_eq!(store.claim("three", end + 499, end + 999, 10).await, Ok(vec![]));
 

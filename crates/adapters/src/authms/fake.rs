@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use registrar_core::{Fake, FakeRequest, FakeResponse};
 use serde_json::{Map, Value, json};
 
+use crate::shared::fake_time;
+
 /// The token of an administrator.
 pub const TOKEN: &str = "fake-authms-admin-token";
 /// A valid token without an administrator's role.
@@ -128,8 +130,8 @@ impl State {
         let last_four = secret.as_deref().map(|s| s[s.len() - 4..].to_owned()).unwrap_or_default();
         item.insert("secret_last_four".to_owned(), json!(last_four));
         item.insert("tenant_id".to_owned(), json!("tenant-1"));
-        item.insert("created_at".to_owned(), json!(time(n)));
-        item.insert("updated_at".to_owned(), json!(time(n)));
+        item.insert("created_at".to_owned(), json!(fake_time()));
+        item.insert("updated_at".to_owned(), json!(fake_time()));
         self.clients.push(Stored { item, jwks, secrets: secret.into_iter().collect(), deleted: false });
         // no timestamp here
         FakeResponse::json(201, &json!({ "code": 0, "message": "success", "data": answer }))
@@ -150,7 +152,7 @@ impl State {
         FakeResponse::json(
             200,
             &json!({
-                "code": 0, "message": "success", "timestamp": time(0), "items": items, "total": total,
+                "code": 0, "message": "success", "timestamp": fake_time(), "items": items, "total": total,
                 "pagination": { "page": page, "page_size": size, "total": total, "total_pages": pages, "has_next": page < pages, "has_prev": page > 1 }
             }),
         )
@@ -162,7 +164,7 @@ impl State {
             return invalid(&message);
         }
         self.issued += 1;
-        let now = time(self.issued);
+        let now = fake_time();
         let Some(stored) = self.find(id) else { return missing() };
         if let Some(jwks) = body.remove("jwks") {
             stored.jwks = jwks;
@@ -188,7 +190,7 @@ impl State {
         stored.item.insert("secret_last_four".to_owned(), json!(secret[secret.len() - 4..]));
         stored.secrets.insert(0, secret.clone());
         stored.secrets.truncate(2);
-        done(200, &json!({ "client_id": id, "new_secret": secret, "rotated_at": time(n) }))
+        done(200, &json!({ "client_id": id, "new_secret": secret, "rotated_at": fake_time() }))
     }
 }
 
@@ -215,17 +217,13 @@ fn check(body: &Map<String, Value>, update: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// A clock that ticks with every write, so that runs are repeatable.
-fn time(n: u64) -> String {
-    format!("2026-01-01T{:02}:{:02}:{:02}Z", n / 3600 % 24, n / 60 % 60, n % 60)
-}
 
 fn done(status: u16, data: &Value) -> FakeResponse {
-    FakeResponse::json(status, &json!({ "code": 0, "message": "success", "timestamp": time(0), "data": data }))
+    FakeResponse::json(status, &json!({ "code": 0, "message": "success", "timestamp": fake_time(), "data": data }))
 }
 
 fn error(status: u16, code: u64, message: &str) -> FakeResponse {
-    FakeResponse::json(status, &json!({ "code": code, "message": message, "timestamp": time(0) }))
+    FakeResponse::json(status, &json!({ "code": code, "message": message, "timestamp": fake_time() }))
 }
 
 fn invalid(message: &str) -> FakeResponse {

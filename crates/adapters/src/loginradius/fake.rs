@@ -11,6 +11,8 @@ use bytes::Bytes;
 use registrar_core::{Fake, FakeRequest, FakeResponse};
 use serde_json::{Map, Value, json};
 
+use crate::shared::fake_time;
+
 /// A ready token that the fake accepts beside those that it issues.
 pub const TOKEN: &str = "fake-loginradius-admin-token";
 /// The gateway's own M2M application at the fake.
@@ -41,7 +43,7 @@ const GRANTS: [&str; 5] = [
 struct State {
     clients: Vec<Map<String, Value>>,
     tokens: u64,
-    /// Counts writes: the clock, and the source of ids and secrets.
+    /// Counts writes: the source of ids and secrets.
     writes: u64,
 }
 
@@ -135,7 +137,7 @@ impl State {
     fn tick(&mut self) -> (u64, String) {
         self.writes += 1;
         let n = self.writes;
-        (n, format!("2026-01-01T{:02}:{:02}:{:02}Z", n / 3600 % 24, n / 60 % 60, n % 60))
+        (n, fake_time())
     }
 
     fn find(&mut self, name: &str) -> Option<&mut Map<String, Value>> {

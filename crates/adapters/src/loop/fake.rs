@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use registrar_core::{Fake, FakeRequest, FakeResponse};
 use serde_json::{Map, Value, json};
 
+use crate::shared::fake_time;
+
 /// The token that the fake accepts.
 pub const TOKEN: &str = "fake-loop-admin-token";
 
@@ -90,7 +92,7 @@ impl State {
         let public = body.get("client_type").and_then(Value::as_str) == Some("public");
         self.issued += 1;
         let n = self.issued;
-        let now = time(n);
+        let now = fake_time();
         let mut client = Map::new();
         let mut put = |name: &str, value: Value| client.insert(name.to_owned(), value);
         put("id", json!(format!("oc_{n:08}")));
@@ -127,7 +129,7 @@ impl State {
             return error(400, "validation_error", &message);
         }
         self.issued += 1;
-        let now = time(self.issued);
+        let now = fake_time();
         let Some(stored) = self.find(id) else {
             return error(404, "not_found", "Client not found");
         };
@@ -187,10 +189,6 @@ fn is_redirect(uri: &str) -> bool {
     url::Url::parse(uri).is_ok() && !uri.contains(['?', '#', '*'])
 }
 
-/// A clock that ticks with every write, so that runs are repeatable.
-fn time(n: u64) -> String {
-    format!("2026-01-01T{:02}:{:02}:{:02}.000Z", n / 3600 % 24, n / 60 % 60, n % 60)
-}
 
 fn error(status: u16, code: &str, message: &str) -> FakeResponse {
     FakeResponse::json(status, &json!({ "error": code, "message": message }))

@@ -44,6 +44,7 @@ pub(super) struct Claim {
 
 /// A write.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "every write is boxed on its way")]
 pub(super) enum Write {
     Begin(OperationRow, Option<KeyClaim>),
     Finish(UpdateRow, Option<ChangeRow>),
