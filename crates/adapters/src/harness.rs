@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use registrar_core::{
-    Adapter, Fake, FakeRequest, Http, Request, Response, Result, SecretString, SettingIssue, Settings, Vendor,
+    Adapter, ExposeSecret as _, Fake, FakeRequest, Http, Request, Response, Result, SecretString, SettingIssue,
+    Settings, Vendor,
 };
 use registrar_model::{ClientSpec, NewRegistration};
 use serde_json::{Value, json};
@@ -64,11 +65,12 @@ impl Http for ToFake {
                 .collect();
             String::from_utf8(bytes).unwrap()
         };
+        let token = request.bearer.as_ref().map_or(self.token, |own| own.expose_secret());
         let answer = self.fake.handle(&FakeRequest {
             method: request.method.to_string(),
             path: request.url.path_segments().unwrap().map(decode).collect(),
             query: request.url.query_pairs().into_owned().collect(),
-            headers: BTreeMap::from([("authorization".to_owned(), format!("Bearer {}", self.token))]),
+            headers: BTreeMap::from([("authorization".to_owned(), format!("Bearer {token}"))]),
             body: request.body.clone().unwrap_or_default(),
         });
         let mut headers = HeaderMap::new();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use registrar_core::{Credential, Error, ExposeSecret, Response};
+use registrar_core::{Credential, Error, ErrorKind, ExposeSecret, Response};
 use reqwest::Client;
 use tower::{Service, ServiceExt, service_fn};
 
@@ -17,6 +17,8 @@ const UNAUTHORIZED: u16 = 401;
 
 /// Where the `Authorization` comes from.
 pub(crate) enum Auth {
+    /// Nowhere: the API is open.
+    Open,
     /// Fixed; made once.
     Bearer(HeaderValue),
     /// Fetched and renewed.
@@ -26,6 +28,7 @@ pub(crate) enum Auth {
 impl Auth {
     pub(crate) fn new(client: &Client, options: &BackendOptions) -> Result<Self, TransportSetupError> {
         match &options.credential {
+            Credential::None => Ok(Self::Open),
             Credential::Bearer(token) => bearer(token.expose_secret())
                 .map(Self::Bearer)
                 .ok_or_else(|| TransportSetupError::Token { backend: options.name.clone() }),
@@ -50,8 +53,9 @@ pub(crate) fn bearer(token: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Gives every call its credential. A 401 means that the vendor did nothing, so that even a create may be sent again:
-/// once, with a new token. A second 401 is the adapter's to report.
+/// Gives every call its credential: its own token, or else the backend's. A 401 means that the vendor did nothing, so
+/// that even a create may be sent again: once, with a new token. A second 401 is the adapter's to report, and so is the
+/// refusal of a call's own token, which says nothing about the backend's.
 pub(crate) fn layer<S>(
     auth: Arc<Auth>,
     inner: S,
@@ -62,22 +66,31 @@ where
     service_fn(move |call: Call| {
         let (auth, inner) = (Arc::clone(&auth), inner.clone());
         async move {
+            if let Some(token) = &call.request.bearer {
+                let authorization = bearer(token.expose_secret()).ok_or_else(unsendable)?;
+                return inner.oneshot(Authorised { call, authorization: Some(authorization) }).await;
+            }
             match &*auth {
-                Auth::Bearer(value) => inner.oneshot(Authorised { call, authorization: value.clone() }).await,
+                Auth::Open => inner.oneshot(Authorised { call, authorization: None }).await,
+                Auth::Bearer(value) => inner.oneshot(Authorised { call, authorization: Some(value.clone()) }).await,
                 Auth::Tokens(tokens) => {
                     let token = tokens.get(call.deadline).await?;
-                    let first = Authorised { call: call.clone(), authorization: token.authorization };
+                    let first = Authorised { call: call.clone(), authorization: Some(token.authorization) };
                     let response = inner.clone().oneshot(first).await?;
                     if response.status != UNAUTHORIZED {
                         return Ok(response);
                     }
                     tokens.refused(token.number);
                     let authorization = tokens.get(call.deadline).await?.authorization;
-                    inner.oneshot(Authorised { call, authorization }).await
+                    inner.oneshot(Authorised { call, authorization: Some(authorization) }).await
                 }
             }
         }
     })
+}
+
+fn unsendable() -> Error {
+    Error::new(ErrorKind::Internal, "the token of this call cannot stand in a header field; nothing was sent")
 }
 
 #[cfg(test)]

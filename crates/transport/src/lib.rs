@@ -1,7 +1,7 @@
 //! The way to the vendors: reqwest behind [`registrar_core::Http`], one tower stack per backend.
 //!
 //! What adapters may rely on, whatever the vendor does:
-//! - a request goes to the backend's own origin or nowhere, with its credential, once. Redirects are not followed (a
+//! - a request goes to the backend's own origin or nowhere, with the backend's credential or its own token, once. Redirects are not followed (a
 //!   3xx is an answer), proxies of the environment are not used, nothing is decompressed;
 //! - every call ends by its deadline, with an answer read completely and within the size limit, or with an error
 //!   whose outcome says whether the vendor may have acted;

@@ -50,7 +50,9 @@ impl Sender {
         }
         let cap = if request.operation == LIST { self.max_list_body } else { self.max_body };
         let mut outgoing = reqwest::Request::new(request.method, request.url);
-        outgoing.headers_mut().insert(AUTHORIZATION, authorization);
+        if let Some(authorization) = authorization {
+            outgoing.headers_mut().insert(AUTHORIZATION, authorization);
+        }
         exchange(&self.client, outgoing, request.body, request.effect, cap, deadline).await
     }
 }
