@@ -30,6 +30,8 @@ pub(crate) fn now<T>(work: impl Future<Output = T>) -> T {
 pub(crate) struct Wire {
     canned: Mutex<Vec<(u16, HeaderMap, Bytes)>>,
     pub(crate) sent: Mutex<Vec<(String, String, Value)>>,
+    /// The tokens that requests brought themselves, in the order of `sent`.
+    pub(crate) tokens: Mutex<Vec<Option<String>>>,
 }
 
 struct ToFake {
@@ -49,6 +51,7 @@ impl Wire {
         let body = request.body.as_ref().and_then(|b| serde_json::from_slice(b).ok()).unwrap_or_default();
         let path = request.url[url::Position::BeforePath..].to_owned();
         self.sent.lock().unwrap().push((request.method.to_string(), path, body));
+        self.tokens.lock().unwrap().push(request.bearer.as_ref().map(|own| own.expose_secret().to_owned()));
     }
 }
 
@@ -126,10 +129,19 @@ pub(crate) fn over_fake(
 
 /// An adapter over answers in order: `(status, body)`.
 pub(crate) fn over_answers(vendor: &Vendor, answers: &[(u16, &str)]) -> (Arc<dyn Adapter>, Arc<Wire>) {
+    over_answers_with(vendor, answers, &settings())
+}
+
+/// [`over_answers`] with settings of its own.
+pub(crate) fn over_answers_with(
+    vendor: &Vendor,
+    answers: &[(u16, &str)],
+    settings: &Value,
+) -> (Arc<dyn Adapter>, Arc<Wire>) {
     let wire = Arc::new(Wire::default());
     *wire.canned.lock().unwrap() =
         answers.iter().map(|(s, b)| (*s, HeaderMap::new(), Bytes::from((*b).to_owned()))).collect();
-    let adapter = configure(vendor, &settings(), Arc::new(Canned(Arc::clone(&wire)))).unwrap();
+    let adapter = configure(vendor, settings, Arc::new(Canned(Arc::clone(&wire)))).unwrap();
     (adapter, wire)
 }
 

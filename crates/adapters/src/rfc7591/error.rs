@@ -21,20 +21,21 @@ pub(super) enum Call {
 /// The server's code and sentence.
 pub(super) fn detail(response: &Response, preset: &Preset) -> VendorDetail {
     let body = response.value();
-    let first = |pointers: &[&str]| {
-        let found = pointers.iter().find_map(|pointer| match body.as_ref()?.pointer(pointer)? {
-            Value::String(text) if !text.is_empty() => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        });
-        found
-    };
     VendorDetail {
         status: Some(response.status),
-        code: first(preset.error_code),
-        message: first(preset.error_text),
+        code: first(body.as_ref(), preset.error_code),
+        message: first(body.as_ref(), preset.error_text),
         request_id: None,
     }
+}
+
+/// The first text or number that a pointer leads to.
+fn first(body: Option<&Value>, pointers: &[&str]) -> Option<String> {
+    pointers.iter().find_map(|pointer| match body?.pointer(pointer)? {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    })
 }
 
 /// Classifies a refusal.
