@@ -139,6 +139,8 @@ impl Serialize for PlannedRequest {
 /// - losses returned by a write are predictions of the mapping; [`registrar_model::account::account`] settles them
 ///   against what the vendor shows;
 /// - every documented error of the vendor gets its kind; a write that may have been done says so in its outcome;
+/// - where clients are managed with a token of their own, every answer says how from then on, and nothing is sent to any
+///   origin but the backend's;
 /// - nothing is sent when the request cannot be represented at all (the error says why, with a pointer).
 #[async_trait]
 pub trait Adapter: fmt::Debug + Send + Sync + 'static {

@@ -111,7 +111,7 @@ pub(super) static PRESETS: &[Preset] = &[
         token_codes: &["access_denied"],
         ..STANDARD
     },
-    // Issuer/OpenIDConnect.pm of 2.16.1
+    // measured and in Issuer/OpenIDConnect.pm of 2.16.1
     Preset {
         name: "lemonldap",
         registration_path: "/oauth2/register",

@@ -170,13 +170,14 @@ fn canaille_shows_nulls_and_empty_lists() {
 
 #[test]
 fn lemonldap_names_the_wrong_expiry_and_manages_nothing() {
-    // Issuer/OpenIDConnect.pm of 2.16.1, `sub registration`
-    let shown = r#"{"client_id":"abc","client_secret":"def","client_id_issued_at":17,"client_id_expires_at":99,"client_name":"Self registered client","logo_uri":null,"id_token_signed_response_alg":"RS256","redirect_uris":["https://a.example/cb"]}"#;
+    // measured, 2.16.1; the expiry is 0 there
+    let shown = r#"{"client_name":"Self registered client","client_id_expires_at":99,"client_secret":"UHtGmG8H","client_id":"qqtUxsXJ","client_id_issued_at":"1795248870","logo_uri":null,"redirect_uris":["https://a.example/cb"],"id_token_signed_response_alg":"RS256"}"#;
     let (adapter, wire) = answered("lemonldap", &[(201, shown)]);
     let minimal = metadata(json!({ "redirect_uris": ["https://a.example/cb"] }));
     let created = now(adapter.create(&minimal)).unwrap();
     assert_eq!(last(&wire).1, "/oauth2/register");
     assert_eq!(created.value.secret.as_ref().unwrap().expires_at, 99);
+    assert_eq!(created.value.client_id_issued_at, Some(1_795_248_870), "a text there");
     let security = created.losses.iter().filter(|l| l.severity == Severity::Security && l.is_refusable());
     assert_eq!(security.count(), 0, "a minimal registration needs no allow_loss");
     let error = now(adapter.delete(&created.value.target())).unwrap_err();
