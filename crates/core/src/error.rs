@@ -165,6 +165,7 @@ struct Inner {
     vendor: Option<VendorDetail>,
     backend: Option<String>,
     retry_after: Option<Duration>,
+    hopeless: bool,
 }
 
 /// An error. Its texts are safe for callers: no secret, no part of a vendor's raw answer.
@@ -184,6 +185,7 @@ impl Error {
             vendor: None,
             backend: None,
             retry_after: None,
+            hopeless: false,
         }))
     }
 
@@ -263,6 +265,13 @@ impl Error {
         self
     }
 
+    /// The same error as one that sending again cannot cure, whatever its kind: a certificate that is not valid.
+    #[must_use]
+    pub fn never_retryable(mut self) -> Self {
+        self.0.hopeless = true;
+        self
+    }
+
     /// The kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -316,6 +325,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         use ErrorKind as K;
         self.0.outcome == Outcome::NotPerformed
+            && !self.0.hopeless
             && match self.0.kind {
                 K::IdempotencyInProgress
                 | K::RateLimited

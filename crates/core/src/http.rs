@@ -62,7 +62,8 @@ impl Request {
     /// The same request with a JSON body.
     #[must_use]
     pub fn json(mut self, body: &Value) -> Self {
-        self.body = Some(Bytes::from(body.to_string()));
+        // a `Value` always has a text
+        self.body = serde_json::to_vec(body).ok().map(Bytes::from);
         self
     }
 

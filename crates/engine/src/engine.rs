@@ -40,7 +40,7 @@ pub struct Caller {
 #[derive(Debug)]
 pub struct Written {
     /// The record.
-    pub registration: Registration,
+    pub registration: Arc<Registration>,
     /// The secret, where one was issued: shown here and nowhere else.
     pub secret: Option<NewSecret>,
     /// What did not survive.
@@ -155,7 +155,11 @@ impl Engine {
                 };
                 let change = registered.map(|current| RegistrationChange::Update {
                     expected_version: current.version,
-                    registration: Registration { state: State::Unknown, version: current.version + 1, ..current },
+                    registration: Arc::new(Registration {
+                        state: State::Unknown,
+                        version: current.version + 1,
+                        ..current
+                    }),
                 });
                 match self.store.finish(update, change).await {
                     Ok(()) => found += 1,

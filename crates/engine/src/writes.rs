@@ -45,7 +45,7 @@ impl Engine {
             let client = created.value;
             let (losses, shown) = settle(&spec, &client.spec, created.losses, own);
             let now = now_ms();
-            let registration = Registration {
+            let registration = Arc::new(Registration {
                 id,
                 backend: backend.name.clone(),
                 kind: backend.kind().to_owned(),
@@ -59,10 +59,10 @@ impl Engine {
                 spec: shown,
                 observed: client.spec,
                 labels,
-            };
+            });
             let summary = format!("registered client {}", registration.client_id);
             let id = operation.id;
-            let change = RegistrationChange::Insert(registration.clone());
+            let change = RegistrationChange::Insert(Arc::clone(&registration));
             engine.succeeded(operation, &backend, summary, &losses, Some(change)).await?;
             let secret = client.secret.map(|s| NewSecret {
                 value: s.value,
@@ -145,7 +145,7 @@ impl Engine {
             };
             let client = updated.value;
             let (losses, shown) = settle(&spec, &client.spec, updated.losses, own);
-            let registration = Registration {
+            let registration = Arc::new(Registration {
                 version: current.version + 1,
                 updated_at: now_ms(),
                 state: state_of(&client.spec),
@@ -153,9 +153,9 @@ impl Engine {
                 observed: client.spec,
                 labels,
                 ..current
-            };
+            });
             let expected_version = registration.version - 1;
-            let change = RegistrationChange::Update { registration: registration.clone(), expected_version };
+            let change = RegistrationChange::Update { registration: Arc::clone(&registration), expected_version };
             let id = operation.id;
             engine.succeeded(operation, &backend, "updated".to_owned(), &losses, Some(change)).await?;
             Ok(Written { registration, secret: None, losses, operation: id })
@@ -229,16 +229,16 @@ impl Engine {
             };
             let mut spec = current.spec.clone();
             spec.policy.enabled = Some(false);
-            let registration = Registration {
+            let registration = Arc::new(Registration {
                 version: current.version + 1,
                 updated_at: now_ms(),
                 state: State::Disabled,
                 spec,
                 observed: client.spec,
                 ..current
-            };
+            });
             let expected_version = registration.version - 1;
-            let change = RegistrationChange::Update { registration: registration.clone(), expected_version };
+            let change = RegistrationChange::Update { registration: Arc::clone(&registration), expected_version };
             let id = operation.id;
             engine.succeeded(operation, &backend, "switched off".to_owned(), &[], Some(change)).await?;
             Ok(Written { registration, secret: None, losses: Vec::new(), operation: id })
@@ -387,7 +387,7 @@ impl Engine {
             };
             let expected_version = current.version;
             let registration = Registration { state, updated_at: now_ms(), version: current.version + 1, ..current };
-            Some(RegistrationChange::Update { registration, expected_version })
+            Some(RegistrationChange::Update { registration: Arc::new(registration), expected_version })
         });
         let update = OperationUpdate {
             id: operation.id,

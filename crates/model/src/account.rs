@@ -1,6 +1,6 @@
 //! The accounting law: what a later read shows differs from what was sent in exactly the fields that were reported.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{borrow::Cow, collections::BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,21 +8,13 @@ use serde_json::{Map, Value};
 use crate::{
     field::{Compare, FieldInfo, as_set, lookup},
     loss::{Loss, LossKind, Losses, Severity},
-    spec::{ClientSpec, same_value},
+    spec::{ClientSpec, Difference, same_value},
 };
 
 /// The canonical paths in which two specs differ, in no particular order.
 #[must_use]
 pub fn diff(a: &ClientSpec, b: &ClientSpec) -> BTreeSet<String> {
-    differences(&a.flatten(), &b.flatten()).into_iter().cloned().collect()
-}
-
-fn differences<'m>(a: &'m BTreeMap<String, Value>, b: &'m BTreeMap<String, Value>) -> BTreeSet<&'m String> {
-    let differs = |path: &&String| match (a.get(*path), b.get(*path)) {
-        (Some(a), Some(b)) => a != b && !same_value(path, a, b),
-        _ => true,
-    };
-    a.keys().chain(b.keys()).filter(differs).collect()
+    a.differences(b).into_iter().map(|d| d.path.into_owned()).collect()
 }
 
 /// One difference between the gateway's record and the vendor.
@@ -41,11 +33,9 @@ pub struct Drift {
 /// What changed at the vendor since the last write, in canonical order.
 #[must_use]
 pub fn drift(recorded: &ClientSpec, vendor: &ClientSpec) -> Vec<Drift> {
-    let (a, b) = (recorded.flatten(), vendor.flatten());
-    let mut out: Vec<Drift> = differences(&a, &b)
-        .into_iter()
-        .map(|field| Drift { recorded: a.get(field).cloned(), vendor: b.get(field).cloned(), field: field.clone() })
-        .collect();
+    let differences = recorded.differences(vendor).into_iter();
+    let mut out: Vec<Drift> =
+        differences.map(|d| Drift { field: d.path.into_owned(), recorded: d.a, vendor: d.b }).collect();
     out.sort_by_cached_key(|d| crate::field::Key::of(&d.field));
     out
 }
@@ -55,38 +45,34 @@ pub fn drift(recorded: &ClientSpec, vendor: &ClientSpec) -> Vec<Drift> {
 /// out, and differences that nobody predicted are added as `defaulted`, `narrowed`, `widened` or `substituted`.
 #[must_use]
 pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Vec<Loss> {
-    let (wanted, got) = (sent.flatten(), read.flatten());
-    let mut predicted: BTreeMap<String, Loss> = predicted.into_iter().map(|l| (l.field.clone(), l)).collect();
+    // few: a list is searched faster than a map is built
+    let mut predicted = predicted;
     let mut losses = Losses::new();
-    for path in differences(&wanted, &got) {
-        let (w, g) = (wanted.get(path), got.get(path));
-        let found = unforeseen(path, w, g);
-        losses.push(match predicted.remove(path) {
-            None => found,
+    for Difference { path, a: wanted, b: got } in sent.differences(read) {
+        let foretold = predicted.iter().position(|l| l.field == path).map(|at| predicted.swap_remove(at));
+        losses.push(match foretold {
+            None => unforeseen(path, wanted, got),
             // as foretold
-            Some(loss) if same_option(path, loss.got.as_ref(), g) => {
-                Loss { wanted: w.cloned().or(loss.wanted), ..loss }
+            Some(loss) if same_option(&path, loss.got.as_ref(), got.as_ref()) => {
+                Loss { wanted: wanted.or(loss.wanted), ..loss }
             }
             // foretold that it would not survive, but not what would be there instead
-            Some(loss) => Loss {
-                kind: if loss.got.is_some() == g.is_some() { loss.kind } else { found.kind },
-                severity: if loss.kind == LossKind::Defaulted {
-                    loss.severity
-                } else {
-                    loss.severity.max(found.severity)
-                },
-                reason: loss.reason,
-                ..found
-            },
+            Some(loss) => {
+                let found = unforeseen(path, wanted, got);
+                let defaulted = loss.kind == LossKind::Defaulted;
+                Loss {
+                    kind: if loss.got.is_some() == found.got.is_some() { loss.kind } else { found.kind },
+                    severity: if defaulted { loss.severity } else { loss.severity.max(found.severity) },
+                    reason: loss.reason,
+                    ..found
+                }
+            }
         });
     }
     // losses of things that are not fields of the spec (unknown names, labels) cannot be observed and stand as they are
-    for (path, loss) in predicted {
-        if !wanted.contains_key(&path)
-            && !got.contains_key(&path)
-            && loss.kind != LossKind::Defaulted
-            && loss.got.is_none()
-        {
+    for loss in predicted {
+        let observable = sent.field(&loss.field).is_some() || read.field(&loss.field).is_some();
+        if !observable && loss.kind != LossKind::Defaulted && loss.got.is_none() {
             losses.push(loss);
         }
     }
@@ -101,10 +87,10 @@ fn same_option(path: &str, a: Option<&Value>, b: Option<&Value>) -> bool {
     }
 }
 
-fn unforeseen(path: &str, wanted: Option<&Value>, got: Option<&Value>) -> Loss {
-    let field = lookup(path);
+fn unforeseen(path: Cow<'static, str>, wanted: Option<Value>, got: Option<Value>) -> Loss {
+    let field = lookup(&path);
     let severity = field.map_or(Severity::Functional, |f| f.severity);
-    let (kind, severity, reason) = match (wanted, got) {
+    let (kind, severity, reason) = match (&wanted, &got) {
         (None, _) => (LossKind::Defaulted, Severity::Info, "not sent; this is the vendor's own value"),
         (Some(w), None) if severity == Severity::Info || field.is_some_and(|f| f.is_default(w)) => {
             (LossKind::LocalOnly, Severity::Info, "the vendor did not keep it")
@@ -118,14 +104,7 @@ fn unforeseen(path: &str, wanted: Option<&Value>, got: Option<&Value>) -> Loss {
             None => (LossKind::Substituted, severity, "the vendor holds another value than was asked"),
         },
     };
-    Loss {
-        field: path.to_owned(),
-        kind,
-        severity,
-        reason: reason.to_owned(),
-        wanted: wanted.cloned(),
-        got: got.cloned(),
-    }
+    Loss { field: path.into_owned(), kind, severity, reason: reason.to_owned(), wanted, got }
 }
 
 /// `Some(true)` when `got` has everything of `wanted` and more, `Some(false)` when it is a part of it.
@@ -155,9 +134,8 @@ pub fn effective(sent: &ClientSpec, read: &ClientSpec, losses: &[Loss]) -> Resul
     let mut metadata = read.metadata.encode();
     let mut policy = read.policy.encode();
     let mut vendor = read.vendor.clone();
-    let local: BTreeSet<&str> =
-        losses.iter().filter(|l| l.kind == LossKind::LocalOnly).map(|l| l.field.as_str()).collect();
-    for (path, value) in sent.flatten().into_iter().filter(|(p, _)| local.contains(p.as_str())) {
+    for path in losses.iter().filter(|l| l.kind == LossKind::LocalOnly).map(|l| l.field.as_str()) {
+        let Some(value) = sent.field(path) else { continue };
         if let Some(name) = path.strip_prefix("metadata.") {
             metadata.insert(name.to_owned(), value);
         } else if let Some(name) = path.strip_prefix("policy.") {

@@ -1,6 +1,6 @@
 //! What is wrong with an input: every finding, each with a pointer, a code and a sentence.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,14 +19,35 @@ impl Pointer {
     /// This pointer, one member or index deeper; `~` and `/` are escaped (RFC 6901 §3).
     #[must_use]
     pub fn child(&self, token: impl fmt::Display) -> Self {
-        let token = token.to_string().replace('~', "~0").replace('/', "~1");
-        Self(format!("{}/{token}", self.0))
+        let mut text = String::with_capacity(self.0.len() + 32);
+        text.push_str(&self.0);
+        text.push('/');
+        // a `String` takes everything
+        let _ = write!(Escaped(&mut text), "{token}");
+        Self(text)
     }
 
     /// The text, `#` first.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Escapes what is written (RFC 6901 §3). Pointers are made for every member, findings for few: one allocation each.
+struct Escaped<'t>(&'t mut String);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, token: &str) -> fmt::Result {
+        let mut rest = token;
+        while let Some(at) = rest.find(['~', '/']) {
+            let (plain, special) = rest.split_at(at);
+            self.0.push_str(plain);
+            self.0.push_str(if special.starts_with('~') { "~0" } else { "~1" });
+            rest = special.get(1..).unwrap_or_default();
+        }
+        self.0.push_str(rest);
+        Ok(())
     }
 }
 

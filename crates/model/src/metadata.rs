@@ -70,6 +70,23 @@ macro_rules! layer {
                 out
             }
 
+            /// One typed member as JSON; `None` when it is absent or no member of the table.
+            fn get_typed(&self, name: &str) -> Option<serde_json::Value> {
+                match name {
+                    $(stringify!($member) => self.$member.as_ref().map($crate::member::Member::encode),)+
+                    _ => None,
+                }
+            }
+
+            /// The typed members in which two values of this layer differ. Members are compared before they are
+            /// encoded: most are equal.
+            fn typed_differences(&self, other: &Self, found: &mut $crate::spec::Differences) {
+                $(if self.$member != other.$member {
+                    let (a, b) = (&self.$member, &other.$member);
+                    found.typed(rows::$member(), a.as_ref().map($crate::member::Member::encode), b.as_ref().map($crate::member::Member::encode));
+                })+
+            }
+
             /// Writes the typed members that are present.
             fn encode_typed(&self, object: &mut serde_json::Map<String, serde_json::Value>) {
                 $(if let Some(value) = &self.$member {
@@ -226,6 +243,18 @@ impl ClientMetadata {
         object.extend(self.localized.iter().map(|(k, v)| (k.clone(), v.clone())));
         object.extend(self.extra.iter().map(|(k, v)| (k.clone(), v.clone())));
         object
+    }
+
+    /// One member as JSON, by its name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Value> {
+        self.get_typed(name).or_else(|| self.localized.get(name).or_else(|| self.extra.get(name)).cloned())
+    }
+
+    pub(crate) fn differences(&self, other: &Self, found: &mut crate::spec::Differences) {
+        self.typed_differences(other, found);
+        found.untyped("metadata", &self.localized, &other.localized);
+        found.untyped("metadata", &self.extra, &other.extra);
     }
 
     /// The authentication method in effect: `client_secret_basic` when absent (RFC 7591 §2).

@@ -38,6 +38,16 @@ impl Policy {
         Self::decode_typed(object, at, issues)
     }
 
+    /// One member as JSON, by its name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Value> {
+        self.get_typed(name)
+    }
+
+    pub(crate) fn differences(&self, other: &Self, found: &mut crate::spec::Differences) {
+        self.typed_differences(other, found);
+    }
+
     /// The policy as a JSON object: absent members are absent.
     #[must_use]
     pub fn encode(&self) -> Map<String, Value> {

@@ -1,11 +1,14 @@
 //! What a client is to be: the three writable layers together.
 
-use std::collections::BTreeMap;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde_json::{Map, Value};
 
 use crate::{
-    field::{Compare, lookup},
+    field::{Compare, FieldInfo, lookup},
     issue::{IssueCode, Issues, Pointer, type_name},
     metadata::ClientMetadata,
     policy::Policy,
@@ -41,6 +44,32 @@ impl ClientSpec {
         }
         out.retain(|_, v| !is_empty(v));
         out
+    }
+
+    /// One field by its canonical path; as in [`ClientSpec::flatten`], an empty list or text is absent.
+    #[must_use]
+    pub fn field(&self, path: &str) -> Option<Value> {
+        let value = match path.split_once('.')? {
+            ("metadata", name) => self.metadata.get(name),
+            ("policy", name) => self.policy.get(name),
+            ("vendor", rest) => rest.split_once('.').and_then(|(kind, name)| self.vendor.get(kind)?.get(name)).cloned(),
+            _ => None,
+        };
+        value.filter(|v| !is_empty(v))
+    }
+
+    /// The fields in which two specs differ.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<Difference> {
+        let mut found = Differences(Vec::new());
+        self.metadata.differences(&other.metadata, &mut found);
+        self.policy.differences(&other.policy, &mut found);
+        let none = Map::new();
+        let kinds = self.vendor.keys().chain(other.vendor.keys().filter(|kind| !self.vendor.contains_key(*kind)));
+        for kind in kinds {
+            let (a, b) = (self.vendor.get(kind).unwrap_or(&none), other.vendor.get(kind).unwrap_or(&none));
+            found.untyped(&format!("vendor.{kind}"), a, b);
+        }
+        found.0
     }
 
     /// The spec as the JSON members `metadata`, `policy` and `vendor`; the last two only when they hold something.
@@ -107,6 +136,56 @@ impl ClientSpec {
     #[must_use]
     pub fn vendor_members(&self, kind: &str) -> Map<String, Value> {
         self.vendor.get(kind).cloned().unwrap_or_default()
+    }
+}
+
+/// A field with its values on two sides.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    pub(crate) path: Cow<'static, str>,
+    pub(crate) a: Option<Value>,
+    pub(crate) b: Option<Value>,
+}
+
+/// Collects differences; empty values count as absent.
+pub(crate) struct Differences(Vec<Difference>);
+
+impl Differences {
+    pub(crate) fn typed(&mut self, row: &'static FieldInfo, a: Option<Value>, b: Option<Value>) {
+        self.push(Cow::Borrowed(row.path), Some(row), a, b);
+    }
+
+    /// Members of maps under the path `prefix`.
+    pub(crate) fn untyped<'m, M>(&mut self, prefix: &str, a: &'m M, b: &'m M)
+    where
+        M: PartialEq,
+        &'m M: IntoIterator<Item = (&'m String, &'m Value)>,
+    {
+        if a == b {
+            return;
+        }
+        let sides = |map: &'m M| map.into_iter().collect::<BTreeMap<&String, &Value>>();
+        let (a, b) = (sides(a), sides(b));
+        let names: BTreeSet<&String> = a.keys().chain(b.keys()).copied().collect();
+        for name in names {
+            let path = format!("{prefix}.{name}");
+            let row = lookup(&path);
+            let side = |map: &BTreeMap<&String, &Value>| map.get(name).map(|v| (*v).clone());
+            self.push(Cow::Owned(path), row, side(&a), side(&b));
+        }
+    }
+
+    fn push(&mut self, path: Cow<'static, str>, row: Option<&FieldInfo>, a: Option<Value>, b: Option<Value>) {
+        let (a, b) = (a.filter(|v| !is_empty(v)), b.filter(|v| !is_empty(v)));
+        let compare = row.map_or(Compare::Exact, |f| f.compare);
+        let same = match (&a, &b) {
+            (None, None) => true,
+            (Some(a), Some(b)) => crate::field::same(compare, a, b),
+            _ => false,
+        };
+        if !same {
+            self.0.push(Difference { path, a, b });
+        }
     }
 }
 

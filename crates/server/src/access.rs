@@ -1,6 +1,6 @@
 //! Around every request: an id, a line in the log, metrics, and the headers that every answer has.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -29,7 +29,7 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
         request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |p| p.as_str().to_owned());
     request
         .extensions_mut()
-        .insert(Context { public_url: app.public_url().to_owned(), request_id: request_id.clone() });
+        .insert(Context { public_url: Arc::clone(app.public_url()), request_id: request_id.clone() });
 
     let mut response = next.run(request).await;
 

@@ -18,7 +18,7 @@ use crate::{
     body::{self, JSON, MERGE_PATCH},
     problem::Context,
     query::{Query, escape},
-    render,
+    render::{self, View},
 };
 
 pub(crate) type Id = std::result::Result<Path<String>, PathRejection>;
@@ -38,7 +38,7 @@ pub(crate) async fn create(
         let registration = NewRegistration::decode(&body).map_err(Error::validation)?;
         if dry_run {
             let plan = app.engine().dry_run(&registration)?;
-            return Ok(render::json(StatusCode::OK, &json!(plan)));
+            return Ok(render::json(StatusCode::OK, &plan));
         }
         let written = app.engine().create(&principal.caller(&context), registration).await?;
         let mut response = render::written(StatusCode::CREATED, &written);
@@ -65,7 +65,7 @@ pub(crate) async fn list(
         let page = PageRequest { limit: query.limit()?, after: query.get("cursor").map(str::to_owned) };
         let limit = page.limit;
         let found = app.engine().registrations(&filter, page).await?;
-        let items: Vec<Value> = found.items.iter().map(|r| Value::Object(render::registration(r))).collect();
+        let items: Vec<View<'_>> = found.items.iter().map(View::record).collect();
         let mut body = Map::new();
         body.insert("items".to_owned(), json!(items));
         let mut link = None;
@@ -126,10 +126,7 @@ pub(crate) async fn read(
         let id = parse(id)?;
         if query.word("source", &["registry", "vendor"])? == Some("vendor") {
             let (live, drift) = app.engine().live(id).await?;
-            let mut body = render::registration(&live);
-            body.insert("source".to_owned(), json!("vendor"));
-            body.insert("drift".to_owned(), json!(drift));
-            let mut response = render::json(StatusCode::OK, &Value::Object(body));
+            let mut response = render::json(StatusCode::OK, &View::live(&live, &drift));
             render::etag(&mut response, &live);
             return Ok(response);
         }
@@ -139,7 +136,7 @@ pub(crate) async fn read(
             render::etag(&mut response, &registration);
             return Ok(response);
         }
-        let mut response = render::json(StatusCode::OK, &Value::Object(render::registration(&registration)));
+        let mut response = render::json(StatusCode::OK, &View::record(&registration));
         render::etag(&mut response, &registration);
         Ok::<_, Error>(response)
     };
@@ -232,10 +229,7 @@ pub(crate) async fn rotate_secret(
         principal.require(Scope::ClientsWrite)?;
         Query::read(&uri, &[])?;
         let (secret, operation) = app.engine().rotate_secret(&principal.caller(&context), parse(id)?).await?;
-        let mut body = Map::new();
-        render::secret(&mut body, &secret);
-        body.insert("operation".to_owned(), json!(operation));
-        Ok::<_, Failure>(render::json(StatusCode::OK, &Value::Object(body)))
+        Ok::<_, Failure>(render::json(StatusCode::OK, &render::Issued(&secret, operation)))
     };
     answer.await.unwrap_or_else(|failure| context.failure(&failure))
 }

@@ -35,7 +35,7 @@ struct Inner {
     engine: Arc<Engine>,
     auth: AuthMode,
     /// Without a slash at its end.
-    public_url: String,
+    public_url: Arc<str>,
     metrics: PrometheusHandle,
     draining: AtomicBool,
     openapi: String,
@@ -51,7 +51,7 @@ impl App {
     /// An application over an engine; `public_url` is how clients reach it.
     #[must_use]
     pub fn new(engine: Arc<Engine>, auth: AuthMode, public_url: &str, metrics: PrometheusHandle) -> Self {
-        let public_url = public_url.trim_end_matches('/').to_owned();
+        let public_url: Arc<str> = Arc::from(public_url.trim_end_matches('/'));
         let openapi = openapi::document(&public_url).to_string();
         Self { inner: Arc::new(Inner { engine, auth, public_url, metrics, draining: AtomicBool::new(false), openapi }) }
     }
@@ -60,7 +60,7 @@ impl App {
         &self.inner.engine
     }
 
-    fn public_url(&self) -> &str {
+    fn public_url(&self) -> &Arc<str> {
         &self.inner.public_url
     }
 

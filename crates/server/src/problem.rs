@@ -1,5 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
+use std::sync::Arc;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use registrar_core::{Error, ErrorKind};
@@ -10,7 +12,7 @@ use serde_json::{Map, Value, json};
 /// What a request needs to turn an error into an answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
-    pub(crate) public_url: String,
+    pub(crate) public_url: Arc<str>,
     pub(crate) request_id: String,
 }
 

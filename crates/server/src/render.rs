@@ -5,63 +5,117 @@ use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use registrar_core::ExposeSecret;
 use registrar_engine::{NewSecret, Written};
-use registrar_model::Registration;
-use serde_json::{Map, Value, json};
+use registrar_model::{OperationId, Registration, account::Drift};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Value, json};
 
 /// A time in milliseconds as RFC 3339 text.
 pub(crate) fn time(ms: i64) -> Value {
     Timestamp::from_millisecond(ms).map_or(Value::Null, |t| json!(format!("{t:.3}")))
 }
 
-/// The record; never holds a secret.
-pub(crate) fn registration(r: &Registration) -> Map<String, Value> {
-    let mut out = Map::new();
-    let mut put = |name: &str, value: Value| out.insert(name.to_owned(), value);
-    put("id", json!(r.id));
-    put("backend", json!(r.backend));
-    put("kind", json!(r.kind));
-    put("client_id", json!(r.client_id));
-    if let Some(issued_at) = r.client_id_issued_at {
-        put("client_id_issued_at", json!(issued_at));
-    }
-    put("version", json!(r.version));
-    put("state", json!(r.state.as_str()));
-    put("created_at", time(r.created_at));
-    put("updated_at", time(r.updated_at));
-    for (name, value) in r.writable() {
-        put(&name, value);
-    }
-    out
+/// A registration as the API shows it. It is written straight into the answer: no tree of JSON values is built.
+pub(crate) struct View<'r> {
+    registration: &'r Registration,
+    /// With [`View::written`]: what the write brought.
+    written: Option<&'r Written>,
+    /// With [`View::live`]: how the vendor differs.
+    drift: Option<&'r [Drift]>,
 }
 
-/// The members of a secret as just issued.
-pub(crate) fn secret(out: &mut Map<String, Value>, secret: &NewSecret) {
-    out.insert("client_secret".to_owned(), json!(secret.value.expose_secret()));
-    // RFC 7591 §3.2.1: required with every secret, 0 means never
-    out.insert("client_secret_expires_at".to_owned(), json!(secret.expires_at));
-    if let Some(until) = secret.previous_valid_until {
-        out.insert("previous_secret_valid_until".to_owned(), json!(until));
+impl<'r> View<'r> {
+    /// The record; never holds a secret.
+    pub(crate) fn record(registration: &'r Registration) -> Self {
+        Self { registration, written: None, drift: None }
     }
+
+    /// The client as the vendor shows it now.
+    pub(crate) fn live(registration: &'r Registration, drift: &'r [Drift]) -> Self {
+        Self { registration, written: None, drift: Some(drift) }
+    }
+
+    /// The answer to a write, with the secret if one was issued.
+    pub(crate) fn written(written: &'r Written) -> Self {
+        Self { registration: &written.registration, written: Some(written), drift: None }
+    }
+}
+
+impl Serialize for View<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let r = self.registration;
+        let mut out = serializer.serialize_map(None)?;
+        out.serialize_entry("id", &r.id)?;
+        out.serialize_entry("backend", &r.backend)?;
+        out.serialize_entry("kind", &r.kind)?;
+        out.serialize_entry("client_id", &r.client_id)?;
+        if let Some(issued_at) = r.client_id_issued_at {
+            out.serialize_entry("client_id_issued_at", &issued_at)?;
+        }
+        out.serialize_entry("version", &r.version)?;
+        out.serialize_entry("state", r.state.as_str())?;
+        out.serialize_entry("created_at", &time(r.created_at))?;
+        out.serialize_entry("updated_at", &time(r.updated_at))?;
+        for (name, value) in r.writable() {
+            out.serialize_entry(&name, &value)?;
+        }
+        if let Some(written) = self.written {
+            if let Some(secret) = &written.secret {
+                issued(&mut out, secret)?;
+            }
+            out.serialize_entry("losses", &written.losses)?;
+            out.serialize_entry("operation", &written.operation)?;
+        }
+        if let Some(drift) = self.drift {
+            out.serialize_entry("source", "vendor")?;
+            out.serialize_entry("drift", drift)?;
+        }
+        out.end()
+    }
+}
+
+/// A secret as just issued, and the operation that issued it.
+pub(crate) struct Issued<'s>(pub(crate) &'s NewSecret, pub(crate) OperationId);
+
+impl Serialize for Issued<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_map(None)?;
+        issued(&mut out, self.0)?;
+        out.serialize_entry("operation", &self.1)?;
+        out.end()
+    }
+}
+
+fn issued<M: SerializeMap>(out: &mut M, secret: &NewSecret) -> Result<(), M::Error> {
+    out.serialize_entry("client_secret", secret.value.expose_secret())?;
+    // RFC 7591 §3.2.1: required with every secret, 0 means never
+    out.serialize_entry("client_secret_expires_at", &secret.expires_at)?;
+    if let Some(until) = secret.previous_valid_until {
+        out.serialize_entry("previous_secret_valid_until", &until)?;
+    }
+    Ok(())
 }
 
 /// The answer to a write.
 pub(crate) fn written(status: StatusCode, written: &Written) -> Response {
-    let mut body = registration(&written.registration);
-    if let Some(issued) = &written.secret {
-        secret(&mut body, issued);
-    }
-    body.insert("losses".to_owned(), json!(written.losses));
-    body.insert("operation".to_owned(), json!(written.operation));
-    let mut response = json(status, &Value::Object(body));
+    let mut response = json(status, &View::written(written));
     etag(&mut response, &written.registration);
     response
 }
 
 /// A JSON answer.
-pub(crate) fn json(status: StatusCode, body: &Value) -> Response {
-    let mut response = (status, body.to_string()).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(text) => {
+            let mut response = (status, text).into_response();
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        // only a map whose keys are not text, which no answer has
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 /// The strong entity tag of a version.

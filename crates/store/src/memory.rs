@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -77,7 +77,7 @@ impl Registry {
             RegistrationChange::Insert(registration) | RegistrationChange::Update { registration, .. } => {
                 let key = client_key(&registration);
                 let id = registration.id;
-                if let Some(old) = self.registrations.insert(id, registration) {
+                if let Some(old) = self.registrations.insert(id, Arc::unwrap_or_clone(registration)) {
                     self.clients.remove(&client_key(&old));
                 }
                 self.clients.insert(key, id);

@@ -1,6 +1,6 @@
 //! The port: what the gateway needs of a store, whatever the engine.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use registrar_model::{BackendName, OperationId, Registration, RegistrationId};
@@ -106,12 +106,12 @@ pub trait Store: fmt::Debug + Send + Sync {
 /// What an operation does to the registry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RegistrationChange {
-    /// Adds a registration.
-    Insert(Registration),
+    /// Adds a registration. Shared, because the caller shows what the store keeps.
+    Insert(Arc<Registration>),
     /// Replaces the registration with the same id, if it is still at the expected version.
     Update {
         /// The new content, written as it is; its `version` is to be larger than the expected one.
-        registration: Registration,
+        registration: Arc<Registration>,
         /// The version that the change was made from.
         expected_version: u64,
     },

@@ -108,7 +108,7 @@ async fn an_update_replaces_everything(store: Any) {
     new.created_at += 5;
     new.updated_at += 9;
     new.state = State::Unknown;
-    let update = RegistrationChange::Update { registration: new.clone(), expected_version: 1 };
+    let update = RegistrationChange::Update { registration: Arc::new(new.clone()), expected_version: 1 };
     change(&*store, update).await.unwrap();
     assert_eq!(store.registration(old.id).await, Ok(Some(new)));
     let by = |q: &str| RegistrationFilter { q: Some(q.to_owned()), ..RegistrationFilter::default() };
@@ -125,12 +125,12 @@ async fn an_update_of_another_version_changes_nothing(store: Any) {
     let operation = intent();
     let id = operation.id;
     store.begin(operation.clone()).await.unwrap();
-    let update = RegistrationChange::Update { registration: new.clone(), expected_version: 3 };
+    let update = RegistrationChange::Update { registration: Arc::new(new.clone()), expected_version: 3 };
     assert_eq!(store.finish(succeeded(id), Some(update)).await, Err(StoreError::VersionConflict));
     assert_eq!(store.registration(old.id).await, Ok(Some(old)));
     assert_eq!(store.operation(id).await, Ok(Some(operation)), "the result must not be recorded without the change");
     new.id = RegistrationId::generate();
-    let update = RegistrationChange::Update { registration: new, expected_version: 1 };
+    let update = RegistrationChange::Update { registration: Arc::new(new), expected_version: 1 };
     assert_eq!(store.finish(succeeded(id), Some(update)).await, Err(StoreError::NotFound("registration")));
     // the operation can still be finished
     store.finish(succeeded(id), None).await.unwrap();
@@ -158,7 +158,7 @@ async fn duplicates_are_refused_and_leave_nothing(store: Any) {
         let operation = intent();
         let id = operation.id;
         store.begin(operation).await.unwrap();
-        let refused = store.finish(succeeded(id), Some(RegistrationChange::Insert(twin))).await;
+        let refused = store.finish(succeeded(id), Some(RegistrationChange::Insert(Arc::new(twin)))).await;
         assert_eq!(refused, Err(StoreError::AlreadyExists));
         assert_eq!(store.operation(id).await.unwrap().unwrap().state, OperationState::Pending);
     }
@@ -168,7 +168,7 @@ async fn duplicates_are_refused_and_leave_nothing(store: Any) {
     insert(&*store, &second).await;
     let mut taken = second.clone();
     taken.client_id = first.client_id.clone();
-    let update = RegistrationChange::Update { registration: taken, expected_version: 1 };
+    let update = RegistrationChange::Update { registration: Arc::new(taken), expected_version: 1 };
     assert_eq!(change(&*store, update).await, Err(StoreError::AlreadyExists));
     assert_eq!(all(&*store, &RegistrationFilter::default(), 9).await, [first, second]);
     // the same client_id at another backend is another client
@@ -184,7 +184,7 @@ async fn a_client_id_can_be_used_again_after_it_is_free(store: Any) {
     let mut renamed = first.clone();
     renamed.client_id = "c2".parse().unwrap();
     renamed.version = 2;
-    change(&*store, RegistrationChange::Update { registration: renamed, expected_version: 1 }).await.unwrap();
+    change(&*store, RegistrationChange::Update { registration: Arc::new(renamed), expected_version: 1 }).await.unwrap();
     insert(&*store, &registration("a", "c1", "B")).await;
     change(&*store, RegistrationChange::Remove { id: first.id }).await.unwrap();
     insert(&*store, &registration("a", "c2", "C")).await;
@@ -350,7 +350,7 @@ async fn an_operation_runs_its_course(store: Any) {
 
     // the reconciler finds it at the vendor
     let adopted = registration("a", "c1", "A");
-    store.finish(succeeded(id), Some(RegistrationChange::Insert(adopted.clone()))).await.unwrap();
+    store.finish(succeeded(id), Some(RegistrationChange::Insert(Arc::new(adopted.clone())))).await.unwrap();
     let expected = Operation {
         state: OperationState::Succeeded,
         outcome: Outcome::Performed,
@@ -394,7 +394,7 @@ async fn operations_are_listed_by_state(store: Any) {
 async fn only_what_is_not_final_can_be_finished(store: Any) {
     let unheard_of = OperationId::generate();
     let sample = registration("a", "c1", "A");
-    let insert = || Some(RegistrationChange::Insert(sample.clone()));
+    let insert = || Some(RegistrationChange::Insert(Arc::new(sample.clone())));
     assert_eq!(store.finish(succeeded(unheard_of), insert()).await, Err(StoreError::NotFound("operation")));
     for state in [OperationState::Succeeded, OperationState::Failed] {
         let operation = intent();
@@ -450,7 +450,7 @@ async fn one_hundred_writers_at_once(store: Any) {
         let store = Arc::clone(&store);
         // ten of each: one of them gets the client_id, whatever shares its transaction
         let sample = registration("a", &format!("c{}", i % 10), "A");
-        writes.spawn(async move { change(&*store, RegistrationChange::Insert(sample)).await });
+        writes.spawn(async move { change(&*store, RegistrationChange::Insert(Arc::new(sample))).await });
     }
     let results = writes.join_all().await;
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 10);

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use registrar_core::{Credential, Error, ErrorKind, ExposeSecret, Response};
+use registrar_core::{Credential, ErrorKind, ExposeSecret, Response};
 use reqwest::Client;
+use tokio::time::Instant;
 use tower::{Service, ServiceExt, service_fn};
 
 use crate::{
     BackendOptions, TransportSetupError,
+    fault::{self, Cause, Fault},
+    lockout::Lockout,
     stack::{Authorised, Call},
     token::Tokens,
 };
@@ -54,43 +57,67 @@ pub(crate) fn bearer(token: &str) -> Option<HeaderValue> {
 }
 
 /// Gives every call its credential: its own token, or else the backend's. A 401 means that the vendor did nothing, so
-/// that even a create may be sent again: once, with a new token. A second 401 is the adapter's to report, and so is the
-/// refusal of a call's own token, which says nothing about the backend's.
+/// that even a create may be sent again: once, with a new token. A second 401 is the adapter's to report, and after two
+/// such calls the credential rests. The refusal of a call's own token says nothing about the backend's.
 pub(crate) fn layer<S>(
     auth: Arc<Auth>,
+    lockout: Arc<Lockout>,
     inner: S,
-) -> impl Service<Call, Response = Response, Error = Error, Future: Send> + Clone + Send + Sync
+) -> impl Service<Call, Response = Response, Error = Fault, Future: Send> + Clone + Send + Sync
 where
-    S: Service<Authorised, Response = Response, Error = Error, Future: Send> + Clone + Send + Sync,
+    S: Service<Authorised, Response = Response, Error = Fault, Future: Send> + Clone + Send + Sync,
 {
     service_fn(move |call: Call| {
-        let (auth, inner) = (Arc::clone(&auth), inner.clone());
+        let (auth, lockout, inner) = (Arc::clone(&auth), Arc::clone(&lockout), inner.clone());
         async move {
             if let Some(token) = &call.request.bearer {
                 let authorization = bearer(token.expose_secret()).ok_or_else(unsendable)?;
                 return inner.oneshot(Authorised { call, authorization: Some(authorization) }).await;
             }
-            match &*auth {
-                Auth::Open => inner.oneshot(Authorised { call, authorization: None }).await,
-                Auth::Bearer(value) => inner.oneshot(Authorised { call, authorization: Some(value.clone()) }).await,
-                Auth::Tokens(tokens) => {
-                    let token = tokens.get(call.deadline).await?;
-                    let first = Authorised { call: call.clone(), authorization: Some(token.authorization) };
-                    let response = inner.clone().oneshot(first).await?;
-                    if response.status != UNAUTHORIZED {
-                        return Ok(response);
-                    }
-                    tokens.refused(token.number);
-                    let authorization = tokens.get(call.deadline).await?.authorization;
-                    inner.oneshot(Authorised { call, authorization: Some(authorization) }).await
-                }
+            if matches!(*auth, Auth::Open) {
+                // there is no credential that could be refused
+                return authorised(&auth, inner, call).await;
             }
+            let began = Instant::now();
+            lockout.check(began)?;
+            let result = authorised(&auth, inner, call).await;
+            match &result {
+                Ok(response) if response.status != UNAUTHORIZED => lockout.accepted(),
+                Ok(_) => lockout.refused(began, Instant::now()),
+                // the token endpoint refuses the client credentials
+                Err(fault) if fault.error.kind() == ErrorKind::UpstreamAuthentication => {
+                    lockout.refused(began, Instant::now());
+                }
+                Err(_) => {}
+            }
+            result
         }
     })
 }
 
-fn unsendable() -> Error {
-    Error::new(ErrorKind::Internal, "the token of this call cannot stand in a header field; nothing was sent")
+fn unsendable() -> Fault {
+    fault::defect("the token of this call cannot stand in a header field; nothing was sent")
+}
+
+async fn authorised<S>(auth: &Auth, inner: S, call: Call) -> Result<Response, Fault>
+where
+    S: Service<Authorised, Response = Response, Error = Fault> + Clone,
+{
+    let send = |inner: S, call, authorization| inner.oneshot(Authorised { call, authorization });
+    let tokens = match auth {
+        Auth::Open => return send(inner, call, None).await,
+        Auth::Bearer(value) => return send(inner, call, Some(value.clone())).await,
+        Auth::Tokens(tokens) => tokens,
+    };
+    let no_token = |error| Fault::new(Cause::Token, error);
+    let token = tokens.get(call.start_by).await.map_err(no_token)?;
+    let response = send(inner.clone(), call.clone(), Some(token.authorization)).await?;
+    if response.status != UNAUTHORIZED {
+        return Ok(response);
+    }
+    tokens.refused(token.number);
+    let authorization = tokens.get(call.start_by).await.map_err(no_token)?.authorization;
+    send(inner, call, Some(authorization)).await
 }
 
 #[cfg(test)]

@@ -6,22 +6,78 @@ use std::{error::Error as StdError, io, time::Duration};
 use http::StatusCode;
 use registrar_core::{Effect, Error, ErrorKind, Outcome, VendorDetail};
 
+/// What the layers tell each other: the error for the caller, and what the error alone does not say.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub(crate) struct Fault {
+    pub(crate) error: Error,
+    pub(crate) cause: Cause,
+}
+
+/// Why there is no answer; retries, the circuit and health decide by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// No connection: the name, the port, or the time for it. Nothing was sent.
+    Connect,
+    /// A certificate or handshake; trying again does not mend it. Nothing was sent.
+    Tls,
+    /// Sent, and no whole answer in time.
+    Timeout,
+    /// Sent, and the connection or the answer broke off.
+    Lost,
+    /// An answer beyond the limit, the same each time.
+    TooLarge,
+    /// No access token. Nothing was sent.
+    Token,
+    /// Refused here, by the layer of this name. Nothing was sent, and it says nothing new about the vendor.
+    Refused(&'static str),
+    /// A defect of the gateway. Nothing was sent.
+    Defect,
+}
+
+impl Fault {
+    pub(crate) fn new(cause: Cause, error: Error) -> Self {
+        Self { error, cause }
+    }
+
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.cause, Cause::Refused(_))
+    }
+
+    /// Whether it counts against the vendor in the circuit breaker (reliability F27).
+    pub(crate) fn is_outage(&self) -> bool {
+        match self.cause {
+            Cause::Connect | Cause::Tls | Cause::Timeout | Cause::Lost => true,
+            Cause::Token => matches!(
+                self.error.kind(),
+                ErrorKind::UpstreamUnavailable | ErrorKind::UpstreamTimeout | ErrorKind::UpstreamMalformed
+            ),
+            Cause::TooLarge | Cause::Refused(_) | Cause::Defect => false,
+        }
+    }
+}
+
+/// A request that cannot be or must not be sent, by a mistake of the gateway.
+pub(crate) fn defect(detail: &'static str) -> Fault {
+    Fault::new(Cause::Defect, Error::new(ErrorKind::Internal, detail))
+}
+
 /// No status arrived.
-pub(crate) fn unanswered(error: reqwest::Error, effect: Effect) -> Error {
+pub(crate) fn unanswered(error: reqwest::Error, effect: Effect) -> Fault {
     if error.is_builder() {
-        return Error::new(ErrorKind::Internal, "the request to the vendor could not be built; nothing was sent");
+        return defect("the request to the vendor could not be built; nothing was sent");
     }
     if error.is_connect() {
         // the innermost cause comes from the system, the resolver or TLS; none of them knows the request
         if let Some(cause) = root_cause(&error) {
             tracing::debug!(cause = %cause, "cannot connect to the vendor");
         }
-        return Error::new(ErrorKind::UpstreamUnavailable, cannot_connect(&error));
+        return cannot_connect(&error);
     }
     if error.is_timeout() {
         return timed_out(effect, None);
     }
-    match effect {
+    let error = match effect {
         Effect::Read => {
             Error::new(ErrorKind::UpstreamUnavailable, "the vendor closed the connection without an answer")
         }
@@ -30,19 +86,22 @@ pub(crate) fn unanswered(error: reqwest::Error, effect: Effect) -> Error {
             "the connection was lost after the request was sent and before the vendor's answer arrived",
         )
         .with_outcome(effect.outcome_if_unanswered()),
-    }
+    };
+    Fault::new(Cause::Lost, error)
 }
 
-fn cannot_connect(error: &reqwest::Error) -> &'static str {
-    if error.is_dns() {
-        "cannot connect to the vendor: its host name does not resolve; nothing was sent"
+fn cannot_connect(error: &reqwest::Error) -> Fault {
+    let (cause, detail) = if error.is_dns() {
+        (Cause::Connect, "cannot connect to the vendor: its host name does not resolve; nothing was sent")
     } else if error.is_timeout() {
-        "cannot connect to the vendor: no connection within the time allowed; nothing was sent"
+        (Cause::Connect, "cannot connect to the vendor: no connection within the time allowed; nothing was sent")
     } else if is_tls(error) {
-        "cannot connect to the vendor: certificate or TLS problem; nothing was sent"
+        (Cause::Tls, "cannot connect to the vendor: certificate or TLS problem; nothing was sent")
     } else {
-        "cannot connect to the vendor; nothing was sent"
-    }
+        (Cause::Connect, "cannot connect to the vendor; nothing was sent")
+    };
+    let error = Error::new(ErrorKind::UpstreamUnavailable, detail);
+    Fault::new(cause, if cause == Cause::Tls { error.never_retryable() } else { error })
 }
 
 /// rustls reports what it refuses as [`io::ErrorKind::InvalidData`], and a peer that hangs up during the handshake
@@ -68,7 +127,7 @@ fn root_cause(error: &reqwest::Error) -> Option<&(dyn StdError + 'static)> {
 }
 
 /// The deadline struck after the request was handed over; the status may have arrived by then.
-pub(crate) fn timed_out(effect: Effect, status: Option<StatusCode>) -> Error {
+pub(crate) fn timed_out(effect: Effect, status: Option<StatusCode>) -> Fault {
     let outcome = status.map_or(effect.outcome_if_unanswered(), |status| outcome_of_unread(effect, status));
     let error = match outcome {
         Outcome::Unknown => Error::new(
@@ -79,19 +138,27 @@ pub(crate) fn timed_out(effect: Effect, status: Option<StatusCode>) -> Error {
             Error::new(ErrorKind::UpstreamTimeout, "the vendor did not answer completely in time")
         }
     };
-    with_status(error.with_outcome(outcome), status)
+    Fault::new(Cause::Timeout, with_status(error.with_outcome(outcome), status))
 }
 
 /// The body ended before its end.
-pub(crate) fn truncated(effect: Effect, status: StatusCode) -> Error {
+pub(crate) fn truncated(effect: Effect, status: StatusCode) -> Fault {
     let error = Error::new(ErrorKind::UpstreamMalformed, "the vendor's answer was cut off");
-    with_status(error.with_outcome(outcome_of_unread(effect, status)), Some(status))
+    let error = error.with_outcome(outcome_of_unread(effect, status));
+    Fault::new(Cause::Lost, with_status(error, Some(status)))
 }
 
 /// The body is larger than anything that the vendor documents.
-pub(crate) fn too_large(effect: Effect, status: StatusCode, cap: usize) -> Error {
+pub(crate) fn too_large(effect: Effect, status: StatusCode, cap: usize) -> Fault {
     let error = Error::new(ErrorKind::UpstreamMalformed, format!("the vendor's answer is larger than {cap} bytes"));
-    with_status(error.with_outcome(outcome_of_unread(effect, status)), Some(status))
+    let error = error.with_outcome(outcome_of_unread(effect, status));
+    Fault::new(Cause::TooLarge, with_status(error, Some(status)))
+}
+
+/// The time was over before the request was handed to the HTTP client.
+pub(crate) fn too_late() -> Fault {
+    let detail = "the time of this call was over before the request could be sent; nothing was sent";
+    Fault::new(Cause::Refused("late"), Error::new(ErrorKind::UpstreamTimeout, detail))
 }
 
 /// The bulkhead is full.
@@ -135,13 +202,13 @@ mod tests {
     #[test]
     fn a_refusal_is_not_performed_even_if_its_body_is_lost() {
         for effect in [Effect::Idempotent, Effect::Once] {
-            assert_eq!(truncated(effect, StatusCode::BAD_REQUEST).outcome(), Outcome::NotPerformed);
-            assert_eq!(truncated(effect, StatusCode::CREATED).outcome(), Outcome::Unknown);
-            assert_eq!(truncated(effect, StatusCode::REQUEST_TIMEOUT).outcome(), Outcome::Unknown);
-            assert_eq!(truncated(effect, StatusCode::BAD_GATEWAY).outcome(), Outcome::Unknown);
-            let late = timed_out(effect, Some(StatusCode::CONFLICT));
+            assert_eq!(truncated(effect, StatusCode::BAD_REQUEST).error.outcome(), Outcome::NotPerformed);
+            assert_eq!(truncated(effect, StatusCode::CREATED).error.outcome(), Outcome::Unknown);
+            assert_eq!(truncated(effect, StatusCode::REQUEST_TIMEOUT).error.outcome(), Outcome::Unknown);
+            assert_eq!(truncated(effect, StatusCode::BAD_GATEWAY).error.outcome(), Outcome::Unknown);
+            let late = timed_out(effect, Some(StatusCode::CONFLICT)).error;
             assert_eq!((late.kind(), late.outcome()), (ErrorKind::UpstreamTimeout, Outcome::NotPerformed));
         }
-        assert_eq!(truncated(Effect::Read, StatusCode::OK).outcome(), Outcome::NotPerformed);
+        assert_eq!(truncated(Effect::Read, StatusCode::OK).error.outcome(), Outcome::NotPerformed);
     }
 }

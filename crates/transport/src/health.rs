@@ -2,19 +2,34 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use registrar_core::ErrorKind;
+use registrar_core::{Effect, ErrorKind, Result};
 use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::{
+    breaker::{Breaker, Circuit},
+    limit::Limit,
+    lockout::Lockout,
+    stack::longest_wait,
+};
 
 /// What the requests of one backend have met so far. Refusals by the gateway itself (its limit of requests in flight,
-/// its own defects) and calls that nobody waited for say nothing about the vendor and are not counted.
-#[derive(Debug, Default)]
+/// an open circuit, a pause, its own defects) and calls that nobody waited for say nothing about the vendor and are not
+/// counted.
+#[derive(Debug)]
 pub struct Health {
+    backend: Arc<str>,
+    breaker: Arc<Breaker>,
+    lockout: Arc<Lockout>,
+    limit: Arc<Limit>,
+    /// Of a whole call.
+    timeout: Duration,
     /// 0: none yet.
     last_success: AtomicI64,
     last_failure: Mutex<Option<LastFailure>>,
@@ -31,6 +46,28 @@ pub struct LastFailure {
     pub code: &'static str,
 }
 
+/// Whether the circuit breaker lets calls through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CircuitState {
+    /// All of them.
+    Closed,
+    /// None.
+    Open,
+    /// One read at a time, until one has an answer.
+    HalfOpen,
+}
+
+/// The circuit breaker at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct CircuitSnapshot {
+    /// What it does with calls.
+    pub state: CircuitState,
+    /// Unix milliseconds of the end of [`CircuitState::Open`]; absent in the other states.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<i64>,
+}
+
 /// A moment of [`Health`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct HealthSnapshot {
@@ -44,18 +81,82 @@ pub struct HealthSnapshot {
     pub consecutive_failures: u32,
     /// Requests that wait for the vendor now.
     pub in_flight: usize,
+    /// The circuit breaker.
+    pub circuit: CircuitSnapshot,
+    /// Unix milliseconds of the end of the pause that the vendor asked for with a 429; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_until: Option<i64>,
 }
 
 impl Health {
+    pub(crate) fn new(
+        backend: Arc<str>,
+        breaker: Arc<Breaker>,
+        lockout: Arc<Lockout>,
+        limit: Arc<Limit>,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            backend,
+            breaker,
+            lockout,
+            limit,
+            timeout,
+            last_success: AtomicI64::new(0),
+            last_failure: Mutex::new(None),
+            consecutive_failures: AtomicU32::new(0),
+            in_flight: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether a write that is sent now would be let through, to be asked before its intent is recorded. Changes
+    /// nothing and costs three short locks; a moment later the answer may be another one.
+    ///
+    /// # Errors
+    /// What the write itself would get, with nothing performed: [`ErrorKind::UpstreamUnavailable`] while the circuit is
+    /// not closed, [`ErrorKind::UpstreamAuthentication`] while a refused credential rests,
+    /// [`ErrorKind::UpstreamRateLimited`] during a pause that leaves no call the time for its request.
+    pub fn admits_writes(&self) -> Result<()> {
+        let now = Instant::now();
+        self.breaker
+            .check(Effect::Once, now)
+            .and_then(|()| self.lockout.check(now))
+            .and_then(|()| self.limit.check(now, now + longest_wait(self.timeout)))
+            .map_err(|fault| fault.error.with_backend(&*self.backend))
+    }
+
+    /// True while the circuit is half open and nobody probes. Only a read may, so that where none comes by itself the
+    /// circuit would stay so for ever: whoever sees `true` should make a cheap one (`Adapter::check`). When several do,
+    /// one is sent and the others are refused.
+    #[must_use]
+    pub fn wants_probe(&self) -> bool {
+        self.breaker.circuit(Instant::now()) == Circuit::HalfOpen { probing: false }
+    }
+
+    /// The present state of the circuit breaker.
+    #[must_use]
+    pub fn circuit(&self) -> CircuitSnapshot {
+        let now = Instant::now();
+        let (state, retry_at) = match self.breaker.circuit(now) {
+            Circuit::Closed => (CircuitState::Closed, None),
+            Circuit::Open { until } => (CircuitState::Open, Some(unix_millis_in(until - now))),
+            Circuit::HalfOpen { .. } => (CircuitState::HalfOpen, None),
+        };
+        CircuitSnapshot { state, retry_at }
+    }
+
     /// The present state.
     #[must_use]
     pub fn snapshot(&self) -> HealthSnapshot {
+        let pause = self.limit.pause_left(Instant::now());
         let last_success = self.last_success.load(Ordering::Relaxed);
         HealthSnapshot {
             last_success: (last_success != 0).then_some(last_success),
             last_failure: *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner),
             consecutive_failures: self.consecutive_failures.load(Ordering::Relaxed),
             in_flight: self.in_flight.load(Ordering::Relaxed),
+            circuit: self.circuit(),
+            paused_until: (!pause.is_zero()).then(|| unix_millis_in(pause)),
         }
     }
 
@@ -105,17 +206,30 @@ fn failure(status: u16) -> Option<ErrorKind> {
 
 /// For people only; nothing is decided by it.
 fn unix_millis() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    unix_millis_in(Duration::ZERO)
+}
+
+fn unix_millis_in(wait: Duration) -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + wait;
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{backoff::Backoff, meters::Meters};
+
+    fn health() -> Health {
+        let backend: Arc<str> = Arc::from("v");
+        let meters = Arc::new(Meters::new(Arc::clone(&backend)));
+        let breaker = Arc::new(Breaker::new(Arc::clone(&meters)));
+        let limit = Arc::new(Limit::new(None, Arc::new(Backoff::new(None)), meters));
+        Health::new(backend, breaker, Arc::default(), limit, Duration::from_secs(15))
+    }
 
     #[test]
     fn failures_count_until_a_success() {
-        let health = Health::default();
+        let health = health();
         for status in [500, 503, 401, 429] {
             health.answered(status, false);
         }
@@ -139,7 +253,7 @@ mod tests {
 
     #[test]
     fn absent_members_are_not_null() {
-        let json = serde_json::to_string(&Health::default().snapshot()).unwrap();
-        assert_eq!(json, r#"{"consecutive_failures":0,"in_flight":0}"#);
+        let json = serde_json::to_string(&health().snapshot()).unwrap();
+        assert_eq!(json, r#"{"consecutive_failures":0,"in_flight":0,"circuit":{"state":"closed"}}"#);
     }
 }

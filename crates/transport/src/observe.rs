@@ -1,14 +1,18 @@
 //! The outermost layer: what every call looked like from here.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use metrics::{Counter, Histogram, Unit};
-use registrar_core::{Error, ErrorKind, Request, Response, Result};
+use registrar_core::{Error, ErrorKind, Request, Response};
 use tokio::time::Instant;
 use tower::{BoxError, Service, ServiceExt, load_shed::error::Overloaded, service_fn};
 use tracing::Level;
 
-use crate::{fault, health::Health};
+use crate::{
+    fault::{self, Cause, Fault},
+    health::Health,
+    meters::Slots,
+};
 
 const REQUESTS: &str = "registrar_vendor_requests_total";
 const DURATION: &str = "registrar_vendor_request_duration_seconds";
@@ -19,7 +23,11 @@ const CANCELLED: &str = "cancelled";
 
 pub(crate) fn describe_metrics() {
     metrics::describe_counter!(REQUESTS, Unit::Count, "Calls to vendors, by how they ended");
-    metrics::describe_histogram!(DURATION, Unit::Seconds, "Time from the call to the end of the vendor's answer");
+    metrics::describe_histogram!(
+        DURATION,
+        Unit::Seconds,
+        "Time from the call to the end of the vendor's answer, retries included"
+    );
 }
 
 /// The observations of one backend.
@@ -58,28 +66,6 @@ impl Observer {
     }
 }
 
-/// An append-only table of metrics handles: a name is registered (allocation, hashing, locks) once and not once a
-/// request. Names are few and static; one that no longer fits is registered each time.
-struct Slots<V, const N: usize>([OnceLock<(&'static str, V)>; N]);
-
-impl<V, const N: usize> Default for Slots<V, N> {
-    fn default() -> Self {
-        Self([const { OnceLock::new() }; N])
-    }
-}
-
-impl<V: Clone, const N: usize> Slots<V, N> {
-    fn get(&self, name: &'static str, make: impl Fn() -> V) -> V {
-        for slot in &self.0 {
-            let (taken, value) = slot.get_or_init(|| (name, make()));
-            if *taken == name {
-                return value.clone();
-            }
-        }
-        make()
-    }
-}
-
 /// One call, counted as cancelled if it is dropped before its end.
 struct Observation {
     observer: Arc<Observer>,
@@ -113,14 +99,20 @@ impl Observation {
     }
 
     fn failed(mut self, error: BoxError) -> Error {
-        let error = match error.downcast::<Error>() {
-            Ok(error) => {
-                self.observer.health.failed(error.kind());
-                self.end(error.kind().slug(), None);
-                *error
+        let error = match error.downcast::<Fault>() {
+            Ok(fault) => {
+                let Fault { error, cause } = *fault;
+                match cause {
+                    Cause::Refused(by) => self.refused(by),
+                    _ => {
+                        self.observer.health.failed(error.kind());
+                        self.end(error.kind().slug(), None);
+                    }
+                }
+                error
             }
             Err(other) if other.is::<Overloaded>() => {
-                self.end(SHED, None);
+                self.refused(SHED);
                 fault::shed(self.observer.max_in_flight)
             }
             // no layer has an error of its own but the bulkhead; one that is added needs its arm here
@@ -132,11 +124,20 @@ impl Observation {
         error.with_backend(&*self.observer.backend)
     }
 
-    /// An event and no span: it lands in the span of the gateway's own request, which has the request id.
+    /// The gateway itself did not send it. Its duration would make the vendor look fast.
+    fn refused(&mut self, by: &'static str) {
+        self.finish(by, None, false);
+    }
+
     fn end(&mut self, outcome: &'static str, status: Option<u16>) {
+        self.finish(outcome, status, true);
+    }
+
+    /// An event and no span: it lands in the span of the gateway's own request, which has the request id.
+    fn finish(&mut self, outcome: &'static str, status: Option<u16>, timed: bool) {
         self.ended = true;
         let elapsed = self.started.elapsed();
-        let seconds = (outcome != SHED).then_some(elapsed.as_secs_f64());
+        let seconds = timed.then_some(elapsed.as_secs_f64());
         self.observer.count(self.operation, outcome, seconds);
         let backend = &*self.observer.backend;
         let (operation, elapsed_ms) = (self.operation, elapsed.as_millis());
@@ -180,8 +181,7 @@ where
         let inner = inner.clone();
         let observation = Observation::begin(Arc::clone(&observer), &request);
         async move {
-            let result: Result<Response, BoxError> = inner.oneshot(request).await;
-            match result {
+            match inner.oneshot(request).await {
                 Ok(response) => Ok(observation.answered(response)),
                 Err(error) => Err(observation.failed(error)),
             }

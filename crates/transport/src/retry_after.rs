@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 /// Nobody waits longer than this for a vendor; a larger value is a mistake or a trap (reliability F25).
-const MAX: Duration = Duration::from_secs(300);
+pub(crate) const MAX: Duration = Duration::from_secs(300);
 
 /// How long to wait, from seconds or an HTTP date: 0 to 300 s, a date in the past being 0. `None` for anything else,
 /// negative numbers included.

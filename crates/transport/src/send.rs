@@ -1,19 +1,21 @@
 //! Sending one request and reading its whole answer, by a deadline and under a cap.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
 };
-use registrar_core::{Effect, Error, ErrorKind, Response, Result};
+use registrar_core::{Effect, Response};
 use reqwest::Client;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::{
-    BackendOptions, fault, retry_after,
+    BackendOptions,
+    fault::{self, Fault},
+    retry_after,
     stack::{Authorised, Call},
 };
 
@@ -40,13 +42,15 @@ impl Sender {
         }
     }
 
-    pub(crate) async fn send(&self, authorised: Authorised) -> Result<Response> {
-        let Authorised { call: Call { request, deadline }, authorization } = authorised;
+    pub(crate) async fn send(&self, authorised: Authorised) -> Result<Response, Fault> {
+        let Authorised { call: Call { request, deadline, .. }, authorization } = authorised;
+        let request = Arc::unwrap_or_clone(request);
         if !same_origin(&self.base_url, &request.url) {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "a request to another origin than the backend's own was refused; nothing was sent",
-            ));
+            let refusal = "a request to another origin than the backend's own was refused; nothing was sent";
+            return Err(fault::defect(refusal));
+        }
+        if Instant::now() >= deadline {
+            return Err(fault::too_late());
         }
         let cap = if request.operation == LIST { self.max_list_body } else { self.max_body };
         let mut outgoing = reqwest::Request::new(request.method, request.url);
@@ -74,7 +78,7 @@ pub(crate) async fn exchange(
     effect: Effect,
     cap: usize,
     deadline: Instant,
-) -> Result<Response> {
+) -> Result<Response, Fault> {
     request.headers_mut().insert(ACCEPT, JSON);
     if let Some(body) = body {
         request.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -98,7 +102,7 @@ pub(crate) async fn exchange(
 }
 
 /// Reads the body frame by frame, counting.
-async fn read(response: &mut reqwest::Response, effect: Effect, cap: usize) -> Result<Bytes> {
+async fn read(response: &mut reqwest::Response, effect: Effect, cap: usize) -> Result<Bytes, Fault> {
     let status = response.status();
     if response.content_length().is_some_and(|length| length > cap as u64) {
         return Err(fault::too_large(effect, status, cap));
@@ -146,6 +150,8 @@ fn parse_by_vendor_clock(value: &str, headers: &HeaderMap) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use registrar_core::{ErrorKind, Outcome};
+
     use super::*;
 
     #[test]
@@ -178,5 +184,18 @@ mod tests {
         headers.insert("retry-after", HeaderValue::from_static("soon"));
         normalise_retry_after(&mut headers);
         assert_eq!(headers["retry-after"], "soon", "garbage is left for the adapter to ignore");
+    }
+
+    #[tokio::test]
+    async fn what_is_too_late_is_not_sent_and_not_unknown() {
+        let base_url: Url = "http://127.0.0.1:1/".parse().unwrap();
+        let client = Client::builder().build().unwrap();
+        let sender = Sender { client, base_url: base_url.clone(), max_body: 1, max_list_body: 1 };
+        let request = Arc::new(registrar_core::Request::new(http::Method::POST, base_url, Effect::Once, "create"));
+        let now = Instant::now();
+        let call = Call { request, deadline: now, start_by: now };
+        let authorised = Authorised { call, authorization: Some(HeaderValue::from_static("Bearer t")) };
+        let error = sender.send(authorised).await.unwrap_err().error;
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::UpstreamTimeout, Outcome::NotPerformed));
     }
 }

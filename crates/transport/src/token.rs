@@ -64,6 +64,7 @@ struct Failure {
     detail: String,
     vendor: Option<VendorDetail>,
     retry_after: Option<Duration>,
+    retryable: bool,
 }
 
 impl Failure {
@@ -74,11 +75,13 @@ impl Failure {
             detail: error.detail().to_owned(),
             vendor: error.vendor().cloned(),
             retry_after: error.retry_after(),
+            retryable: error.is_retryable(),
         }
     }
 
     fn to_error(&self) -> Error {
         let error = Error::new(self.kind, self.detail.clone()).with_retry_after(self.retry_after);
+        let error = if self.retryable { error } else { error.never_retryable() };
         match &self.vendor {
             Some(vendor) => error.with_vendor(vendor.clone()),
             None => error,
@@ -120,7 +123,7 @@ impl Tokens {
     /// callers wait for the same request.
     ///
     /// Every error means that the caller's request was not sent.
-    pub(crate) async fn get(self: &Arc<Self>, deadline: Instant) -> Result<Token> {
+    pub(crate) async fn get(self: &Arc<Self>, start_by: Instant) -> Result<Token> {
         let asked = Instant::now();
         if let Some(token) = self.read(|state| state.usable(asked).cloned()) {
             if asked >= token.renew_at && self.write(|state| state.claim_renewal(token.number, asked)) {
@@ -128,7 +131,7 @@ impl Tokens {
             }
             return Ok(token);
         }
-        match timeout_at(deadline, self.wait(asked)).await {
+        match timeout_at(start_by, self.wait(asked)).await {
             Ok(result) => result,
             Err(_) => Err(Error::new(
                 ErrorKind::UpstreamTimeout,
@@ -211,7 +214,10 @@ impl Tokens {
         // for the caller's request, whatever happens here is "not performed"; asking for a token twice does no harm
         exchange(&self.client, request, Some(Bytes::from(body)), Effect::Read, MAX_ANSWER, deadline)
             .await
-            .map_err(|error| no_token(error.kind(), error.detail()))
+            .map_err(|fault| {
+                let error = no_token(fault.error.kind(), fault.error.detail());
+                if fault.error.is_retryable() { error } else { error.never_retryable() }
+            })
             .and_then(|response| read_answer(&response))
     }
 }

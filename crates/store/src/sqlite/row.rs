@@ -56,9 +56,9 @@ pub(super) enum ChangeRow {
 impl ChangeRow {
     pub(super) fn new(change: RegistrationChange) -> Result<Self, StoreError> {
         Ok(match change {
-            RegistrationChange::Insert(registration) => Self::Insert(RegistrationRow::new(registration)?),
+            RegistrationChange::Insert(registration) => Self::Insert(RegistrationRow::new(&registration)?),
             RegistrationChange::Update { registration, expected_version } => {
-                Self::Update(RegistrationRow::new(registration)?, expected_version)
+                Self::Update(RegistrationRow::new(&registration)?, expected_version)
             }
             RegistrationChange::Remove { id } => Self::Remove(id.to_string()),
         })
@@ -85,8 +85,8 @@ pub(super) struct RegistrationRow {
 }
 
 impl RegistrationRow {
-    fn new(registration: Registration) -> Result<Box<Self>, StoreError> {
-        let search = search::haystack(&registration);
+    fn new(registration: &Registration) -> Result<Box<Self>, StoreError> {
+        let search = search::haystack(registration);
         let Registration {
             id,
             backend,
@@ -106,19 +106,19 @@ impl RegistrationRow {
         let observed = (observed != spec).then(|| json(&observed.encode())).transpose()?;
         Ok(Box::new(Self {
             id: id.to_string(),
-            backend: backend.into(),
-            kind,
-            client_id: client_id.into(),
-            vendor_ref,
-            client_id_issued_at,
-            version: stored_version(version),
-            created_at,
-            updated_at,
+            backend: backend.to_string(),
+            kind: kind.clone(),
+            client_id: client_id.to_string(),
+            vendor_ref: vendor_ref.clone(),
+            client_id_issued_at: *client_id_issued_at,
+            version: stored_version(*version),
+            created_at: *created_at,
+            updated_at: *updated_at,
             state: state.as_str(),
             spec: json(&spec.encode())?,
             observed,
             search,
-            labels,
+            labels: labels.clone(),
         }))
     }
 }

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "samples for tests")]
 #![expect(unreachable_pub, reason = "a module of several test binaries")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use registrar_core::Outcome;
 use registrar_model::{ClientSpec, Issues, OperationId, Pointer, Registration, RegistrationId, State};
@@ -102,5 +102,5 @@ pub async fn change(store: &dyn Store, change: RegistrationChange) -> Result<Ope
 }
 
 pub async fn insert(store: &dyn Store, registration: &Registration) {
-    change(store, RegistrationChange::Insert(registration.clone())).await.unwrap();
+    change(store, RegistrationChange::Insert(Arc::new(registration.clone()))).await.unwrap();
 }

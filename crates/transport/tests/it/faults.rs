@@ -1,7 +1,10 @@
 //! Everything that can go wrong on the way, and what is said about it: kind and outcome.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -61,13 +64,17 @@ async fn every_effect_hangs(reply: String, read: (K, Outcome), write: (K, Outcom
         let call = tokio::spawn(async move { http.send(request).await });
         server.wait_for(1).await;
         pass(15).await;
-        assert!(!call.is_finished(), "too early");
+        match effect {
+            // half of the time is over, and it is asked again
+            Effect::Read => server.wait_for(1).await,
+            Effect::Idempotent | Effect::Once => assert!(!call.is_finished(), "too early"),
+        }
         pass(16).await;
         // a deadline that is not kept fails the test instead of hanging it
         let error = tokio::time::timeout(Duration::from_secs(20), call).await.unwrap().unwrap().unwrap_err();
         assert_eq!(said(&error), if effect == Effect::Read { read } else { write }, "{effect:?}: {error}");
     }
-    assert_eq!(server.seen().len(), EFFECTS.len(), "nothing is sent again");
+    assert_eq!(server.seen().len(), EFFECTS.len() + 1, "no write is sent again");
 }
 
 #[tokio::test]
@@ -84,7 +91,7 @@ async fn a_vendor_that_hangs() {
 async fn a_connection_that_is_closed_without_an_answer() {
     let server = Server::start(|_| Reply::Close(String::new())).await;
     every_effect(&server, (K::UpstreamUnavailable, NotPerformed), (K::OutcomeUnknown, Unknown), plain).await;
-    assert_eq!(server.seen().len(), EFFECTS.len(), "nothing is sent again");
+    assert_eq!(server.seen().len(), EFFECTS.len() + 2, "only the read is sent again");
 
     let cut_head = Server::start(|_| Reply::Close("HTTP/1.1 201 Cre".to_owned())).await;
     every_effect(&cut_head, (K::UpstreamUnavailable, NotPerformed), (K::OutcomeUnknown, Unknown), plain).await;
@@ -122,14 +129,21 @@ async fn a_vendor_without_tls() {
     // whatever is read, the answer is not a TLS record
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("https://{}/", listener.local_addr().unwrap())).unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let accepted = Arc::clone(&connections);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
+            accepted.fetch_add(1, Ordering::SeqCst);
             let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         }
     });
-    let error = fail(options(&url, bearer()), post(url, Effect::Once)).await;
-    assert_eq!(said(&error), (K::UpstreamUnavailable, NotPerformed));
-    assert!(error.detail().contains("certificate or TLS problem"), "{error}");
+    for effect in EFFECTS {
+        let error = fail(options(&url, bearer()), request(url.clone(), effect)).await;
+        assert_eq!(said(&error), (K::UpstreamUnavailable, NotPerformed));
+        assert!(error.detail().contains("certificate or TLS problem"), "{error}");
+        assert!(!error.is_retryable(), "another try does not mend it");
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), EFFECTS.len(), "and none is made");
 }
 
 #[tokio::test]

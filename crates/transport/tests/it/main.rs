@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy knows tests, but not what they call: the servers and the requests")]
 
+mod circuit;
 mod faults;
+mod limits;
 mod observing;
+mod retries;
 mod sending;
 mod support;
 mod tokens;

@@ -2,47 +2,39 @@
 
 use std::sync::Arc;
 
-use metrics_exporter_prometheus::PrometheusBuilder;
 use registrar_core::Effect;
 
-use crate::support::{CANARY, Reply, Server, answer, bearer, closed_port, get, logged, m2m, open, options, post};
-
-fn on_this_thread<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
-}
+use crate::support::{
+    CANARY, Reply, Server, answer, bearer, closed_port, get, logged, m2m, measured, on_this_thread, open, options, post,
+};
 
 #[test]
 fn every_ending_is_counted_once() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let metrics = recorder.handle();
-    metrics::with_local_recorder(&recorder, || {
-        on_this_thread(async {
-            let server = Server::start(|seen| match seen.head.split(' ').nth(1) {
-                Some("/hang") => Reply::Hang(String::new()),
-                Some("/close") => Reply::Close(String::new()),
-                Some("/500") => Reply::Keep(answer(500, "", "")),
-                _ => Reply::Keep(answer(201, "", "{}")),
-            })
-            .await;
-            let backend = open(options(&server.url, bearer()));
-            for path in ["/", "/", "/500"] {
-                backend.http.send(post(server.at(path), Effect::Once)).await.unwrap();
-            }
-            backend.http.send(post(server.at("/close"), Effect::Once)).await.unwrap_err();
-            backend.http.send(get(server.at("/close"))).await.unwrap_err();
-            let failed = backend.health.snapshot();
-            assert_eq!(failed.consecutive_failures, 3);
-            assert_eq!(failed.last_failure.map(|f| f.code), Some("upstream-unavailable"));
+    let text = measured(async {
+        let server = Server::start(|seen| match seen.head.split(' ').nth(1) {
+            Some("/hang") => Reply::Hang(String::new()),
+            Some("/close") => Reply::Close(String::new()),
+            Some("/500") => Reply::Keep(answer(500, "", "")),
+            _ => Reply::Keep(answer(201, "", "{}")),
+        })
+        .await;
+        let backend = open(options(&server.url, bearer()));
+        for path in ["/", "/", "/500"] {
+            backend.http.send(post(server.at(path), Effect::Once)).await.unwrap();
+        }
+        backend.http.send(post(server.at("/close"), Effect::Once)).await.unwrap_err();
+        backend.http.send(get(server.at("/close"))).await.unwrap_err();
+        let failed = backend.health.snapshot();
+        assert_eq!(failed.consecutive_failures, 3);
+        assert_eq!(failed.last_failure.map(|f| f.code), Some("upstream-unavailable"));
 
-            server.wait_for(5).await;
-            let (http, request) = (Arc::clone(&backend.http), get(server.at("/hang")));
-            let dropped = tokio::spawn(async move { http.send(request).await });
-            server.wait_for(1).await;
-            dropped.abort();
-            assert!(dropped.await.unwrap_err().is_cancelled());
-        });
+        server.wait_for(7).await;
+        let (http, request) = (Arc::clone(&backend.http), get(server.at("/hang")));
+        let dropped = tokio::spawn(async move { http.send(request).await });
+        server.wait_for(1).await;
+        dropped.abort();
+        assert!(dropped.await.unwrap_err().is_cancelled());
     });
-    let text = metrics.render();
     for (operation, outcome, count) in [
         ("create", "2xx", 2),
         ("create", "5xx", 1),

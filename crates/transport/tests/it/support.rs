@@ -10,12 +10,14 @@ use std::{
 };
 
 use http::Method;
-use registrar_core::{ClientCredentials, Credential, Effect, Request, SecretString};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use registrar_core::{ClientCredentials, Credential, Effect, Request, Response, Result, SecretString};
 use registrar_transport::{BackendHandle, BackendOptions, Transport};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
+    task::JoinHandle,
 };
 use url::Url;
 
@@ -183,6 +185,28 @@ pub(crate) async fn pass(seconds: u64) {
     tokio::time::resume();
 }
 
+/// Lets everything else run until it is so; a test that waits in vain fails instead of hanging.
+pub(crate) async fn until(so: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while !so() {
+            tokio::task::yield_now().await;
+        }
+    });
+    waited.await.unwrap();
+}
+
+/// A recorder of metrics is one for a thread.
+pub(crate) fn on_this_thread<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+/// The metrics of this work alone, as Prometheus reads them.
+pub(crate) fn measured(work: impl Future<Output = ()>) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || on_this_thread(work));
+    recorder.handle().render()
+}
+
 /// A port where nobody listens. The socket keeps it, so that no other server gets it meanwhile.
 pub(crate) fn closed_port() -> (TcpSocket, Url) {
     let socket = TcpSocket::new_v4().unwrap();
@@ -196,12 +220,20 @@ pub(crate) fn options(base_url: &Url, credential: Credential) -> BackendOptions 
     keep_log();
     BackendOptions {
         timeout: Duration::from_secs(30),
+        // one of those whose first waits are short: some 10 ms
+        jitter_seed: Some(17_542),
         ..BackendOptions::new("vendor-eu", base_url.clone(), credential)
     }
 }
 
 pub(crate) fn open(options: BackendOptions) -> BackendHandle {
     Transport::new().unwrap().backend(options).unwrap()
+}
+
+/// A call under way.
+pub(crate) fn begin(backend: &BackendHandle, request: Request) -> JoinHandle<Result<Response>> {
+    let http = Arc::clone(&backend.http);
+    tokio::spawn(async move { http.send(request).await })
 }
 
 pub(crate) fn get(url: Url) -> Request {

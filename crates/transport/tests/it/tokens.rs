@@ -70,6 +70,10 @@ async fn a_call_with_its_own_token_leaves_the_backends_alone() {
     backend.http.send(get(server.at("/v1"))).await.unwrap();
     assert_eq!(server.count("/token"), 1, "the refusal did not evict the backend's");
     assert_eq!(used(&server).iter().filter(|value| *value == "Bearer one-clients").count(), 2, "never sent again");
+    for _ in 0..4 {
+        assert_eq!(backend.http.send(own()).await.unwrap().status, 401, "the backend's credential does not rest");
+    }
+    backend.http.send(get(server.at("/v1"))).await.unwrap();
     assert_eq!(backend.health.snapshot().consecutive_failures, 0);
     assert!(!format!("{:?}", own()).contains("one-clients"));
     let unsendable = get(server.at("/v1")).with_bearer(SecretString::from("a\r\nX-Admin: 1"));

@@ -29,6 +29,12 @@ use tokio::{
     net::TcpStream,
 };
 
+mod gateway;
+
+/// As in the gateway's own binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
 const CONNECTIONS: usize = 64;
@@ -61,7 +67,11 @@ impl Drop for Proxy {
 }
 
 fn main() -> Fallible<()> {
+    if let Ok(config) = std::env::var(gateway::CONFIG) {
+        return gateway::run(&config);
+    }
     let binary = binary()?;
+    let this = std::env::current_exe()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let folder = tempfile::tempdir()?;
     let fakes = registrar_adapters::fakes().into_iter().filter(|f| f.kind() == KIND).collect();
@@ -70,12 +80,14 @@ fn main() -> Fallible<()> {
 
     let mut ready = Vec::new();
     let mut proxies = vec![nginx(&host, folder.path())?];
-    for (name, store) in [
-        ("registrar, no store", "memory:".to_owned()),
-        ("registrar, durable", format!("sqlite:{}/bench.db", folder.path().display())),
+    for (name, program, store) in [
+        ("registrar, no store", &this, "memory:".to_owned()),
+        ("registrar, durable", &binary, format!("sqlite:{}/bench.db", folder.path().display())),
     ] {
-        let (proxy, started) = registrar(&binary, &host, folder.path(), name, &store)?;
-        ready.push(started);
+        let (proxy, started) = registrar(program, &host, folder.path(), name, &store)?;
+        if program == &binary {
+            ready.push(started);
+        }
         proxies.push(proxy);
     }
     std::thread::sleep(Duration::from_millis(500));
@@ -168,6 +180,7 @@ fn registrar(
     let mut child = Command::new(binary)
         .args(["serve", "--config"])
         .arg(&file)
+        .env(gateway::CONFIG, &file)
         .env("BENCH_TOKEN", format!("fake-{KIND}-admin-token"))
         .env("REGISTRAR_LOG", "warn")
         .stdout(Stdio::piped())

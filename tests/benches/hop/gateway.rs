@@ -1,0 +1,93 @@
+//! The gateway in a process of its own, with a store that keeps nothing: what translation costs by itself. (`memory:`
+//! keeps every client, so that a benchmark of it measures the kernel clearing pages.)
+
+use std::{io::Write as _, net::SocketAddr, sync::Arc};
+
+use async_trait::async_trait;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use registrar_adapters::VENDORS;
+use registrar_engine::{Config, Connect, ConnectOptions, Connection, Engine, Environment, config::resolve_secret};
+use registrar_model::{OperationId, Registration, RegistrationId};
+use registrar_server::App;
+use registrar_store::{
+    ApiKey, Operation, OperationState, OperationUpdate, PageOf, PageRequest, RegistrationChange, RegistrationFilter,
+    Store, StoreError,
+};
+use registrar_transport::{BackendOptions, Transport};
+
+use crate::Fallible;
+
+/// The variable that makes this program a gateway: the path of its configuration.
+pub(crate) const CONFIG: &str = "HOP_GATEWAY_CONFIG";
+
+/// Serves until the process is killed.
+pub(crate) fn run(config: &str) -> Fallible<()> {
+    let environment = Environment { vendors: VENDORS, secrets: &resolve_secret };
+    let config = Config::load(config.as_ref(), environment).map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let metrics = PrometheusBuilder::new().install_recorder()?;
+        let network = Network(Transport::new()?);
+        let engine = Engine::new(Arc::new(Forgetting), VENDORS, config.backends, config.routes, &network)?;
+        let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        let address = listener.local_addr()?;
+        let app = App::new(Arc::new(engine), config.auth, &format!("http://{address}"), metrics);
+        println!("gateway is listening on http://{address}");
+        std::io::stdout().flush()?;
+        registrar_server::serve::serve(listener, registrar_server::router(app), std::future::pending()).await?;
+        Ok(())
+    })
+}
+
+struct Network(Transport);
+
+impl Connect for Network {
+    fn connect(&self, options: ConnectOptions) -> Result<Connection, String> {
+        let mut backend = BackendOptions::new(options.name, options.base_url, options.credential);
+        backend.max_in_flight = options.max_in_flight;
+        let handle = self.0.backend(backend).map_err(|e| e.to_string())?;
+        Ok(Connection { http: handle.http, health: Arc::new(|| serde_json::Value::Null) })
+    }
+}
+
+/// Takes everything and keeps nothing.
+#[derive(Debug)]
+struct Forgetting;
+
+#[async_trait]
+impl Store for Forgetting {
+    async fn begin(&self, _: Operation) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn finish(&self, _: OperationUpdate, _: Option<RegistrationChange>) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn registration(&self, _: RegistrationId) -> Result<Option<Registration>, StoreError> {
+        Ok(None)
+    }
+    async fn registrations(&self, _: &RegistrationFilter, _: PageRequest) -> Result<PageOf<Registration>, StoreError> {
+        Ok(PageOf { items: Vec::new(), next: None })
+    }
+    async fn operation(&self, _: OperationId) -> Result<Option<Operation>, StoreError> {
+        Ok(None)
+    }
+    async fn operations(&self, _: Option<OperationState>, _: PageRequest) -> Result<PageOf<Operation>, StoreError> {
+        Ok(PageOf { items: Vec::new(), next: None })
+    }
+    async fn put_api_key(&self, _: ApiKey) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn api_key(&self, _: &str) -> Result<Option<ApiKey>, StoreError> {
+        Ok(None)
+    }
+    async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn delete_api_key(&self, _: &str) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn close(&self) {}
+}
