@@ -31,6 +31,18 @@ fn blueprint(vendor: &Vendor, settings: &Value) -> Result<Blueprint, String> {
     blueprint.filter(|_| issues.is_empty()).ok_or_else(|| format!("{issues:?}"))
 }
 
+/// An adapter with these settings over the real transport; secrets stand in the settings.
+///
+/// # Errors
+/// When the settings are not acceptable.
+pub fn adapter(vendor: &Vendor, settings: &Value, timeout: Duration) -> Result<Arc<dyn Adapter>, String> {
+    let blueprint = blueprint(vendor, settings)?;
+    let mut options = BackendOptions::new(vendor.descriptor.kind, blueprint.base_url, blueprint.credential);
+    options.timeout = timeout;
+    let handle = Transport::new().and_then(|t| t.backend(options)).map_err(|e| e.to_string())?;
+    Ok((blueprint.build)(handle.http))
+}
+
 impl Rig {
     /// A fresh fake of a kind and an adapter with its settings, changed by `adjust`.
     ///
@@ -42,12 +54,8 @@ impl Rig {
         let host = FakeHost::start(SocketAddr::from(([127, 0, 0, 1], 0)), fakes).await.map_err(|e| e.to_string())?;
         let mut settings = host.fake(kind).map(|f| f.settings(&host.base_url(kind))).unwrap_or_default();
         adjust(&mut settings);
-        let blueprint = blueprint(vendor, &settings)?;
-        let mut options = BackendOptions::new(kind, blueprint.base_url, blueprint.credential);
         // long enough for a busy machine; the scripted hangs are shorter than any person's patience
-        options.timeout = Duration::from_millis(1500);
-        let handle = Transport::new().and_then(|t| t.backend(options)).map_err(|e| e.to_string())?;
-        let adapter = (blueprint.build)(handle.http);
+        let adapter = adapter(vendor, &settings, Duration::from_millis(1500))?;
         Ok(Self { adapter, host, kind: vendor.descriptor.kind })
     }
 

@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use registrar_core::{
-    Adapter, Fake, FakeRequest, Http, Request, Response, Result, SecretString, SettingIssue, Settings, Vendor,
+    Adapter, ExposeSecret as _, Fake, FakeRequest, Http, Request, Response, Result, SecretString, SettingIssue,
+    Settings, Vendor,
 };
 use registrar_model::{ClientSpec, NewRegistration};
 use serde_json::{Value, json};
@@ -29,6 +30,8 @@ pub(crate) fn now<T>(work: impl Future<Output = T>) -> T {
 pub(crate) struct Wire {
     canned: Mutex<Vec<(u16, HeaderMap, Bytes)>>,
     pub(crate) sent: Mutex<Vec<(String, String, Value)>>,
+    /// The tokens that requests brought themselves, in the order of `sent`.
+    pub(crate) tokens: Mutex<Vec<Option<String>>>,
 }
 
 struct ToFake {
@@ -48,6 +51,7 @@ impl Wire {
         let body = request.body.as_ref().and_then(|b| serde_json::from_slice(b).ok()).unwrap_or_default();
         let path = request.url[url::Position::BeforePath..].to_owned();
         self.sent.lock().unwrap().push((request.method.to_string(), path, body));
+        self.tokens.lock().unwrap().push(request.bearer.as_ref().map(|own| own.expose_secret().to_owned()));
     }
 }
 
@@ -64,11 +68,12 @@ impl Http for ToFake {
                 .collect();
             String::from_utf8(bytes).unwrap()
         };
+        let token = request.bearer.as_ref().map_or(self.token, |own| own.expose_secret());
         let answer = self.fake.handle(&FakeRequest {
             method: request.method.to_string(),
             path: request.url.path_segments().unwrap().map(decode).collect(),
             query: request.url.query_pairs().into_owned().collect(),
-            headers: BTreeMap::from([("authorization".to_owned(), format!("Bearer {}", self.token))]),
+            headers: BTreeMap::from([("authorization".to_owned(), format!("Bearer {token}"))]),
             body: request.body.clone().unwrap_or_default(),
         });
         let mut headers = HeaderMap::new();
@@ -124,10 +129,19 @@ pub(crate) fn over_fake(
 
 /// An adapter over answers in order: `(status, body)`.
 pub(crate) fn over_answers(vendor: &Vendor, answers: &[(u16, &str)]) -> (Arc<dyn Adapter>, Arc<Wire>) {
+    over_answers_with(vendor, answers, &settings())
+}
+
+/// [`over_answers`] with settings of its own.
+pub(crate) fn over_answers_with(
+    vendor: &Vendor,
+    answers: &[(u16, &str)],
+    settings: &Value,
+) -> (Arc<dyn Adapter>, Arc<Wire>) {
     let wire = Arc::new(Wire::default());
     *wire.canned.lock().unwrap() =
         answers.iter().map(|(s, b)| (*s, HeaderMap::new(), Bytes::from((*b).to_owned()))).collect();
-    let adapter = configure(vendor, &settings(), Arc::new(Canned(Arc::clone(&wire)))).unwrap();
+    let adapter = configure(vendor, settings, Arc::new(Canned(Arc::clone(&wire)))).unwrap();
     (adapter, wire)
 }
 

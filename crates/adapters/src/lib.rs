@@ -30,7 +30,7 @@ macro_rules! vendors {
     };
 }
 
-vendors! { authms, bitgo, r#loop, loginradius }
+vendors! { authms, bitgo, r#loop, loginradius, rfc7591 }
 
 /// The vendor kind with this name.
 #[must_use]

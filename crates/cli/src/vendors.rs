@@ -21,7 +21,8 @@ pub(crate) fn run(format: Format) -> Result<(), Failure> {
         operations.add_row(std::iter::once(name.to_owned()).chain(cells));
     }
     let mut fields = output::table(&header);
-    let mut notes = Vec::new();
+    // a note that several fields of a kind share is printed once
+    let mut notes: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for field in registrar_model::field::all() {
         let support: Vec<Support> = VENDORS.iter().map(|v| v.descriptor.support(field.path)).collect();
         if support.iter().all(|s| *s == Support::Unsupported) {
@@ -31,8 +32,13 @@ pub(crate) fn run(format: Format) -> Result<(), Failure> {
         for (vendor, support) in VENDORS.iter().zip(&support) {
             let cell = match support.note() {
                 Some(note) => {
-                    notes.push(format!("[{}] {}, {}: {note}", notes.len() + 1, vendor.descriptor.kind, field.path));
-                    format!("partial [{}]", notes.len())
+                    let kind = vendor.descriptor.kind;
+                    let place = notes.iter().position(|(k, n, _)| (*k, *n) == (kind, note)).unwrap_or(notes.len());
+                    match notes.get_mut(place) {
+                        Some((_, _, fields)) => fields.push(field.path),
+                        None => notes.push((kind, note, vec![field.path])),
+                    }
+                    format!("partial [{}]", place + 1)
                 }
                 None => support.word().replace("unsupported", "-"),
             };
@@ -40,6 +46,14 @@ pub(crate) fn run(format: Format) -> Result<(), Failure> {
         }
         fields.add_row(row);
     }
+    let notes = notes.iter().enumerate().map(|(place, (kind, note, fields))| {
+        let fields = match fields.as_slice() {
+            [one] => one.to_string(),
+            many => format!("{} fields", many.len()),
+        };
+        format!("[{}] {kind}, {fields}: {note}", place + 1)
+    });
+    let notes: Vec<String> = notes.collect();
     output::data(&format!(
         "{operations}\n\n{fields}\n\n{}\n\nFields that are not listed: no vendor holds them. -o json has everything.",
         notes.join("\n")

@@ -17,12 +17,30 @@ use crate::{
 };
 
 /// Which client, for the vendor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Target {
     /// As issued.
     pub client_id: ClientId,
     /// What the vendor's paths address it by (an id of its own, a name); opaque to everyone but the adapter.
     pub vendor_ref: String,
+    /// As the vendor gave it last, where it gives one ([`VendorClient::management`]).
+    pub management: Option<Management>,
+}
+
+/// Where and with which token one client is managed (RFC 7592 §3), where the vendor issues both with the client.
+#[derive(Clone)]
+pub struct Management {
+    /// `registration_client_uri`.
+    pub uri: Url,
+    /// `registration_access_token`.
+    pub token: SecretString,
+}
+
+/// The query is not shown: it may hold a secret.
+impl fmt::Debug for Management {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Management").field("path", &self.uri.path()).finish_non_exhaustive()
+    }
 }
 
 /// A secret as just issued.
@@ -49,13 +67,20 @@ pub struct VendorClient {
     pub spec: ClientSpec,
     /// Present only where the vendor issues one at that moment.
     pub secret: Option<IssuedSecret>,
+    /// How the client is managed from now on; any answer may replace what was given before (RFC 7592 §2.1, §2.2), and the
+    /// old token may be dead then. Absent where the vendor has one credential for all clients, or gave none for this one.
+    pub management: Option<Management>,
 }
 
 impl VendorClient {
     /// How to address it from now on.
     #[must_use]
     pub fn target(&self) -> Target {
-        Target { client_id: self.client_id.clone(), vendor_ref: self.vendor_ref.clone() }
+        Target {
+            client_id: self.client_id.clone(),
+            vendor_ref: self.vendor_ref.clone(),
+            management: self.management.clone(),
+        }
     }
 }
 
@@ -114,6 +139,8 @@ impl Serialize for PlannedRequest {
 /// - losses returned by a write are predictions of the mapping; [`registrar_model::account::account`] settles them
 ///   against what the vendor shows;
 /// - every documented error of the vendor gets its kind; a write that may have been done says so in its outcome;
+/// - where clients are managed with a token of their own, every answer says how from then on, and nothing is sent to any
+///   origin but the backend's;
 /// - nothing is sent when the request cannot be represented at all (the error says why, with a pointer).
 #[async_trait]
 pub trait Adapter: fmt::Debug + Send + Sync + 'static {

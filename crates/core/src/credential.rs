@@ -6,6 +6,8 @@ use url::Url;
 /// A backend's credential.
 #[derive(Clone, Debug)]
 pub enum Credential {
+    /// Nothing is sent: the vendor's API is open.
+    None,
     /// A ready bearer token.
     Bearer(SecretString),
     /// A token fetched with the client credentials grant and renewed before it expires.

@@ -6,6 +6,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
@@ -34,7 +35,7 @@ impl Effect {
     }
 }
 
-/// A request to a vendor, without credentials.
+/// A request to a vendor, without the backend's credential.
 #[derive(Clone)]
 pub struct Request {
     /// The verb.
@@ -47,13 +48,15 @@ pub struct Request {
     pub effect: Effect,
     /// The adapter's word for the call (`create`, `list`), for logs and metrics.
     pub operation: &'static str,
+    /// A token that is sent instead of the backend's credential; a vendor that refuses it says nothing about the backend.
+    pub bearer: Option<SecretString>,
 }
 
 impl Request {
     /// A request without a body.
     #[must_use]
     pub fn new(method: Method, url: Url, effect: Effect, operation: &'static str) -> Self {
-        Self { method, url, body: None, effect, operation }
+        Self { method, url, body: None, effect, operation, bearer: None }
     }
 
     /// The same request with a JSON body.
@@ -63,9 +66,16 @@ impl Request {
         self.body = serde_json::to_vec(body).ok().map(Bytes::from);
         self
     }
+
+    /// The same request with a token of its own.
+    #[must_use]
+    pub fn with_bearer(mut self, token: SecretString) -> Self {
+        self.bearer = Some(token);
+        self
+    }
 }
 
-/// Neither the body nor the query is shown: both may hold secrets.
+/// Neither the token, the body nor the query is shown: all may hold secrets.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")

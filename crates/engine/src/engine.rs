@@ -377,7 +377,12 @@ pub(crate) fn own_losses(request: &NewRegistration) -> Vec<Loss> {
 
 /// How to address a registered client.
 pub(crate) fn target(registration: &Registration) -> Target {
-    Target { client_id: registration.client_id.clone(), vendor_ref: registration.vendor_ref.clone() }
+    Target {
+        client_id: registration.client_id.clone(),
+        vendor_ref: registration.vendor_ref.clone(),
+        // the token in it is kept sealed, which is the store's part
+        management: None,
+    }
 }
 
 /// An issue with the backend member of a body.

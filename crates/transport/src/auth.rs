@@ -10,7 +10,7 @@ use tower::{Service, ServiceExt, service_fn};
 
 use crate::{
     BackendOptions, TransportSetupError,
-    fault::{Cause, Fault},
+    fault::{self, Cause, Fault},
     lockout::Lockout,
     stack::{Authorised, Call},
     token::Tokens,
@@ -20,6 +20,8 @@ const UNAUTHORIZED: u16 = 401;
 
 /// Where the `Authorization` comes from.
 pub(crate) enum Auth {
+    /// Nowhere: the API is open.
+    Open,
     /// Fixed; made once.
     Bearer(HeaderValue),
     /// Fetched and renewed.
@@ -29,6 +31,7 @@ pub(crate) enum Auth {
 impl Auth {
     pub(crate) fn new(client: &Client, options: &BackendOptions) -> Result<Self, TransportSetupError> {
         match &options.credential {
+            Credential::None => Ok(Self::Open),
             Credential::Bearer(token) => bearer(token.expose_secret())
                 .map(Self::Bearer)
                 .ok_or_else(|| TransportSetupError::Token { backend: options.name.clone() }),
@@ -53,8 +56,9 @@ pub(crate) fn bearer(token: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Gives every call its credential. A 401 means that the vendor did nothing, so that even a create may be sent again:
-/// once, with a new token. A second 401 is the adapter's to report, and after two such calls the credential rests.
+/// Gives every call its credential: its own token, or else the backend's. A 401 means that the vendor did nothing, so
+/// that even a create may be sent again: once, with a new token. A second 401 is the adapter's to report, and after two
+/// such calls the credential rests. The refusal of a call's own token says nothing about the backend's.
 pub(crate) fn layer<S>(
     auth: Arc<Auth>,
     lockout: Arc<Lockout>,
@@ -66,6 +70,14 @@ where
     service_fn(move |call: Call| {
         let (auth, lockout, inner) = (Arc::clone(&auth), Arc::clone(&lockout), inner.clone());
         async move {
+            if let Some(token) = &call.request.bearer {
+                let authorization = bearer(token.expose_secret()).ok_or_else(unsendable)?;
+                return inner.oneshot(Authorised { call, authorization: Some(authorization) }).await;
+            }
+            if matches!(*auth, Auth::Open) {
+                // there is no credential that could be refused
+                return authorised(&auth, inner, call).await;
+            }
             let began = Instant::now();
             lockout.check(began)?;
             let result = authorised(&auth, inner, call).await;
@@ -83,24 +95,29 @@ where
     })
 }
 
+fn unsendable() -> Fault {
+    fault::defect("the token of this call cannot stand in a header field; nothing was sent")
+}
+
 async fn authorised<S>(auth: &Auth, inner: S, call: Call) -> Result<Response, Fault>
 where
     S: Service<Authorised, Response = Response, Error = Fault> + Clone,
 {
+    let send = |inner: S, call, authorization| inner.oneshot(Authorised { call, authorization });
     let tokens = match auth {
-        Auth::Bearer(value) => return inner.oneshot(Authorised { call, authorization: value.clone() }).await,
+        Auth::Open => return send(inner, call, None).await,
+        Auth::Bearer(value) => return send(inner, call, Some(value.clone())).await,
         Auth::Tokens(tokens) => tokens,
     };
     let no_token = |error| Fault::new(Cause::Token, error);
     let token = tokens.get(call.start_by).await.map_err(no_token)?;
-    let first = Authorised { call: call.clone(), authorization: token.authorization };
-    let response = inner.clone().oneshot(first).await?;
+    let response = send(inner.clone(), call.clone(), Some(token.authorization)).await?;
     if response.status != UNAUTHORIZED {
         return Ok(response);
     }
     tokens.refused(token.number);
     let authorization = tokens.get(call.start_by).await.map_err(no_token)?.authorization;
-    inner.oneshot(Authorised { call, authorization }).await
+    send(inner, call, Some(authorization)).await
 }
 
 #[cfg(test)]

@@ -168,8 +168,11 @@ impl Health {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn answered(&self, status: u16) {
-        match failure(status) {
+    /// The refusal of a call's own token is one of many ordinary answers: the backend's credential was not asked.
+    pub(crate) fn answered(&self, status: u16, own_token: bool) {
+        let refusal =
+            |kind: &ErrorKind| matches!(kind, ErrorKind::UpstreamAuthentication | ErrorKind::UpstreamAuthorization);
+        match failure(status).filter(|kind| !(own_token && refusal(kind))) {
             Some(kind) => self.failed(kind),
             None => {
                 self.last_success.store(unix_millis(), Ordering::Relaxed);
@@ -228,7 +231,7 @@ mod tests {
     fn failures_count_until_a_success() {
         let health = health();
         for status in [500, 503, 401, 429] {
-            health.answered(status);
+            health.answered(status, false);
         }
         health.failed(ErrorKind::UpstreamTimeout);
         health.failed(ErrorKind::Internal);
@@ -236,9 +239,14 @@ mod tests {
         assert_eq!((bad.consecutive_failures, bad.last_success), (5, None));
         assert_eq!(bad.last_failure.map(|f| f.code), Some("upstream-timeout"));
 
-        health.answered(404);
+        health.answered(404, false);
         let good = health.snapshot();
         assert_eq!(good.consecutive_failures, 0);
+        health.answered(401, true);
+        health.answered(403, true);
+        assert_eq!(health.snapshot().consecutive_failures, 0, "the token of one client was refused");
+        health.answered(500, true);
+        assert_eq!(health.snapshot().consecutive_failures, 1);
         assert!(good.last_success > Some(1_600_000_000_000));
         assert_eq!(good.last_failure, bad.last_failure, "it stays to be looked at");
     }

@@ -1,8 +1,8 @@
 //! The way to the vendors: reqwest behind [`registrar_core::Http`], one tower stack per backend.
 //!
 //! What adapters may rely on, whatever the vendor does:
-//! - a request goes to the backend's own origin or nowhere, with its credential. Redirects are not followed (a 3xx is
-//!   an answer), proxies of the environment are not used, nothing is decompressed;
+//! - a request goes to the backend's own origin or nowhere, with the backend's credential or a token of its own.
+//!   Redirects are not followed (a 3xx is an answer), proxies of the environment are not used, nothing is decompressed;
 //! - a write is sent once. It is sent again, at most twice, only if the vendor provably did nothing: there was no
 //!   connection, its token was refused, or the answer is one of [`BackendOptions::not_processed`]. A read is sent again
 //!   after other failures of the vendor as well;

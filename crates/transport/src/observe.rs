@@ -70,6 +70,8 @@ impl Observer {
 struct Observation {
     observer: Arc<Observer>,
     operation: &'static str,
+    /// Whether the call brings a token of its own.
+    own_token: bool,
     /// For the log line; only where somebody reads it. Never the query, which may hold a secret.
     line: Option<(http::Method, String)>,
     started: Instant,
@@ -80,11 +82,18 @@ impl Observation {
     fn begin(observer: Arc<Observer>, request: &Request) -> Self {
         observer.health.begin();
         let line = tracing::enabled!(Level::DEBUG).then(|| (request.method.clone(), request.url.path().to_owned()));
-        Self { observer, operation: request.operation, line, started: Instant::now(), ended: false }
+        Self {
+            observer,
+            operation: request.operation,
+            own_token: request.bearer.is_some(),
+            line,
+            started: Instant::now(),
+            ended: false,
+        }
     }
 
     fn answered(mut self, response: Response) -> Response {
-        self.observer.health.answered(response.status);
+        self.observer.health.answered(response.status, self.own_token);
         self.end(class(response.status), Some(response.status));
         response
     }

@@ -54,7 +54,9 @@ impl Sender {
         }
         let cap = if request.operation == LIST { self.max_list_body } else { self.max_body };
         let mut outgoing = reqwest::Request::new(request.method, request.url);
-        outgoing.headers_mut().insert(AUTHORIZATION, authorization);
+        if let Some(authorization) = authorization {
+            outgoing.headers_mut().insert(AUTHORIZATION, authorization);
+        }
         exchange(&self.client, outgoing, request.body, request.effect, cap, deadline).await
     }
 }
@@ -192,7 +194,7 @@ mod tests {
         let request = Arc::new(registrar_core::Request::new(http::Method::POST, base_url, Effect::Once, "create"));
         let now = Instant::now();
         let call = Call { request, deadline: now, start_by: now };
-        let authorised = Authorised { call, authorization: HeaderValue::from_static("Bearer t") };
+        let authorised = Authorised { call, authorization: Some(HeaderValue::from_static("Bearer t")) };
         let error = sender.send(authorised).await.unwrap_err().error;
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::UpstreamTimeout, Outcome::NotPerformed));
     }

@@ -37,8 +37,8 @@ pub(crate) struct Call {
 /// A call with its credential; only this can be sent.
 pub(crate) struct Authorised {
     pub(crate) call: Call,
-    /// Marked as sensitive.
-    pub(crate) authorization: HeaderValue,
+    /// Marked as sensitive; absent for an open API.
+    pub(crate) authorization: Option<HeaderValue>,
 }
 
 pub(crate) fn build(client: &Client, options: BackendOptions) -> Result<BackendHandle, TransportSetupError> {

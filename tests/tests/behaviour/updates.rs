@@ -34,7 +34,8 @@ fn replace(kind: &'static str) -> Result<(), String> {
             let Ok(mapped) = rig.adapter.update(&target, &record, &second).await else { continue };
             updated += 1;
             let losses = account(&second, &mapped.value.spec, mapped.losses);
-            let read = rig.adapter.read(&target).await.map_err(|e| e.to_string())?;
+            // an update may give the client another token
+            let read = rig.adapter.read(&mapped.value.target()).await.map_err(|e| e.to_string())?;
             ensure(read.spec == mapped.value.spec, || {
                 format!(
                     "case {case}: the update answered {:?}, a read shows {:?}",
@@ -76,7 +77,7 @@ fn removal(kind: &'static str) -> Result<(), String> {
         let losses = account(&full, &created.value.spec, created.losses);
         let record = effective(&full, &created.value.spec, &losses).map_err(|e| format!("{e:?}"))?;
         let updated = rig.adapter.update(&created.value.target(), &record, &bare).await.map_err(|e| e.to_string())?;
-        let read = rig.adapter.read(&created.value.target()).await.map_err(|e| e.to_string())?;
+        let read = rig.adapter.read(&updated.value.target()).await.map_err(|e| e.to_string())?;
         let losses = account(&bare, &read.spec, updated.losses);
         check_account(&bare, &read.spec, &losses)?;
         for member in [

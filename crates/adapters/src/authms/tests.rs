@@ -10,7 +10,7 @@ use crate::harness::{loss, now, over_answers, over_fake, portal, spec};
 const CREATED: &str = include_str!("fixtures/created.json");
 
 fn target() -> Target {
-    Target { client_id: "app-123".parse().unwrap(), vendor_ref: "app-123".to_owned() }
+    Target { client_id: "app-123".parse().unwrap(), vendor_ref: "app-123".to_owned(), management: None }
 }
 
 fn faked(more: Value) -> (std::sync::Arc<dyn registrar_core::Adapter>, std::sync::Arc<crate::harness::Wire>) {

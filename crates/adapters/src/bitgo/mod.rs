@@ -209,6 +209,7 @@ impl BitGo {
             client_id_issued_at: None,
             spec: map::from_wire(&client, response)?,
             secret: None,
+            management: None,
         };
         Ok((shown, client.client_secret.filter(|s| !s.is_empty())))
     }

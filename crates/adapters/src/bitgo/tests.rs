@@ -17,7 +17,7 @@ use crate::harness::{configure, loss, now, over_answers, over_fake, portal, sett
 const CREATED: &str = include_str!("fixtures/created.json");
 
 fn target() -> Target {
-    Target { client_id: "pfx-1".parse().unwrap(), vendor_ref: "pfx-1".to_owned() }
+    Target { client_id: "pfx-1".parse().unwrap(), vendor_ref: "pfx-1".to_owned(), management: None }
 }
 
 fn faked(

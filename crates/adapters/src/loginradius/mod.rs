@@ -273,6 +273,7 @@ impl LoginRadius {
             client_id_issued_at: client.created_date.as_deref().and_then(shared::unix_seconds),
             spec: map::from_wire(client, &self.config, response)?,
             secret: None,
+            management: None,
         })
     }
 

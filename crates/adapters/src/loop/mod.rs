@@ -160,6 +160,7 @@ impl Loop {
             client_id_issued_at: client.created_at.as_deref().and_then(shared::unix_seconds),
             spec: map::from_wire(client, &self.config, response)?,
             secret: None,
+            management: None,
         })
     }
 

@@ -10,7 +10,7 @@ use crate::harness::{configure, loss, now, over_answers, over_fake, portal, sett
 const CREATED: &str = include_str!("fixtures/created.json");
 
 fn target() -> Target {
-    Target { client_id: "loop_abc".parse().unwrap(), vendor_ref: "loop_abc".to_owned() }
+    Target { client_id: "loop_abc".parse().unwrap(), vendor_ref: "loop_abc".to_owned(), management: None }
 }
 
 fn faked() -> (std::sync::Arc<dyn registrar_core::Adapter>, std::sync::Arc<crate::harness::Wire>) {

@@ -81,7 +81,10 @@ fn configuration(fakes: &FakeHost, folder: &Path, listen: SocketAddr) -> Result<
             inline(&settings)
         ));
     }
-    let kinds: Vec<&str> = fakes.kinds().collect();
+    // vendors that can be looked through; the standard itself cannot
+    let listed =
+        |kind: &&str| registrar_adapters::vendor(kind).is_some_and(|v| v.descriptor.operations.list.is_supported());
+    let kinds: Vec<&str> = fakes.kinds().filter(listed).collect();
     let (first, last) = (kinds.first().copied().unwrap_or_default(), kinds.last().copied().unwrap_or_default());
     text.push_str(&format!("[[routes]]\nname = \"partners\"\nwhen = 'has(labels.team) && labels.team == \"partners\"'\nbackend = \"{last}-demo\"\n"));
     text.push_str(&format!("[[routes]]\nname = \"default\"\nbackend = \"{first}-demo\"\n"));

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use registrar_core::{Effect, ErrorKind, Http, Outcome};
+use registrar_core::{Credential, Effect, ErrorKind, Http, Outcome, SecretString};
 use tokio::sync::Semaphore;
 
 use crate::support::{CANARY, Reply, Seen, Server, answer, closed_port, get, m2m, open, options, pass, post};
@@ -52,6 +52,43 @@ async fn the_token_request_is_the_documented_one() {
     assert_eq!(seen[0].header("content-type"), Some("application/json"));
     assert_eq!(seen[0].header("authorization"), None);
     assert_eq!(used(&server), [format!("Bearer {CANARY}-1")]);
+}
+
+#[tokio::test]
+async fn a_call_with_its_own_token_leaves_the_backends_alone() {
+    let server = vendor(|seen| {
+        let own = seen.header("authorization") == Some("Bearer one-clients");
+        Reply::Keep(answer(if own { 401 } else { 200 }, "", "{}"))
+    })
+    .await;
+    let backend = open(options(&server.url, m2m(server.at("/token"))));
+    let own = || get(server.at("/v1/client")).with_bearer(SecretString::from("one-clients"));
+    assert_eq!(backend.http.send(own()).await.unwrap().status, 401);
+    assert_eq!(server.count("/token"), 0, "no token of the backend was needed");
+    backend.http.send(get(server.at("/v1"))).await.unwrap();
+    assert_eq!(backend.http.send(own()).await.unwrap().status, 401);
+    backend.http.send(get(server.at("/v1"))).await.unwrap();
+    assert_eq!(server.count("/token"), 1, "the refusal did not evict the backend's");
+    assert_eq!(used(&server).iter().filter(|value| *value == "Bearer one-clients").count(), 2, "never sent again");
+    for _ in 0..4 {
+        assert_eq!(backend.http.send(own()).await.unwrap().status, 401, "the backend's credential does not rest");
+    }
+    backend.http.send(get(server.at("/v1"))).await.unwrap();
+    assert_eq!(backend.health.snapshot().consecutive_failures, 0);
+    assert!(!format!("{:?}", own()).contains("one-clients"));
+    let unsendable = get(server.at("/v1")).with_bearer(SecretString::from("a\r\nX-Admin: 1"));
+    let error = backend.http.send(unsendable).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Internal, Outcome::NotPerformed));
+}
+
+#[tokio::test]
+async fn an_open_api_gets_no_credential() {
+    let server = Server::start(|_| Reply::Keep(answer(201, "", "{}"))).await;
+    let http = open(options(&server.url, Credential::None)).http;
+    http.send(post(server.at("/register"), Effect::Once)).await.unwrap();
+    http.send(get(server.at("/register/1")).with_bearer(SecretString::from("one-clients"))).await.unwrap();
+    let seen: Vec<_> = server.seen().iter().map(|s| s.header("authorization").map(str::to_owned)).collect();
+    assert_eq!(seen, [None, Some("Bearer one-clients".to_owned())]);
 }
 
 #[tokio::test]

@@ -1,0 +1,399 @@
+#![doc = include_str!("docs.md")]
+
+mod error;
+#[cfg(feature = "fakes")]
+pub mod fake;
+mod manage;
+mod map;
+mod preset;
+mod wire;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::Method;
+use registrar_core::{
+    Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Http, IdempotencyClass, IssuedSecret, Limits,
+    Management, OpSupport, Ops, PlannedRequest, Request, Response, Result, SecretModel, Settings, Support, Target,
+    UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+};
+use registrar_model::{AuthMethod, ClientSpec, Issues, Mapped, loss};
+use serde_json::{Map, Value};
+use url::Url;
+
+use self::{
+    error::{Call, classify},
+    preset::{Managed, PRESETS, Preset},
+};
+use crate::shared;
+
+const KIND: &str = "rfc7591";
+
+/// RFC 7591 §2: "the implementation and use of all client metadata fields is OPTIONAL", and servers may replace values.
+const ECHO: Support = Support::Partial("as far as the server keeps it: what it answers is believed and compared");
+/// Members that RFC 7591 does not define; a server that does not know one must ignore it.
+const EXTENSION: Support = Support::Partial("an extension: servers that do not know it ignore it, which is reported");
+
+static DESCRIPTOR: Descriptor = Descriptor {
+    kind: KIND,
+    title: "RFC 7591 / 7592 server",
+    source: "RFC 7591, RFC 7592, OpenID Connect Registration 1.0; presets from standards §12 and §14",
+    verified: Verified::Live,
+    operations: Ops {
+        create: OpSupport::Native,
+        read: OpSupport::Native,
+        list: OpSupport::Unsupported,
+        update: OpSupport::Native,
+        disable: OpSupport::Unsupported,
+        delete: OpSupport::Native,
+        rotate_secret: OpSupport::Unsupported,
+    },
+    held: &[
+        ("metadata.redirect_uris", ECHO),
+        ("metadata.token_endpoint_auth_method", ECHO),
+        ("metadata.token_endpoint_auth_signing_alg", EXTENSION),
+        ("metadata.grant_types", ECHO),
+        ("metadata.response_types", ECHO),
+        ("metadata.application_type", EXTENSION),
+        ("metadata.client_name", ECHO),
+        ("metadata.client_uri", ECHO),
+        ("metadata.logo_uri", ECHO),
+        ("metadata.scope", ECHO),
+        ("metadata.contacts", ECHO),
+        ("metadata.tos_uri", ECHO),
+        ("metadata.policy_uri", ECHO),
+        ("metadata.jwks_uri", ECHO),
+        ("metadata.jwks", ECHO),
+        ("metadata.software_id", ECHO),
+        ("metadata.software_version", ECHO),
+        ("metadata.software_statement", ECHO),
+        ("metadata.sector_identifier_uri", EXTENSION),
+        ("metadata.subject_type", EXTENSION),
+        ("metadata.id_token_signed_response_alg", EXTENSION),
+        ("metadata.id_token_encrypted_response_alg", EXTENSION),
+        ("metadata.id_token_encrypted_response_enc", EXTENSION),
+        ("metadata.userinfo_signed_response_alg", EXTENSION),
+        ("metadata.userinfo_encrypted_response_alg", EXTENSION),
+        ("metadata.userinfo_encrypted_response_enc", EXTENSION),
+        ("metadata.request_object_signing_alg", EXTENSION),
+        ("metadata.request_object_encryption_alg", EXTENSION),
+        ("metadata.request_object_encryption_enc", EXTENSION),
+        ("metadata.introspection_signed_response_alg", EXTENSION),
+        ("metadata.introspection_encrypted_response_alg", EXTENSION),
+        ("metadata.introspection_encrypted_response_enc", EXTENSION),
+        ("metadata.authorization_signed_response_alg", EXTENSION),
+        ("metadata.authorization_encrypted_response_alg", EXTENSION),
+        ("metadata.authorization_encrypted_response_enc", EXTENSION),
+        ("metadata.default_max_age", EXTENSION),
+        ("metadata.require_auth_time", EXTENSION),
+        ("metadata.default_acr_values", EXTENSION),
+        ("metadata.initiate_login_uri", EXTENSION),
+        ("metadata.request_uris", EXTENSION),
+        ("metadata.post_logout_redirect_uris", EXTENSION),
+        ("metadata.backchannel_logout_uri", EXTENSION),
+        ("metadata.backchannel_logout_session_required", EXTENSION),
+        ("metadata.frontchannel_logout_uri", EXTENSION),
+        ("metadata.frontchannel_logout_session_required", EXTENSION),
+        ("metadata.require_pushed_authorization_requests", EXTENSION),
+        ("metadata.require_signed_request_object", EXTENSION),
+        ("metadata.dpop_bound_access_tokens", EXTENSION),
+        ("metadata.tls_client_certificate_bound_access_tokens", EXTENSION),
+        ("metadata.use_mtls_endpoint_aliases", EXTENSION),
+        ("metadata.tls_client_auth_subject_dn", EXTENSION),
+        ("metadata.tls_client_auth_san_dns", EXTENSION),
+        ("metadata.tls_client_auth_san_uri", EXTENSION),
+        ("metadata.tls_client_auth_san_ip", EXTENSION),
+        ("metadata.tls_client_auth_san_email", EXTENSION),
+        ("metadata.authorization_details_types", EXTENSION),
+        ("metadata.backchannel_token_delivery_mode", EXTENSION),
+        ("metadata.backchannel_client_notification_endpoint", EXTENSION),
+        ("metadata.backchannel_authentication_request_signing_alg", EXTENSION),
+        ("metadata.backchannel_user_code_parameter", EXTENSION),
+        ("metadata.client_registration_types", EXTENSION),
+        ("metadata.signed_jwks_uri", EXTENSION),
+        ("metadata.organization_name", EXTENSION),
+        ("metadata.organization_uri", EXTENSION),
+        ("metadata.description", EXTENSION),
+        ("metadata.keywords", EXTENSION),
+        ("metadata.information_uri", EXTENSION),
+        ("metadata.claims_redirect_uris", EXTENSION),
+        ("metadata.response_modes", EXTENSION),
+        ("metadata.resources", EXTENSION),
+    ],
+    vendor_members: &[("*", "any member that no standard defines, both ways; never one that could be a secret")],
+    settings: &[
+        ("base_url", "the server's origin, with the path below which its URLs are"),
+        ("token", "initial access token: env:NAME or file:PATH; absent where registration is open"),
+        ("preset", "the server's habits: standard (default), oidc-provider, django-oauth-toolkit, canaille, lemonldap, autional, hydra, rauthy, keycloak"),
+        ("registration_path", "the registration endpoint, below base_url or as a whole URL; default by preset, /register"),
+        ("discovery_path", "the server's metadata; default by preset, /.well-known/openid-configuration"),
+    ],
+    limits: Limits { name_max: None, redirect_uris_min: 0, scopes_min: 0, requests_per_second: None },
+    update_style: UpdateStyle::Replace,
+    secret: SecretModel::ReadableAtVendor,
+    idempotency: IdempotencyClass::D,
+    delete: DeleteModel::Hard,
+};
+
+/// The kind's entry in the list.
+pub(crate) const VENDOR: Vendor = Vendor { descriptor: &DESCRIPTOR, configure };
+
+#[derive(Debug)]
+struct Config {
+    base_url: Url,
+    registration: Url,
+    discovery: Url,
+    preset: &'static Preset,
+    /// No initial access token is sent.
+    open: bool,
+}
+
+fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
+    let base_url = settings.url("base_url");
+    let credential = if settings.has("token") { settings.secret("token").map(Credential::Bearer) } else { Some(Credential::None) };
+    let names: Vec<&'static str> = PRESETS.iter().map(|preset| preset.name).collect();
+    let chosen = settings.choice("preset", &names);
+    let preset = PRESETS.iter().find(|preset| preset.name == chosen)?;
+    let registration = location(settings, "registration_path", preset.registration_path, base_url.as_ref());
+    let discovery = location(settings, "discovery_path", preset.discovery_path, base_url.as_ref());
+    if settings.has_issues() {
+        return None;
+    }
+    let open = matches!(credential, Some(Credential::None));
+    let config = Config { base_url: base_url.clone()?, registration: registration?, discovery: discovery?, preset, open };
+    Some(Blueprint {
+        base_url: base_url?,
+        credential: credential?,
+        build: Box::new(move |http| Arc::new(Rfc7591 { config, http })),
+    })
+}
+
+/// A path below `base_url`, or a whole URL that is below it. A slash at the end is kept: some servers insist on it.
+fn location(settings: &mut Settings<'_>, key: &str, default: &str, base_url: Option<&Url>) -> Option<Url> {
+    let text = if settings.has(key) { settings.text(key)? } else { default.to_owned() };
+    let base_url = base_url?;
+    let below = match text.strip_prefix(base_url.as_str().trim_end_matches('/')) {
+        Some(path) => path,
+        None => &text,
+    };
+    let path = below.strip_prefix('/').filter(|path| !path.contains(['?', '#', '%', '\\']));
+    let segments = path.map(|path| path.strip_suffix('/').unwrap_or(path).split('/').collect::<Vec<_>>());
+    let url = segments.and_then(|segments| endpoint(base_url, &segments, &[]).ok());
+    let Some(mut url) = url else {
+        let hint = format!("write it as \"{default}\", or as a whole URL below base_url");
+        settings.reject(key, "must be a plain path or a URL below base_url", Some(hint));
+        return None;
+    };
+    if below.ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Some(url)
+}
+
+#[derive(Debug)]
+struct Rfc7591 {
+    config: Config,
+    http: Arc<dyn Http>,
+}
+
+impl Rfc7591 {
+    fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
+        let (body, losses) = map::to_wire(desired, self.config.preset)?;
+        let url = self.config.registration.clone();
+        Ok(losses.with(shared::write(Method::POST, url, Effect::Once, "create", &Value::Object(body))))
+    }
+
+    /// `None` when nothing changes.
+    fn update_request(
+        &self,
+        management: &Management,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<Option<Request>>> {
+        let (body, losses) = map::to_update(target.client_id.as_str(), current, desired, self.config.preset)?;
+        let request = body.map(|body: Map<String, Value>| {
+            let url = management.uri.clone();
+            shared::write(Method::PUT, url, Effect::Idempotent, "update", &Value::Object(body))
+                .with_bearer(management.token.clone())
+        });
+        Ok(losses.with(request))
+    }
+
+    async fn send(&self, request: Request, call: Call, statuses: &[u16]) -> Result<Response> {
+        let response = self.http.send(request).await?;
+        if !response.is_success() {
+            return Err(classify(&response, self.config.preset, call));
+        }
+        shared::expect(&response, statuses)?;
+        Ok(response)
+    }
+
+    fn client(&self, client: &wire::Client, response: &Response) -> Result<VendorClient> {
+        Ok(VendorClient {
+            client_id: shared::client_id(&client.id, response)?,
+            vendor_ref: client.id.clone(),
+            client_id_issued_at: client.issued_at,
+            spec: map::from_wire(client, response)?,
+            secret: None,
+            management: None,
+        })
+    }
+
+    /// A call about one known client; the secret of the answer is returned beside it.
+    async fn existing(
+        &self,
+        target: &Target,
+        management: &Management,
+        request: Request,
+    ) -> Result<(VendorClient, Option<IssuedSecret>)> {
+        let response = self.send(request, Call::Manage, &[200]).await?;
+        let answer = wire::read(&response, self.config.preset)?;
+        let mut client = self.client(&answer, &response)?;
+        if client.client_id != target.client_id {
+            return Err(shared::other_client(&response));
+        }
+        client.management = Some(manage::renewed(&self.config.base_url, management, &answer));
+        Ok((client, issued(answer)))
+    }
+
+    /// How a client is managed.
+    ///
+    /// # Errors
+    /// `unsupported-by-backend`, before any call, where the server offers no management or gave no usable token.
+    fn management<'t>(&self, target: &'t Target, offered: bool, what: &str) -> Result<&'t Management> {
+        if !offered {
+            let preset = self.config.preset.name;
+            return Err(registrar_core::Error::unsupported(format!(
+                "{what} is not offered by servers of preset `{preset}`; nothing was sent"
+            )));
+        }
+        manage::usable(&self.config.base_url, target, what)
+    }
+}
+
+/// The secret of an answer.
+fn issued(answer: wire::Client) -> Option<IssuedSecret> {
+    let expires_at = answer.secret_expires_at;
+    answer.secret.map(|value| IssuedSecret { value, expires_at, previous_valid_until: None })
+}
+
+/// Whether clients with this method prove themselves with a secret that the server issues.
+fn has_shared_secret(method: &AuthMethod) -> bool {
+    match method {
+        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost | AuthMethod::ClientSecretJwt => true,
+        AuthMethod::None
+        | AuthMethod::PrivateKeyJwt
+        | AuthMethod::TlsClientAuth
+        | AuthMethod::SelfSignedTlsClientAuth
+        | AuthMethod::Other(_) => false,
+    }
+}
+
+/// The authentication method in effect: as shown, or else as it was sent, since not every server shows it.
+fn method(shown: &ClientSpec, asked: &ClientSpec, preset: &Preset) -> AuthMethod {
+    match &shown.metadata.token_endpoint_auth_method {
+        Some(method) => method.clone(),
+        None if map::keeps(preset, "token_endpoint_auth_method") => asked.metadata.auth_method(),
+        None => AuthMethod::ClientSecretBasic,
+    }
+}
+
+#[async_trait]
+impl Adapter for Rfc7591 {
+    fn descriptor(&self) -> &'static Descriptor {
+        &DESCRIPTOR
+    }
+
+    fn validate_vendor(&self, spec: &ClientSpec, issues: &mut Issues) {
+        map::validate(spec, issues);
+    }
+
+    fn preview(&self, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
+        Ok(self.create_request(desired)?.map(|request| vec![shared::planned(&request)]))
+    }
+
+    fn preview_update(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<Vec<PlannedRequest>>> {
+        let offered = self.config.preset.management != Managed::Not;
+        let management = self.management(target, offered, "changing a client")?;
+        let request = self.update_request(management, target, current, desired)?;
+        Ok(request.map(|request| request.iter().map(shared::planned).collect()))
+    }
+
+    async fn create(&self, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
+        let Mapped { value: request, mut losses } = self.create_request(desired)?;
+        let response = self.send(request, Call::Register { open: self.config.open }, &[201, 200]).await?;
+        let answer = wire::read(&response, self.config.preset)?;
+        let mut created = self.client(&answer, &response)?;
+        match manage::given(&self.config.base_url, &answer) {
+            Ok(management) => created.management = Some(management),
+            Err(loss) => losses.push(loss),
+        }
+        let method = method(&created.spec, desired, self.config.preset);
+        created.secret = match issued(answer) {
+            Some(_) if method == AuthMethod::None => {
+                losses.push(manage::useless_secret());
+                None
+            }
+            None if has_shared_secret(&method) => {
+                return Err(shared::no_secret(&response, "a client with a secret came without it"));
+            }
+            secret => secret,
+        };
+        loss::sort(&mut losses);
+        Ok(Mapped { value: created, losses })
+    }
+
+    async fn read(&self, target: &Target) -> Result<VendorClient> {
+        let offered = self.config.preset.management != Managed::Not;
+        let management = self.management(target, offered, "reading a client")?;
+        let request = Request::new(Method::GET, management.uri.clone(), Effect::Read, "read");
+        let request = request.with_bearer(management.token.clone());
+        self.existing(target, management, request).await.map(|(client, _)| client)
+    }
+
+    async fn update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
+        let offered = self.config.preset.management != Managed::Not;
+        let management = self.management(target, offered, "changing a client")?;
+        let Mapped { value: request, mut losses } = self.update_request(management, target, current, desired)?;
+        let Some(request) = request else {
+            return Ok(Mapped { value: self.read(target).await?, losses });
+        };
+        let (mut client, secret) = self.existing(target, management, request).await?;
+        // answers repeat the secret; it is news only for a client that had none, and where every update makes one
+        let new = self.config.preset.rotates_secret || current.metadata.is_public();
+        if new && has_shared_secret(&method(&client.spec, desired, self.config.preset)) {
+            if secret.is_none() {
+                losses.push(manage::missing_secret());
+                loss::sort(&mut losses);
+            }
+            client.secret = secret;
+        }
+        Ok(Mapped { value: client, losses })
+    }
+
+    async fn delete(&self, target: &Target) -> Result<()> {
+        let offered = self.config.preset.management == Managed::Whole;
+        let management = self.management(target, offered, "deleting a client")?;
+        let request = Request::new(Method::DELETE, management.uri.clone(), Effect::Idempotent, "delete");
+        let request = request.with_bearer(management.token.clone());
+        self.send(request, Call::Manage, &[204, 200]).await.map(|_| ())
+    }
+
+    /// Reads the server's metadata. A registration token cannot be tried without registering something.
+    async fn check(&self) -> Result<()> {
+        let request = Request::new(Method::GET, self.config.discovery.clone(), Effect::Read, "check");
+        let response = self.send(request, Call::Discover, &[200]).await?;
+        response.decode::<Map<String, Value>>().map(|_| ())
+    }
+}
+
+#[cfg(all(test, feature = "fakes"))]
+#[expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+mod tests;

@@ -1,0 +1,8 @@
+//! The standards, their traps, and the habits of servers.
+
+mod errors;
+mod management;
+mod presets;
+mod settings;
+mod support;
+mod wire;
