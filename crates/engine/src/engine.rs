@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use registrar_core::{Error, ErrorKind, PlannedRequest, Result, SecretString, Target, Vendor};
+use registrar_core::{Error, ErrorKind, PlannedRequest, Result, SecretString, Vendor};
 use registrar_model::{
     BackendName, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Pointer, Registration,
     RegistrationId, Severity,
@@ -312,8 +312,9 @@ impl Engine {
         let mut registration = self.registration(id).await?;
         let backend = self.runtime.load().backend(&registration.backend)?;
         backend.usable()?;
-        let shown =
-            backend.adapter.read(&target(&registration)).await.map_err(|e| e.with_backend(backend.name.as_str()))?;
+        let target = self.target(&registration).await?;
+        let shown = backend.adapter.read(&target).await.map_err(|e| e.with_backend(backend.name.as_str()))?;
+        self.renew_management(&registration, &target, &shown).await;
         let drift = drift(&registration.observed, &shown.spec);
         registration.spec = shown.spec;
         Ok((registration, drift))
@@ -373,16 +374,6 @@ pub(crate) fn own_losses(request: &NewRegistration) -> Vec<Loss> {
         });
     }
     losses
-}
-
-/// How to address a registered client.
-pub(crate) fn target(registration: &Registration) -> Target {
-    Target {
-        client_id: registration.client_id.clone(),
-        vendor_ref: registration.vendor_ref.clone(),
-        // the token in it is kept sealed, which is the store's part
-        management: None,
-    }
 }
 
 /// An issue with the backend member of a body.

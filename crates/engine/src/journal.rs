@@ -304,7 +304,9 @@ impl Engine {
             previous_valid_until: secret.previous_valid_until,
         };
         let sealed = match self.vault().await {
-            Ok(vault) => serde_json::to_vec(&plain).ok().and_then(|p| vault.seal(operation, key.text(), &p).ok()),
+            Ok(vault) => {
+                serde_json::to_vec(&plain).ok().and_then(|p| vault.seal(&operation.to_string(), key.text(), &p).ok())
+            }
             Err(_) => None,
         };
         if sealed.is_none() {
@@ -317,7 +319,7 @@ impl Engine {
         let Some(key) = &caller.idempotency else { return Ok(None) };
         let sealed = self.store.sealed(operation, now_ms()).await.map_err(store_error)?;
         let Some(sealed) = sealed else { return Ok(None) };
-        let plain = self.vault().await?.open(operation, key.text(), &sealed.bytes);
+        let plain = self.vault().await?.open(&operation.to_string(), key.text(), &sealed.bytes);
         let secret: Option<SealedSecret> = plain.and_then(|p| serde_json::from_slice(&p).ok());
         Ok(secret.map(|s| NewSecret {
             value: SecretString::from(s.value),

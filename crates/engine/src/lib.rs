@@ -9,6 +9,7 @@ pub mod idempotency;
 mod journal;
 pub mod keys;
 pub mod loss_policy;
+mod management;
 pub mod matrix;
 mod reconcile;
 pub mod routing;

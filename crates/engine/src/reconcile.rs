@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use registrar_core::{Error, ErrorKind, IdempotencyClass, Outcome, Result, Target, VendorClient};
-use registrar_model::{ClientSpec, Issues, Loss, Pointer, Registration, State, account};
+use registrar_model::{ClientSpec, Hidden, Issues, Loss, Pointer, Registration, State, account};
 use registrar_store::{
     Action, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange, RegistrationFilter, StoreError,
 };
@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     backend::Backend,
     clock::now_ms,
-    engine::{Engine, store_error, target},
+    engine::{Engine, store_error},
     idempotency::KEY_LIFETIME,
     journal::{merged, millis, with_state},
     writes::{changed, registered, replacement, settle, state_of},
@@ -223,7 +223,8 @@ impl Engine {
     ) -> Finding {
         let (losses, shown) = settle(&asked.spec, &client.spec, predicted, Vec::new());
         let id = operation.registration.unwrap_or_else(registrar_model::RegistrationId::generate);
-        let registration = registered(id, backend, VendorClient { secret: None, ..client }, shown, asked.labels);
+        let client = VendorClient { secret: None, ..client };
+        let registration = registered(id, backend, client, shown, asked.labels, Hidden::default());
         let summary =
             format!("registered client {}, found at the vendor after its answer was lost", registration.client_id);
         Finding::Performed {
@@ -243,7 +244,8 @@ impl Engine {
             let summary = "the client was removed since".to_owned();
             return Ok(Finding::NotPerformed { summary, change: None });
         };
-        let shown = match backend.adapter.read(&target(&current)).await {
+        let target = self.target(&current).await?;
+        let shown = match backend.adapter.read(&target).await {
             Ok(client) => client.spec,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let summary = "the vendor does not know the client any more".to_owned();
@@ -251,10 +253,10 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
-        let predicted = backend.adapter.preview_update(&target(&current), &current.spec, &asked.spec)?.losses;
+        let predicted = backend.adapter.preview_update(&target, &current.spec, &asked.spec)?.losses;
         if looks_like(&asked.spec, &shown, &predicted) {
             let (losses, record) = settle(&asked.spec, &shown, predicted, Vec::new());
-            let registration = Arc::new(changed(current, record, shown, asked.labels));
+            let registration = Arc::new(changed(current, record, shown, asked.labels, None));
             return Ok(Finding::Performed {
                 summary: "updated, as the vendor shows".to_owned(),
                 change: Some(replacement(&registration)),
@@ -283,7 +285,7 @@ impl Engine {
             let summary = "the client is gone".to_owned();
             return Ok(Finding::Performed { summary, change: None, evidence: Vec::new() });
         };
-        match backend.adapter.read(&target(&current)).await {
+        match backend.adapter.read(&self.target(&current).await?).await {
             Ok(_) => {
                 let state = state_of(&current.observed);
                 let summary = "the vendor still has the client".to_owned();
@@ -606,7 +608,7 @@ impl Engine {
             listed.into_iter().find(|c| c.client_id == client_id)
         } else {
             let vendor_ref = vendor_ref.unwrap_or_else(|| client_id.to_string());
-            match backend.adapter.read(&Target { client_id: client_id.clone(), vendor_ref }).await {
+            match backend.adapter.read(&Target { client_id: client_id.clone(), vendor_ref, management: None }).await {
                 Ok(client) => Some(client),
                 Err(error) if error.kind() == ErrorKind::NotFound => None,
                 Err(error) => return Err(error),

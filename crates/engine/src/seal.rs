@@ -9,7 +9,6 @@ use aws_lc_rs::{
     rand,
 };
 use registrar_core::{Error, ErrorKind, Result};
-use registrar_model::OperationId;
 
 /// The gateway's part of the key, 32 bytes.
 pub(crate) struct Vault([u8; 32]);
@@ -40,32 +39,32 @@ impl Vault {
         Ok(key)
     }
 
-    fn key(&self, operation: OperationId, caller: &str) -> Result<LessSafeKey> {
-        let operation = operation.to_string();
-        let info = [b"registrar sealed secret 1".as_slice(), operation.as_bytes()];
+    fn key(&self, context: &str, caller: &str) -> Result<LessSafeKey> {
+        let info = [b"registrar sealed secret 1".as_slice(), context.as_bytes()];
         let mut key = [0; 32];
         let derived = Salt::new(HKDF_SHA256, &self.0).extract(caller.as_bytes());
         derived.expand(&info, Aes256).and_then(|okm| okm.fill(&mut key)).map_err(|_| failed())?;
         Ok(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).map_err(|_| failed())?))
     }
 
-    /// Nonce, ciphertext and tag.
-    pub(crate) fn seal(&self, operation: OperationId, caller: &str, plain: &[u8]) -> Result<Vec<u8>> {
+    /// Nonce, ciphertext and tag. `context` says what it belongs to (an operation, a registration); `caller` is the key
+    /// that only the caller has, or empty for what the gateway opens by itself.
+    pub(crate) fn seal(&self, context: &str, caller: &str, plain: &[u8]) -> Result<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).map_err(|_| failed())?;
         let mut sealed = plain.to_vec();
-        self.key(operation, caller)?
+        self.key(context, caller)?
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed)
             .map_err(|_| failed())?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
-    /// What was sealed for this operation under this caller's key; `None` for anything else.
-    pub(crate) fn open(&self, operation: OperationId, caller: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    /// What was sealed in this context under this caller's key; `None` for anything else.
+    pub(crate) fn open(&self, context: &str, caller: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let mut plain = rest.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let opened = self.key(operation, caller).ok()?.open_in_place(nonce, Aad::empty(), &mut plain).ok()?;
+        let opened = self.key(context, caller).ok()?.open_in_place(nonce, Aad::empty(), &mut plain).ok()?;
         Some(opened.to_vec())
     }
 }
@@ -81,7 +80,7 @@ mod tests {
     #[test]
     fn only_the_same_operation_key_and_gateway_open_it() {
         let vault = Vault::new([1; 32]);
-        let (one, other) = (OperationId::generate(), OperationId::generate());
+        let (one, other) = ("op_1", "op_2");
         let sealed = vault.seal(one, "key", b"s3cret").unwrap();
         assert_eq!(vault.open(one, "key", &sealed).as_deref(), Some(b"s3cret".as_slice()));
         assert_eq!(vault.open(one, "kex", &sealed), None);
@@ -94,7 +93,7 @@ mod tests {
     #[test]
     fn what_was_touched_does_not_open() {
         let vault = Vault::new([1; 32]);
-        let id = OperationId::generate();
+        let id = "op_1";
         let sealed = vault.seal(id, "key", b"s3cret").unwrap();
         for i in 0..sealed.len() {
             let mut touched = sealed.clone();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use registrar_core::{Error, ErrorKind, IssuedSecret, OpSupport};
 use registrar_model::{
-    ClientSpec, Loss, NewRegistration, OperationId, Registration, RegistrationId, State,
+    ClientSpec, Hidden, Loss, NewRegistration, OperationId, Registration, RegistrationId, State,
     account::{account, effective},
     loss, patch,
 };
@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     backend::Backend,
     clock::now_ms,
-    engine::{Caller, Engine, Failure, NewSecret, SecretState, Written, moving, own_losses, target},
+    engine::{Caller, Engine, Failure, NewSecret, SecretState, Written, moving, own_losses},
     journal::{Start, Success, Wish},
     loss_policy,
 };
@@ -59,7 +59,9 @@ impl Engine {
             let mut client = created.value;
             let secret = client.secret.take().map(issued);
             let (losses, shown) = settle(&spec, &client.spec, created.losses, own);
-            let registration = Arc::new(registered(registration, &backend, client, shown, labels));
+            let management = engine.kept(registration, client.management.as_ref()).await;
+            let hidden = Hidden { management, ..Hidden::default() };
+            let registration = Arc::new(registered(registration, &backend, client, shown, labels, hidden));
             let success = Success {
                 summary: format!("registered client {}", registration.client_id),
                 losses: &losses,
@@ -127,9 +129,10 @@ impl Engine {
         let backend = self.usable(&current)?;
         supported(backend.adapter.descriptor().operations.update, &backend, "updating a client")?;
         self.check_vendor_members(&backend, &request.spec)?;
+        let target = self.target(&current).await?;
         let mapped = backend
             .adapter
-            .preview_update(&target(&current), &current.spec, &request.spec)
+            .preview_update(&target, &current.spec, &request.spec)
             .map_err(|e| e.with_backend(backend.name.as_str()))?;
         let mut losses = mapped.losses;
         losses.extend(own_losses(&request));
@@ -149,25 +152,28 @@ impl Engine {
             };
             let own = own_losses(&request);
             let NewRegistration { spec, labels, .. } = request;
-            let updated = match backend.adapter.update(&target(&current), &current.spec, &spec).await {
+            let updated = match backend.adapter.update(&target, &current.spec, &spec).await {
                 Ok(updated) => updated,
                 Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
             };
-            let client = updated.value;
+            let mut client = updated.value;
+            // some vendors issue a new secret with a change, as when a public client becomes confidential
+            let secret = client.secret.take().map(issued);
             let (losses, shown) = settle(&spec, &client.spec, updated.losses, own);
             let had_open_writes = current.state == State::Unknown;
-            let registration = Arc::new(changed(current, shown, client.spec, labels));
+            let management = engine.kept(current.id, client.management.as_ref()).await;
+            let registration = Arc::new(changed(current, shown, client.spec, labels, management));
             let success = Success {
                 summary: "updated".to_owned(),
                 losses: &losses,
                 change: Some(replacement(&registration)),
-                secret: None,
+                secret: secret.as_ref(),
             };
             engine.succeeded(&caller, &operation, &backend, success).await?;
             if had_open_writes {
                 engine.supersede(&operation, &[Action::Update, Action::Delete]).await;
             }
-            Ok(Written::new(registration, None, losses, id))
+            Ok(Written::new(registration, secret, losses, id))
         })
         .await
     }
@@ -200,6 +206,7 @@ impl Engine {
             return Err(Error::unsupported(detail).with_backend(backend.name.as_str()).into());
         }
         backend.admits_writes()?;
+        let target = self.target(&current).await?;
         let (engine, caller, operation_id) = (Arc::clone(self), caller.clone(), OperationId::generate());
         self.detached(operation_id, async move {
             let _one_at_a_time = guard;
@@ -210,7 +217,7 @@ impl Engine {
                 Start::Done(earlier) => return Ok(earlier.id),
             };
             let had_open_writes = current.state == State::Unknown;
-            match backend.adapter.delete(&target(&current)).await {
+            match backend.adapter.delete(&target).await {
                 Ok(()) => {}
                 // an earlier deletion did it, and its answer was lost
                 Err(error) if had_open_writes && error.kind() == ErrorKind::NotFound => {}
@@ -250,6 +257,7 @@ impl Engine {
         let backend = self.usable(&current)?;
         supported(backend.adapter.descriptor().operations.disable, &backend, "switching a client off")?;
         backend.admits_writes()?;
+        let target = self.target(&current).await?;
         let (engine, caller, operation_id) = (Arc::clone(self), caller.clone(), OperationId::generate());
         self.detached(operation_id, async move {
             let _one_at_a_time = guard;
@@ -261,13 +269,16 @@ impl Engine {
                 Start::Now(operation) => operation,
                 Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
             };
-            let client = match backend.adapter.set_enabled(&target(&current), false).await {
+            let client = match backend.adapter.set_enabled(&target, false).await {
                 Ok(client) => client,
                 Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
             };
             let labels = current.labels.clone();
-            let registration =
-                Arc::new(Registration { state: State::Disabled, ..changed(current, spec, client.spec, labels) });
+            let management = engine.kept(id, client.management.as_ref()).await;
+            let registration = Arc::new(Registration {
+                state: State::Disabled,
+                ..changed(current, spec, client.spec, labels, management)
+            });
             let success = Success {
                 summary: "switched off".to_owned(),
                 losses: &[],
@@ -297,6 +308,7 @@ impl Engine {
             return Err(Error::unsupported(detail).with_backend(backend.name.as_str()).into());
         }
         backend.admits_writes()?;
+        let target = self.target(&current).await?;
         let (engine, caller, operation_id) = (Arc::clone(self), caller.clone(), OperationId::generate());
         self.detached(operation_id, async move {
             let _one_at_a_time = guard;
@@ -306,7 +318,7 @@ impl Engine {
                 Start::Now(operation) => operation,
                 Start::Done(earlier) => return Ok((engine.issued_again(&caller, &earlier).await?, earlier.id)),
             };
-            let secret = match backend.adapter.rotate_secret(&target(&current)).await {
+            let secret = match backend.adapter.rotate_secret(&target).await {
                 Ok(secret) => issued(secret),
                 Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
             };
@@ -341,6 +353,7 @@ pub(crate) fn registered(
     client: registrar_core::VendorClient,
     spec: ClientSpec,
     labels: std::collections::BTreeMap<String, String>,
+    hidden: Hidden,
 ) -> Registration {
     let now = now_ms();
     Registration {
@@ -357,16 +370,19 @@ pub(crate) fn registered(
         spec,
         observed: client.spec,
         labels,
+        hidden,
     }
 }
 
-/// The record after a change.
+/// The record after a change; `management` when the vendor has replaced its credentials for the client.
 pub(crate) fn changed(
     current: Registration,
     spec: ClientSpec,
     observed: ClientSpec,
     labels: std::collections::BTreeMap<String, String>,
+    management: Option<Vec<u8>>,
 ) -> Registration {
+    let hidden = Hidden { management: management.or(current.hidden.management), ..current.hidden };
     Registration {
         version: current.version + 1,
         updated_at: now_ms(),
@@ -374,6 +390,7 @@ pub(crate) fn changed(
         spec,
         observed,
         labels,
+        hidden,
         ..current
     }
 }

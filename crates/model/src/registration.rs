@@ -66,6 +66,29 @@ pub struct Registration {
     pub observed: ClientSpec,
     /// The gateway's own labels.
     pub labels: BTreeMap<String, String>,
+    /// What is kept and never shown.
+    pub hidden: Hidden,
+}
+
+/// What the gateway keeps to manage a client or to recognise it, and shows to nobody.
+#[derive(Clone, Default, PartialEq)]
+pub struct Hidden {
+    /// The vendor's own RFC 7592 URI and token, sealed.
+    pub management: Option<Vec<u8>>,
+    /// SHA-256 of the registration access token that the gateway gave out (RFC 7592 §3).
+    pub access_token: Option<[u8; 32]>,
+    /// The hash of the token before it, and until when that still works, in Unix milliseconds.
+    pub previous_access_token: Option<([u8; 32], i64)>,
+}
+
+/// Only what there is, not what it is.
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hidden")
+            .field("management", &self.management.is_some())
+            .field("access_token", &self.access_token.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Registration {

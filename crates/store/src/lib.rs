@@ -10,6 +10,7 @@
 mod api_key;
 mod cursor;
 mod error;
+mod initial_access_token;
 mod location;
 mod memory;
 mod operation;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 pub use api_key::ApiKey;
 pub use error::{StoreError, Trouble};
+pub use initial_access_token::InitialAccessToken;
 pub use memory::MemoryStore;
 pub use operation::{Action, Lease, Operation, OperationState, OperationUpdate, Sealed};
 pub use port::{

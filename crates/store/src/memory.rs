@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use registrar_model::{BackendName, ClientId, OperationId, Registration, RegistrationId};
 
 use crate::{
-    ApiKey, Begun, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
-    RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, cursor, error::Trouble, search,
+    ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, PageOf,
+    PageRequest, RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, cursor, error::Trouble, search,
 };
 
 /// A store for tests, demonstrations and benchmarks.
@@ -30,6 +30,7 @@ struct Tables {
     keys: HashMap<[u8; 32], (KeyUse, i64)>,
     sealed: HashMap<OperationId, Sealed>,
     gateway: HashMap<&'static str, Vec<u8>>,
+    initial_access_tokens: BTreeMap<String, InitialAccessToken>,
 }
 
 impl Tables {
@@ -278,6 +279,45 @@ impl Store for MemoryStore {
         let before = tables.api_keys.len();
         tables.api_keys.retain(|_, key| key.name != name);
         Ok(tables.api_keys.len() < before)
+    }
+
+    async fn put_initial_access_token(&self, token: InitialAccessToken) -> Result<(), StoreError> {
+        let mut tables = self.tables()?;
+        if tables.initial_access_tokens.contains_key(&token.id) {
+            return Err(StoreError::AlreadyExists);
+        }
+        tables.initial_access_tokens.insert(token.id.clone(), token);
+        Ok(())
+    }
+
+    async fn initial_access_token(&self, id: &str) -> Result<Option<InitialAccessToken>, StoreError> {
+        Ok(self.tables()?.initial_access_tokens.get(id).cloned())
+    }
+
+    async fn initial_access_tokens(&self) -> Result<Vec<InitialAccessToken>, StoreError> {
+        let mut tokens: Vec<InitialAccessToken> = self.tables()?.initial_access_tokens.values().cloned().collect();
+        tokens.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        Ok(tokens)
+    }
+
+    async fn spend_initial_access_token(&self, id: &str, now: i64) -> Result<bool, StoreError> {
+        let mut tables = self.tables()?;
+        let Some(token) = tables.initial_access_tokens.get_mut(id).filter(|token| token.is_usable(now)) else {
+            return Ok(false);
+        };
+        token.uses_left = token.uses_left.map(|left| left.saturating_sub(1));
+        Ok(true)
+    }
+
+    async fn refund_initial_access_token(&self, id: &str) -> Result<(), StoreError> {
+        if let Some(token) = self.tables()?.initial_access_tokens.get_mut(id) {
+            token.uses_left = token.uses_left.map(|left| left.saturating_add(1));
+        }
+        Ok(())
+    }
+
+    async fn delete_initial_access_token(&self, id: &str) -> Result<bool, StoreError> {
+        Ok(self.tables()?.initial_access_tokens.remove(id).is_some())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

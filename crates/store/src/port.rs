@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use registrar_model::{BackendName, OperationId, Registration, RegistrationId};
 
-use crate::{ApiKey, Operation, OperationState, OperationUpdate, Sealed, StoreError};
+use crate::{ApiKey, InitialAccessToken, Operation, OperationState, OperationUpdate, Sealed, StoreError};
 
 /// The largest page of a list.
 pub const MAX_PAGE: u32 = 200;
@@ -136,6 +136,43 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError::Unavailable`]; [`StoreError::Closed`].
     async fn delete_api_key(&self, name: &str) -> Result<bool, StoreError>;
+
+    /// Adds an initial access token.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyExists`] when its id is taken.
+    async fn put_initial_access_token(&self, token: InitialAccessToken) -> Result<(), StoreError>;
+
+    /// The initial access token with this id.
+    ///
+    /// # Errors
+    /// As every read.
+    async fn initial_access_token(&self, id: &str) -> Result<Option<InitialAccessToken>, StoreError>;
+
+    /// All initial access tokens, oldest first.
+    ///
+    /// # Errors
+    /// As every read.
+    async fn initial_access_tokens(&self) -> Result<Vec<InitialAccessToken>, StoreError>;
+
+    /// Takes one use of an initial access token; false when it has none left, has ended by `now`, or does not exist.
+    /// However many ask at once, no more uses are given than there are.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Closed`].
+    async fn spend_initial_access_token(&self, id: &str, now: i64) -> Result<bool, StoreError>;
+
+    /// Gives back a use that led to no registration.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Closed`].
+    async fn refund_initial_access_token(&self, id: &str) -> Result<(), StoreError>;
+
+    /// Removes an initial access token; false when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Closed`].
+    async fn delete_initial_access_token(&self, id: &str) -> Result<bool, StoreError>;
 
     /// Whether the store accepts writes, for readiness; writes nothing.
     ///

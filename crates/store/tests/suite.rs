@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use registrar_core::Outcome;
 use registrar_model::{OperationId, Registration, RegistrationId, State};
 use registrar_store::{
-    Action, ApiKey, Begun, Intent, KeyClaim, KeyUse, Lease, MemoryStore, Operation, OperationState, OperationUpdate,
-    PageRequest, RegistrationChange, RegistrationFilter, Sealed, SqliteStore, Store, StoreError,
+    Action, ApiKey, Begun, InitialAccessToken, Intent, KeyClaim, KeyUse, Lease, MemoryStore, Operation, OperationState,
+    OperationUpdate, PageRequest, RegistrationChange, RegistrationFilter, Sealed, SqliteStore, Store, StoreError,
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -54,6 +54,7 @@ suite! {
     an_ended_lease_is_taken_over_and_fenced_off,
     a_sealed_secret_lives_as_long_as_its_window,
     a_value_of_the_gateway_is_made_once,
+    initial_access_tokens_are_spent_exactly,
     operations_are_listed_by_state,
     only_what_is_not_final_can_be_finished,
     bad_cursors_are_refused,
@@ -482,6 +483,48 @@ async fn a_value_of_the_gateway_is_made_once(store: Any) {
     assert_eq!(store.once("seal", vec![1, 2]).await, Ok(vec![1, 2]));
     assert_eq!(store.once("seal", vec![3]).await, Ok(vec![1, 2]));
     assert_eq!(store.once("other", vec![3]).await, Ok(vec![3]));
+}
+
+async fn initial_access_tokens_are_spent_exactly(store: Any) {
+    let token = InitialAccessToken {
+        id: "one".to_owned(),
+        name: "CI".to_owned(),
+        hash: [9; 32],
+        created_at: NOW,
+        expires_at: Some(NOW + 10),
+        uses_left: Some(5),
+        terms: json!({"route": "wallets"}),
+    };
+    let endless = InitialAccessToken {
+        id: "two".to_owned(),
+        created_at: NOW + 1,
+        expires_at: None,
+        uses_left: None,
+        ..token.clone()
+    };
+    store.put_initial_access_token(endless.clone()).await.unwrap();
+    store.put_initial_access_token(token.clone()).await.unwrap();
+    assert_eq!(store.put_initial_access_token(token.clone()).await, Err(StoreError::AlreadyExists));
+    assert_eq!(store.initial_access_token("one").await, Ok(Some(token.clone())));
+    assert_eq!(store.initial_access_tokens().await, Ok(vec![token.clone(), endless]));
+
+    assert_eq!(store.spend_initial_access_token("one", NOW + 10).await, Ok(false), "it has ended");
+    assert_eq!(store.spend_initial_access_token("none", NOW).await, Ok(false));
+    let mut uses = JoinSet::new();
+    for _ in 0..32 {
+        let store = Arc::clone(&store);
+        uses.spawn(async move { store.spend_initial_access_token("one", NOW).await.unwrap() });
+    }
+    assert_eq!(uses.join_all().await.into_iter().filter(|spent| *spent).count(), 5);
+    store.refund_initial_access_token("one").await.unwrap();
+    assert_eq!(store.initial_access_token("one").await.unwrap().unwrap().uses_left, Some(1));
+    assert_eq!(store.spend_initial_access_token("one", NOW).await, Ok(true));
+    for _ in 0..3 {
+        assert_eq!(store.spend_initial_access_token("two", NOW).await, Ok(true));
+    }
+    assert_eq!(store.initial_access_token("two").await.unwrap().unwrap().uses_left, None);
+    assert_eq!(store.delete_initial_access_token("one").await, Ok(true));
+    assert_eq!(store.delete_initial_access_token("one").await, Ok(false));
 }
 
 async fn operations_are_listed_by_state(store: Any) {

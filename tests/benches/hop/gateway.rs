@@ -12,8 +12,8 @@ use registrar_engine::{
 use registrar_model::{OperationId, Registration, RegistrationId};
 use registrar_server::App;
 use registrar_store::{
-    ApiKey, Begun, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest, RegistrationChange,
-    RegistrationFilter, Sealed, Store, StoreError,
+    ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
+    RegistrationChange, RegistrationFilter, Sealed, Store, StoreError,
 };
 use registrar_transport::{BackendOptions, Transport};
 
@@ -104,6 +104,24 @@ impl Store for Forgetting {
         Ok(Vec::new())
     }
     async fn delete_api_key(&self, _: &str) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn put_initial_access_token(&self, _: InitialAccessToken) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn initial_access_token(&self, _: &str) -> Result<Option<InitialAccessToken>, StoreError> {
+        Ok(None)
+    }
+    async fn initial_access_tokens(&self) -> Result<Vec<InitialAccessToken>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn spend_initial_access_token(&self, _: &str, _: i64) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn refund_initial_access_token(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn delete_initial_access_token(&self, _: &str) -> Result<bool, StoreError> {
         Ok(false)
     }
     async fn ping(&self) -> Result<(), StoreError> {

@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use registrar_model::{OperationId, Registration, RegistrationId};
 
 use crate::{
-    ApiKey, Begun, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest, RegistrationChange,
-    RegistrationFilter, Sealed, Store, StoreError, cursor, error::Trouble,
+    ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
+    RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, cursor, error::Trouble,
 };
 use read::{Readers, RegistrationQuery};
 use row::{ApiKeyRow, ChangeRow, OperationRow, UpdateRow};
@@ -149,6 +149,31 @@ impl Store for SqliteStore {
 
     async fn delete_api_key(&self, name: &str) -> Result<bool, StoreError> {
         Ok(self.writer.submit(Write::DeleteApiKey(name.to_owned())).await? != Reply::Nothing)
+    }
+
+    async fn put_initial_access_token(&self, token: InitialAccessToken) -> Result<(), StoreError> {
+        self.writer.submit(Write::PutInitialAccessToken(token)).await.map(drop)
+    }
+
+    async fn initial_access_token(&self, id: &str) -> Result<Option<InitialAccessToken>, StoreError> {
+        let id = id.to_owned();
+        self.readers.run(move |connection| read::initial_access_token(connection, &id)).await
+    }
+
+    async fn initial_access_tokens(&self) -> Result<Vec<InitialAccessToken>, StoreError> {
+        self.readers.run(read::initial_access_tokens).await
+    }
+
+    async fn spend_initial_access_token(&self, id: &str, now: i64) -> Result<bool, StoreError> {
+        Ok(self.writer.submit(Write::SpendInitialAccessToken(id.to_owned(), now)).await? != Reply::Nothing)
+    }
+
+    async fn refund_initial_access_token(&self, id: &str) -> Result<(), StoreError> {
+        self.writer.submit(Write::RefundInitialAccessToken(id.to_owned())).await.map(drop)
+    }
+
+    async fn delete_initial_access_token(&self, id: &str) -> Result<bool, StoreError> {
+        Ok(self.writer.submit(Write::DeleteInitialAccessToken(id.to_owned())).await? != Reply::Nothing)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::{row, store_error};
 use crate::{
-    ApiKey, KeyUse, Operation, OperationState, PageOf, RegistrationFilter, Sealed, StoreError, cursor, error::Trouble,
-    search,
+    ApiKey, InitialAccessToken, KeyUse, Operation, OperationState, PageOf, RegistrationFilter, Sealed, StoreError,
+    cursor, error::Trouble, search,
 };
 
 /// Read connections; each is used by one blocking task at a time.
@@ -130,6 +130,19 @@ fn operations_sql(state: Option<OperationState>) -> String {
 pub(super) fn api_key(connection: &Connection, id: &str) -> Result<Option<ApiKey>, StoreError> {
     let sql = format!("SELECT {} FROM api_keys WHERE id = ?1", row::API_KEY);
     one(connection, &sql, params![id], row::api_key)
+}
+
+pub(super) fn initial_access_token(
+    connection: &Connection,
+    id: &str,
+) -> Result<Option<InitialAccessToken>, StoreError> {
+    let sql = format!("SELECT {} FROM initial_access_tokens WHERE id = ?1", row::INITIAL_ACCESS_TOKEN);
+    one(connection, &sql, params![id], row::initial_access_token)
+}
+
+pub(super) fn initial_access_tokens(connection: &Connection) -> Result<Vec<InitialAccessToken>, StoreError> {
+    let sql = format!("SELECT {} FROM initial_access_tokens ORDER BY created_at, id", row::INITIAL_ACCESS_TOKEN);
+    all(connection, &sql, &[], row::initial_access_token)
 }
 
 pub(super) fn api_keys(connection: &Connection) -> Result<Vec<ApiKey>, StoreError> {

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use registrar_core::Outcome;
-use registrar_model::{ClientSpec, Issues, OperationId, Pointer, Registration, RegistrationId, State};
+use registrar_model::{ClientSpec, Hidden, Issues, OperationId, Pointer, Registration, RegistrationId, State};
 use rusqlite::Row;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::store_error;
 use crate::{
-    Action, ApiKey, KeyUse, Lease, Operation, OperationState, OperationUpdate, RegistrationChange, Sealed, StoreError,
-    search,
+    Action, ApiKey, InitialAccessToken, KeyUse, Lease, Operation, OperationState, OperationUpdate, RegistrationChange,
+    Sealed, StoreError, search,
 };
 
 /// A row of `operations` to insert.
@@ -87,6 +87,7 @@ pub(super) struct RegistrationRow {
     pub observed: Option<String>,
     pub search: String,
     pub labels: BTreeMap<String, String>,
+    pub hidden: Hidden,
 }
 
 impl RegistrationRow {
@@ -106,6 +107,7 @@ impl RegistrationRow {
             spec,
             observed,
             labels,
+            hidden,
         } = registration;
         // comparing is cheaper than encoding, and they mostly are equal
         let observed = (observed != spec).then(|| json(&observed.encode())).transpose()?;
@@ -124,6 +126,7 @@ impl RegistrationRow {
             observed,
             search,
             labels: labels.clone(),
+            hidden: hidden.clone(),
         }))
     }
 }
@@ -159,7 +162,8 @@ fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
 /// labels are of one moment.
 pub(super) const REGISTRATION: &str = "r.id, r.backend, r.kind, r.client_id, r.vendor_ref, r.client_id_issued_at, \
      r.version, r.created_at, r.updated_at, r.state, r.spec, r.observed, \
-     (SELECT json_group_object(key, value) FROM labels WHERE registration_id = r.id)";
+     (SELECT json_group_object(key, value) FROM labels WHERE registration_id = r.id), \
+     r.management, r.access_token, r.previous_access_token, r.previous_access_token_until";
 
 /// A registration from [`REGISTRATION`].
 pub(super) fn registration(row: &Row<'_>) -> Result<Registration, StoreError> {
@@ -187,7 +191,15 @@ pub(super) fn registration(row: &Row<'_>) -> Result<Registration, StoreError> {
         spec,
         observed,
         labels,
+        hidden: hidden(row).map_err(store_error)?,
     })
+}
+
+/// The last columns of [`REGISTRATION`].
+fn hidden(row: &Row<'_>) -> rusqlite::Result<Hidden> {
+    let previous: Option<[u8; 32]> = row.get(15)?;
+    let until: Option<i64> = row.get(16)?;
+    Ok(Hidden { management: row.get(13)?, access_token: row.get(14)?, previous_access_token: previous.zip(until) })
 }
 
 fn decode_spec(text: &str) -> Option<ClientSpec> {
@@ -241,6 +253,23 @@ pub(super) fn key_use(row: &Row<'_>) -> Result<KeyUse, StoreError> {
     Ok(KeyUse {
         operation: parsed(row, 0, "the operation of an idempotency key")?,
         fingerprint: row.get(1).map_err(store_error)?,
+    })
+}
+
+/// The columns that [`initial_access_token`] reads.
+pub(super) const INITIAL_ACCESS_TOKEN: &str = "id, name, hash, created_at, expires_at, uses_left, terms";
+
+/// An initial access token from [`INITIAL_ACCESS_TOKEN`].
+pub(super) fn initial_access_token(row: &Row<'_>) -> Result<InitialAccessToken, StoreError> {
+    Ok(InitialAccessToken {
+        id: text(row, 0)?.to_owned(),
+        name: text(row, 1)?.to_owned(),
+        hash: row.get(2).map_err(store_error)?,
+        created_at: row.get(3).map_err(store_error)?,
+        expires_at: row.get(4).map_err(store_error)?,
+        uses_left: row.get(5).map_err(store_error)?,
+        terms: serde_json::from_str(text(row, 6)?)
+            .map_err(|_| StoreError::Corrupt("the terms of an initial access token cannot be read".to_owned()))?,
     })
 }
 

@@ -11,7 +11,7 @@ use super::{
     row::{self, ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, read_version, stored_version},
     store_error,
 };
-use crate::{KeyClaim, KeyUse, Lease, Operation, OperationState, StoreError, error::Trouble};
+use crate::{InitialAccessToken, KeyClaim, KeyUse, Lease, Operation, OperationState, StoreError, error::Trouble};
 
 /// How many writes one transaction takes at most.
 const MAX_BATCH: usize = 256;
@@ -57,6 +57,10 @@ pub(super) enum Write {
     Once(&'static str, Vec<u8>),
     PutApiKey(ApiKeyRow),
     DeleteApiKey(String),
+    PutInitialAccessToken(InitialAccessToken),
+    SpendInitialAccessToken(String, i64),
+    RefundInitialAccessToken(String),
+    DeleteInitialAccessToken(String),
     /// Takes and gives back the write lock.
     Ping,
 }
@@ -192,6 +196,19 @@ fn one_write(connection: &Connection, write: &Write) -> rusqlite::Result<Verdict
         Write::PutApiKey(key) => put_api_key(connection, key),
         Write::DeleteApiKey(name) => {
             count(connection.prepare_cached("DELETE FROM api_keys WHERE name = ?1")?.execute([name])?)
+        }
+        Write::PutInitialAccessToken(token) => put_initial_access_token(connection, token),
+        Write::SpendInitialAccessToken(id, now) => {
+            let sql = "UPDATE initial_access_tokens SET uses_left = uses_left - 1 WHERE id = ?1 \
+                       AND (expires_at IS NULL OR expires_at > ?2) AND (uses_left IS NULL OR uses_left > 0)";
+            count(connection.prepare_cached(sql)?.execute(params![id, now])?)
+        }
+        Write::RefundInitialAccessToken(id) => {
+            let sql = "UPDATE initial_access_tokens SET uses_left = uses_left + 1 WHERE id = ?1";
+            count(connection.prepare_cached(sql)?.execute([id])?)
+        }
+        Write::DeleteInitialAccessToken(id) => {
+            count(connection.prepare_cached("DELETE FROM initial_access_tokens WHERE id = ?1")?.execute([id])?)
         }
         Write::Ping => Ok(Ok(Reply::Done)),
     }
@@ -357,8 +374,9 @@ fn change_registry(connection: &Connection, change: &ChangeRow) -> rusqlite::Res
 
 fn insert(connection: &Connection, row: &RegistrationRow) -> rusqlite::Result<Result<(), StoreError>> {
     let sql = "INSERT INTO registrations (id, backend, kind, client_id, vendor_ref, client_id_issued_at, version, \
-               created_at, updated_at, state, spec, observed, search) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+               created_at, updated_at, state, spec, observed, search, management, access_token, \
+               previous_access_token, previous_access_token_until) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
     match unless_taken(write_registration(connection, sql, row))? {
         Ok(()) => insert_labels(connection, row).map(Ok),
         refused => Ok(refused),
@@ -377,7 +395,8 @@ fn update(connection: &Connection, row: &RegistrationRow, expected: u64) -> rusq
     };
     let sql = "UPDATE registrations SET backend = ?2, kind = ?3, client_id = ?4, vendor_ref = ?5, \
                client_id_issued_at = ?6, version = ?7, created_at = ?8, updated_at = ?9, state = ?10, spec = ?11, \
-               observed = ?12, search = ?13 WHERE id = ?1";
+               observed = ?12, search = ?13, management = ?14, access_token = ?15, previous_access_token = ?16, \
+               previous_access_token_until = ?17 WHERE id = ?1";
     let written = write_registration(connection, sql, row);
     if let Err(refused) = unless_taken(written)? {
         return Ok(Err(refused));
@@ -402,6 +421,10 @@ fn write_registration(connection: &Connection, sql: &str, row: &RegistrationRow)
         row.spec,
         row.observed,
         row.search,
+        row.hidden.management,
+        row.hidden.access_token,
+        row.hidden.previous_access_token.map(|(hash, _)| hash),
+        row.hidden.previous_access_token.map(|(_, until)| until),
     ])
 }
 
@@ -412,6 +435,24 @@ fn insert_labels(connection: &Connection, row: &RegistrationRow) -> rusqlite::Re
     let mut statement =
         connection.prepare_cached("INSERT INTO labels (registration_id, key, value) VALUES (?1, ?2, ?3)")?;
     row.labels.iter().try_for_each(|(key, value)| statement.execute(params![row.id, key, value]).map(|_| ()))
+}
+
+fn put_initial_access_token(connection: &Connection, token: &InitialAccessToken) -> rusqlite::Result<Verdict> {
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO initial_access_tokens (id, name, hash, created_at, expires_at, uses_left, terms) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            token.id,
+            token.name,
+            token.hash,
+            token.created_at,
+            token.expires_at,
+            token.uses_left,
+            token.terms.to_string()
+        ]);
+    Ok(unless_taken(inserted)?.map(|()| Reply::Done))
 }
 
 fn put_api_key(connection: &Connection, row: &ApiKeyRow) -> rusqlite::Result<Verdict> {

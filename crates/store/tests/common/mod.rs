@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use registrar_core::Outcome;
-use registrar_model::{ClientSpec, Issues, OperationId, Pointer, Registration, RegistrationId, State};
+use registrar_model::{ClientSpec, Hidden, Issues, OperationId, Pointer, Registration, RegistrationId, State};
 use registrar_store::{
     Action, Intent, Lease, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange, Store,
     StoreError,
@@ -47,6 +47,11 @@ pub fn registration(backend: &str, client_id: &str, name: &str) -> Registration 
         spec: spec(&members),
         observed: spec(&json!({"metadata": {"client_name": name}})),
         labels: BTreeMap::new(),
+        hidden: Hidden {
+            management: Some(vec![0, 1, 255]),
+            access_token: Some([7; 32]),
+            previous_access_token: Some(([8; 32], NOW + 5)),
+        },
     }
 }
 

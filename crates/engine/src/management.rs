@@ -1,0 +1,113 @@
+//! The vendor's own credentials for managing one client (RFC 7592), which only some vendors give: kept sealed.
+
+use std::sync::Arc;
+
+use registrar_core::{Error, ErrorKind, ExposeSecret as _, Management, Result, SecretString, Target, VendorClient};
+use registrar_model::{Hidden, Registration, RegistrationId};
+use registrar_store::{Action, Intent, Lease, Operation, OperationState, OperationUpdate, RegistrationChange};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{clock::now_ms, engine::Engine};
+
+#[derive(Serialize, Deserialize)]
+struct Plain {
+    uri: String,
+    token: String,
+}
+
+fn context(id: RegistrationId) -> String {
+    format!("management {id}")
+}
+
+impl Engine {
+    /// How to address a registered client, with the vendor's credentials for it.
+    pub(crate) async fn target(&self, registration: &Registration) -> Result<Target> {
+        let management = match &registration.hidden.management {
+            None => None,
+            Some(sealed) => {
+                let opened = self.vault().await?.open(&context(registration.id), "", sealed);
+                let plain: Option<Plain> = opened.and_then(|p| serde_json::from_slice(&p).ok());
+                let management = plain
+                    .and_then(|p| Some(Management { uri: p.uri.parse().ok()?, token: SecretString::from(p.token) }));
+                Some(management.ok_or_else(|| {
+                    let detail =
+                        "the vendor's credentials for this client cannot be opened; was the sealing key changed?";
+                    Error::new(ErrorKind::Internal, detail)
+                })?)
+            }
+        };
+        Ok(Target {
+            client_id: registration.client_id.clone(),
+            vendor_ref: registration.vendor_ref.clone(),
+            management,
+        })
+    }
+
+    /// The vendor's credentials in the form in which they are kept.
+    pub(crate) async fn kept(&self, id: RegistrationId, management: Option<&Management>) -> Option<Vec<u8>> {
+        let management = management?;
+        let plain = Plain { uri: management.uri.to_string(), token: management.token.expose_secret().to_owned() };
+        let sealed = match self.vault().await {
+            Ok(vault) => serde_json::to_vec(&plain).ok().and_then(|p| vault.seal(&context(id), "", &p).ok()),
+            Err(_) => None,
+        };
+        if sealed.is_none() {
+            tracing::error!(registration = %id, "the vendor's credentials for this client could not be sealed: it cannot be managed");
+        }
+        sealed
+    }
+
+    /// Keeps credentials that the vendor has replaced while the client was read (RFC 7592 §3 allows that).
+    pub(crate) async fn renew_management(&self, current: &Registration, used: &Target, shown: &VendorClient) {
+        let Some(new) = &shown.management else { return };
+        let same = used
+            .management
+            .as_ref()
+            .is_some_and(|old| old.uri == new.uri && old.token.expose_secret() == new.token.expose_secret());
+        if same {
+            return;
+        }
+        let now = now_ms();
+        let operation = Operation {
+            id: registrar_model::OperationId::generate(),
+            action: Action::Update,
+            backend: current.backend.to_string(),
+            registration: Some(current.id),
+            state: OperationState::Pending,
+            outcome: registrar_core::Outcome::Unknown,
+            summary: "keeping the credentials that the vendor has replaced".to_owned(),
+            created_at: now,
+            updated_at: now,
+            attempts: 1,
+            evidence: json!({}),
+            request_id: String::new(),
+            principal: "registrar".to_owned(),
+            desired: None,
+            lease: Lease { owner: self.instance.clone(), until: i64::MAX, fence: 1 },
+        };
+        let hidden = Hidden { management: self.kept(current.id, Some(new)).await, ..current.hidden.clone() };
+        let registration = Arc::new(Registration { hidden, version: current.version + 1, ..current.clone() });
+        let update = OperationUpdate {
+            id: operation.id,
+            state: OperationState::Succeeded,
+            outcome: registrar_core::Outcome::Performed,
+            summary: "kept the credentials that the vendor has replaced".to_owned(),
+            updated_at: now,
+            attempts: 1,
+            evidence: json!({}),
+            fence: 1,
+            sealed: None,
+            release_key: false,
+            retry_at: 0,
+        };
+        let change = RegistrationChange::Update { registration, expected_version: current.version };
+        let kept = match self.store.begin(Intent { operation, key: None }).await {
+            Ok(_) => self.store.finish(update, Some(change)).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            tracing::error!(registration = %current.id, %error, "the vendor's new credentials for this client were not kept");
+        }
+    }
+}
