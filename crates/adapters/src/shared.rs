@@ -4,8 +4,8 @@ use http::Method;
 use jiff::Timestamp;
 use registrar_core::{Effect, Error, ErrorKind, Outcome, PlannedRequest, Request, Response, Result, VendorDetail};
 use registrar_model::{
-    AuthMethod, ClientId, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member,
-    Pointer, RedirectUri, Scope, Severity, member::StringMember, spec::same_value,
+    AuthMethod, ClientId, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Loss, LossKind, Losses,
+    Mapped, Member, Pointer, RedirectUri, Scope, Severity, member::StringMember, spec::same_value,
 };
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -29,6 +29,14 @@ pub(crate) fn client_id(text: &str, response: &Response) -> Result<ClientId> {
 /// The request that an adapter would send, for people; bodies of the four kinds hold no secrets.
 pub(crate) fn planned(request: &Request) -> PlannedRequest {
     PlannedRequest { method: request.method.clone(), url: request.url.clone(), text: request.body.clone() }
+}
+
+/// The one request of a planned create, as it is sent, and what the mapping lost.
+pub(crate) fn creation(plan: Mapped<Vec<PlannedRequest>>) -> Result<(Request, Vec<Loss>)> {
+    let Mapped { value, losses } = plan;
+    let planned = value.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "an empty plan"))?;
+    let request = Request::new(planned.method, planned.url, Effect::Once, "create");
+    Ok((Request { body: planned.text, ..request }, losses))
 }
 
 /// A write with a JSON body.

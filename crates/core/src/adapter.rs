@@ -167,11 +167,24 @@ pub trait Adapter: fmt::Debug + Send + Sync + 'static {
         desired: &ClientSpec,
     ) -> Result<Mapped<Vec<PlannedRequest>>>;
 
-    /// Creates a client.
+    /// Creates a client by the plan that [`Self::preview`] made for `desired`, so that what is sent is what was shown.
+    ///
+    /// # Errors
+    /// The vendor's, classified.
+    async fn create_as_planned(
+        &self,
+        desired: &ClientSpec,
+        plan: Mapped<Vec<PlannedRequest>>,
+    ) -> Result<Mapped<VendorClient>>;
+
+    /// Plans and creates a client.
     ///
     /// # Errors
     /// The vendor's, classified; or the request's, before any call.
-    async fn create(&self, desired: &ClientSpec) -> Result<Mapped<VendorClient>>;
+    async fn create(&self, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
+        let plan = self.preview(desired)?;
+        self.create_as_planned(desired, plan).await
+    }
 
     /// Reads a client.
     ///

@@ -9,7 +9,7 @@ use std::{
 use arc_swap::ArcSwap;
 use registrar_core::{Error, ErrorKind, PlannedRequest, Result, SecretString, Vendor};
 use registrar_model::{
-    BackendName, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Pointer, Registration,
+    BackendName, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, Mapped, NewRegistration, Pointer, Registration,
     RegistrationId, Severity,
     account::{Drift, drift},
     loss,
@@ -261,12 +261,15 @@ impl Engine {
     /// When the request cannot be represented at the backend at all.
     pub fn dry_run(&self, request: &NewRegistration) -> Result<DryRun> {
         let admission = self.admit(request)?;
-        let refusal = loss_policy::admit(admission.policy, &request.allow_loss, &admission.losses).err();
+        let refusal = admission.refusal(request);
+        let mut losses = admission.plan.losses;
+        losses.extend(admission.own);
+        loss::sort(&mut losses);
         Ok(DryRun {
             backend: admission.backend.name.clone(),
             route: admission.route,
-            requests: admission.requests,
-            losses: admission.losses,
+            requests: admission.plan.value,
+            losses,
             would: if refusal.is_some() { "refuse" } else { "create" },
             reason: refusal.map(|e| e.detail().to_owned()),
         })
@@ -276,11 +279,8 @@ impl Engine {
     pub(crate) fn admit(&self, request: &NewRegistration) -> Result<Admission> {
         let (backend, route, policy) = self.runtime.load().choose(request)?;
         self.check_vendor_members(&backend, &request.spec)?;
-        let mapped = backend.adapter.preview(&request.spec).map_err(|e| e.with_backend(backend.name.as_str()))?;
-        let mut losses = mapped.losses;
-        losses.extend(own_losses(request));
-        loss::sort(&mut losses);
-        Ok(Admission { backend, route, policy, requests: mapped.value, losses })
+        let plan = backend.adapter.preview(&request.spec).map_err(|e| e.with_backend(backend.name.as_str()))?;
+        Ok(Admission { backend, route, policy, plan, own: own_losses(request) })
     }
 
     /// Refuses `vendor` members of kinds that do not exist, and lets the adapter check its own.
@@ -356,8 +356,24 @@ pub(crate) struct Admission {
     pub(crate) backend: Arc<Backend>,
     pub(crate) route: Option<String>,
     pub(crate) policy: OnLoss,
-    pub(crate) requests: Vec<PlannedRequest>,
-    pub(crate) losses: Vec<Loss>,
+    /// What would be sent, and what the mapping loses.
+    pub(crate) plan: Mapped<Vec<PlannedRequest>>,
+    /// What no adapter sees.
+    pub(crate) own: Vec<Loss>,
+}
+
+impl Admission {
+    /// Why the loss policy refuses the request, if it does.
+    pub(crate) fn refusal(&self, request: &NewRegistration) -> Option<Error> {
+        let refused = if self.own.is_empty() {
+            loss_policy::admit(self.policy, &request.allow_loss, &self.plan.losses)
+        } else {
+            let mut losses = [self.plan.losses.as_slice(), &self.own].concat();
+            loss::sort(&mut losses);
+            loss_policy::admit(self.policy, &request.allow_loss, &losses)
+        };
+        refused.err().map(|e| e.with_backend(self.backend.name.as_str()))
+    }
 }
 
 /// Losses that no adapter sees: names that no registry knows, and labels, which only the gateway holds.

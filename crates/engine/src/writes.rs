@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     backend::Backend,
     clock::now_ms,
-    engine::{Caller, Engine, Failure, NewSecret, SecretState, Written, moving, own_losses},
+    engine::{Admission, Caller, Engine, Failure, NewSecret, SecretState, Written, moving, own_losses},
     journal::{Start, Success, Wish},
     loss_policy,
 };
@@ -37,9 +37,10 @@ impl Engine {
             return self.written_again(caller, done).await;
         }
         let admission = self.admit(&request)?;
-        let backend = admission.backend;
-        loss_policy::admit(admission.policy, &request.allow_loss, &admission.losses)
-            .map_err(|e| e.with_backend(backend.name.as_str()))?;
+        if let Some(refusal) = admission.refusal(&request) {
+            return Err(refusal.into());
+        }
+        let Admission { backend, plan, own, .. } = admission;
         backend.admits_writes()?;
         let (engine, caller, id) = (Arc::clone(self), caller.clone(), OperationId::generate());
         self.detached(id, async move {
@@ -50,9 +51,8 @@ impl Engine {
                 Start::Now(operation) => operation,
                 Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
             };
-            let own = own_losses(&request);
             let NewRegistration { spec, labels, .. } = request;
-            let created = match backend.adapter.create(&spec).await {
+            let created = match backend.adapter.create_as_planned(&spec, plan).await {
                 Ok(created) => created,
                 Err(error) => return Err(engine.failed(&operation, &backend, None, error).await),
             };
@@ -410,8 +410,10 @@ pub(crate) fn settle(
     let mut losses = account(sent, shown, predicted);
     // a value that cannot be kept beside the vendor's would be a defect; the vendor's view is the truth then
     let record = effective(sent, shown, &losses).unwrap_or_else(|_| shown.clone());
-    losses.extend(own);
-    loss::sort(&mut losses);
+    if !own.is_empty() {
+        losses.extend(own);
+        loss::sort(&mut losses);
+    }
     (losses, record)
 }
 

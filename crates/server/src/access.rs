@@ -1,6 +1,10 @@
 //! Around every request: an id, a line in the log, metrics, and the headers that every answer has.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -8,6 +12,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderName, HeaderValue, header};
+use metrics::{Counter, Histogram};
 use uuid::Uuid;
 
 use crate::{App, problem::Context};
@@ -25,8 +30,7 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let route =
-        request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |p| p.as_str().to_owned());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     request
         .extensions_mut()
         .insert(Context { public_url: Arc::clone(app.public_url()), request_id: request_id.clone() });
@@ -35,8 +39,8 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
 
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
-    metrics::counter!("registrar_http_requests_total", "method" => method_label(&method), "route" => route.clone(), "status" => status.to_string()).increment(1);
-    metrics::histogram!("registrar_http_request_duration_seconds", "route" => route).record(elapsed.as_secs_f64());
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    app.inner.observations.record(route, method_label(&method), status, elapsed.as_secs_f64());
     // never the query, the headers or a body: they may hold secrets
     tracing::info!(
         request_id,
@@ -54,6 +58,41 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
     headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
     headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
     response
+}
+
+/// The handles of the metrics: registering one takes several allocations and a lock, so it is done once and not once a
+/// request. Routes, methods and statuses are few.
+#[derive(Default)]
+pub(crate) struct Observations(RwLock<HashMap<String, Route>>);
+
+struct Route {
+    duration: Histogram,
+    requests: HashMap<(&'static str, u16), Counter>,
+}
+
+impl Observations {
+    fn record(&self, route: &str, method: &'static str, status: u16, seconds: f64) {
+        if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(route)
+            && let Some(requests) = known.requests.get(&(method, status))
+        {
+            requests.increment(1);
+            known.duration.record(seconds);
+            return;
+        }
+        let mut routes = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let known = routes.entry(route.to_owned()).or_insert_with(|| Route {
+            duration: metrics::histogram!("registrar_http_request_duration_seconds", "route" => route.to_owned()),
+            requests: HashMap::new(),
+        });
+        let requests = known.requests.entry((method, status)).or_insert_with(|| {
+            metrics::counter!(
+                "registrar_http_requests_total",
+                "method" => method, "route" => route.to_owned(), "status" => status.to_string()
+            )
+        });
+        requests.increment(1);
+        known.duration.record(seconds);
+    }
 }
 
 /// A caller's request id is repeated in logs and answers: letters, digits and `._-` only.

@@ -38,6 +38,7 @@ struct Inner {
     public_url: Arc<str>,
     metrics: PrometheusHandle,
     draining: AtomicBool,
+    observations: access::Observations,
     openapi: String,
 }
 
@@ -53,7 +54,17 @@ impl App {
     pub fn new(engine: Arc<Engine>, auth: AuthMode, public_url: &str, metrics: PrometheusHandle) -> Self {
         let public_url: Arc<str> = Arc::from(public_url.trim_end_matches('/'));
         let openapi = openapi::document(&public_url).to_string();
-        Self { inner: Arc::new(Inner { engine, auth, public_url, metrics, draining: AtomicBool::new(false), openapi }) }
+        Self {
+            inner: Arc::new(Inner {
+                engine,
+                auth,
+                public_url,
+                metrics,
+                draining: AtomicBool::new(false),
+                observations: access::Observations::default(),
+                openapi,
+            }),
+        }
     }
 
     fn engine(&self) -> &Arc<Engine> {

@@ -190,8 +190,12 @@ impl Adapter for Authms {
         Ok(self.update_request(target, current, desired)?.map(|r| r.iter().map(shared::planned).collect()))
     }
 
-    async fn create(&self, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
-        let Mapped { value: request, mut losses } = self.create_request(desired)?;
+    async fn create_as_planned(
+        &self,
+        desired: &ClientSpec,
+        plan: Mapped<Vec<PlannedRequest>>,
+    ) -> Result<Mapped<VendorClient>> {
+        let (request, mut losses) = shared::creation(plan)?;
         let response = self.send(request, &[201, 200]).await?;
         let wire::Enveloped { data } = response.decode::<wire::Enveloped<wire::Client>>()?;
         let mut created = Self::client(&data, &response)?;

@@ -244,8 +244,12 @@ impl Adapter for BitGo {
         Ok(self.update_request(target, current, desired)?.map(|r| r.iter().map(shared::planned).collect()))
     }
 
-    async fn create(&self, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
-        let Mapped { value: request, losses } = self.create_request(desired)?;
+    async fn create_as_planned(
+        &self,
+        _desired: &ClientSpec,
+        plan: Mapped<Vec<PlannedRequest>>,
+    ) -> Result<Mapped<VendorClient>> {
+        let (request, losses) = shared::creation(plan)?;
         let response = self.send(request).await?;
         let (mut created, secret) = self.client(&response)?;
         // optional in the documented answer

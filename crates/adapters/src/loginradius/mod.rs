@@ -311,8 +311,12 @@ impl Adapter for LoginRadius {
         Ok(self.update_request(target, current, desired)?.map(|request| request.iter().map(shared::planned).collect()))
     }
 
-    async fn create(&self, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
-        let Mapped { value: request, losses } = self.create_request(desired)?;
+    async fn create_as_planned(
+        &self,
+        _desired: &ClientSpec,
+        plan: Mapped<Vec<PlannedRequest>>,
+    ) -> Result<Mapped<VendorClient>> {
+        let (request, losses) = shared::creation(plan)?;
         let response = self.send(request).await?;
         let client: wire::Client = decode(&response)?;
         let mut created = self.client(&client, &response)?;

@@ -200,8 +200,12 @@ impl Adapter for Loop {
         Ok(self.update_request(target, current, desired)?.map(|r| r.iter().map(shared::planned).collect()))
     }
 
-    async fn create(&self, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
-        let Mapped { value: request, losses } = self.create_request(desired)?;
+    async fn create_as_planned(
+        &self,
+        _desired: &ClientSpec,
+        plan: Mapped<Vec<PlannedRequest>>,
+    ) -> Result<Mapped<VendorClient>> {
+        let (request, losses) = shared::creation(plan)?;
         // 201 is documented; 200 says the same
         let response = self.send(request, &[201, 200]).await?;
         let wire::Created { client, client_secret } = response.decode()?;

@@ -326,8 +326,12 @@ impl Adapter for Rfc7591 {
         Ok(request.map(|request| request.iter().map(shared::planned).collect()))
     }
 
-    async fn create(&self, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
-        let Mapped { value: request, mut losses } = self.create_request(desired)?;
+    async fn create_as_planned(
+        &self,
+        desired: &ClientSpec,
+        plan: Mapped<Vec<PlannedRequest>>,
+    ) -> Result<Mapped<VendorClient>> {
+        let (request, mut losses) = shared::creation(plan)?;
         let response = self.send(request, Call::Register { open: self.config.open }, &[201, 200]).await?;
         let answer = wire::read(&response, self.config.preset)?;
         let mut created = self.client(&answer, &response)?;
