@@ -23,3 +23,17 @@ pub(crate) fn reach(name: &str) {
 
 #[cfg(not(debug_assertions))]
 pub(crate) fn reach(_name: &str) {}
+
+/// The write path that everybody writes first: call the vendor, then store what it said (`REGISTRAR_NAIVE_WRITES=1`). It
+/// is here so that the harness can show that it would notice.
+#[cfg(debug_assertions)]
+pub(crate) fn naive_writes() -> bool {
+    static NAIVE: std::sync::LazyLock<bool> =
+        std::sync::LazyLock::new(|| std::env::var("REGISTRAR_NAIVE_WRITES").is_ok_and(|v| v == "1"));
+    *NAIVE
+}
+
+#[cfg(not(debug_assertions))]
+pub(crate) fn naive_writes() -> bool {
+    false
+}

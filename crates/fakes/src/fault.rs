@@ -179,6 +179,16 @@ pub enum Fault {
         #[serde(default)]
         retry_after: Option<String>,
     },
+    /// No answer; the vendor does the work after a while, so that for some time nobody sees that it will.
+    CommitLater {
+        /// Milliseconds until then.
+        ms: u64,
+    },
+    /// `Content-Encoding: gzip` and a small body that decompresses to a huge one.
+    GzipBomb {
+        /// How many bytes it decompresses to, at most 1 GiB.
+        bytes: u64,
+    },
     /// The answer to another request to the same vendor: the last success before this one.
     OtherClient {},
 }
@@ -213,6 +223,8 @@ impl Fault {
             | Self::Redirect { .. }
             | Self::Unauthorized {}
             | Self::TooMany { .. }
+            | Self::CommitLater { .. }
+            | Self::GzipBomb { .. }
             | Self::OtherClient {} => false,
         }
     }
@@ -235,6 +247,7 @@ impl Fault {
             Self::Html { status } | Self::Empty { status } => check_status(*status),
             Self::WrongType { pointer } | Self::DuplicateKey { pointer: Some(pointer) } => check_pointer(pointer),
             Self::Rename { pointer, .. } | Self::Remove { pointer } => check_pointer(pointer),
+            Self::GzipBomb { bytes } if *bytes > 1 << 30 => Err("a bomb has at most 1 GiB".to_owned()),
             Self::Redirect { location } => check_header_value("location", location),
             Self::TooMany { retry_after: Some(text) } => check_header_value("retry_after", text),
             _ => Ok(()),
@@ -265,6 +278,8 @@ impl Fault {
             Self::Redirect { location: "https://elsewhere.example/".to_owned() },
             Self::Unauthorized {},
             Self::TooMany { retry_after: Some("7".to_owned()) },
+            Self::CommitLater { ms: 1000 },
+            Self::GzipBomb { bytes: 64 << 20 },
             Self::OtherClient {},
         ]
     }

@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     control,
-    fault::{ScriptedFault, When},
+    fault::{Fault, ScriptedFault, When},
     ledger::LedgerEntry,
     serve,
     spoil::{Answer, Delivery, Spoiled, spoil},
@@ -202,7 +202,8 @@ impl Shared {
         let request_body = if keep_ledger { request.json() } else { None };
         let mut state = self.state();
         let scripted = state.due(kind, request);
-        let committed = scripted.as_ref().is_none_or(|f| f.when == When::After);
+        let later = matches!(scripted.as_ref().map(|f| &f.fault), Some(Fault::CommitLater { .. }));
+        let committed = !later && scripted.as_ref().is_none_or(|f| f.when == When::After);
         let response = committed.then(|| fake.handle(request));
         let status = response.as_ref().map(|r| r.status);
         let success = response.as_ref().filter(|r| (200..300).contains(&r.status) && !r.body.is_empty()).cloned();
@@ -235,6 +236,27 @@ impl Shared {
             });
         }
         spoiled.delivery
+    }
+}
+
+impl Shared {
+    /// Does the work of a request that was put off; faults do not concern it any more.
+    pub(crate) fn commit(&self, fake: &Arc<dyn Fake>, request: &FakeRequest, raw_path: String) {
+        let mut state = self.state();
+        let response = fake.handle(request);
+        let seq = state.ledger.len() as u64 + 1;
+        state.ledger.push(LedgerEntry {
+            seq,
+            at: unix_ms(),
+            kind: fake.kind().to_owned(),
+            method: request.method.clone(),
+            path: raw_path,
+            request_body: request.json(),
+            committed: true,
+            status: Some(response.status),
+            fault: None,
+            missed: false,
+        });
     }
 }
 

@@ -96,6 +96,16 @@ async fn answer(
             tokio::time::sleep(pause).await;
             Ok(whole(response))
         }
+        Delivery::CommitLater(pause) => {
+            // a task of its own: the caller who leaves does not stop the vendor
+            let fake = Arc::clone(fake);
+            let (shared, again) = (Arc::clone(&shared), format!("/{rest} (committed later)"));
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                shared.commit(&fake, &request, again);
+            });
+            std::future::pending().await
+        }
         // hyper drops this when the caller leaves, and the host when it stops
         Delivery::Never => std::future::pending().await,
         Delivery::Instead(instead, pause) => {

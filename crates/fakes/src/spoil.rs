@@ -1,8 +1,12 @@
 //! What a fault makes of an answer.
 
-use std::time::Duration;
+use std::{
+    io::{self, Read as _},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use http::StatusCode;
 use registrar_core::FakeResponse;
 use serde_json::{Map, Value, json};
@@ -23,6 +27,8 @@ pub(crate) enum Delivery {
     Late(FakeResponse, Duration),
     /// Never.
     Never,
+    /// Never, and the vendor does the work then.
+    CommitLater(Duration),
     /// Something else, and then the connection ends; the pause comes first.
     Instead(Instead, Duration),
 }
@@ -70,6 +76,15 @@ pub(crate) fn spoil(fault: &Fault, answer: Answer) -> Spoiled {
             let body = Payload::drip(response.body.clone(), Duration::from_millis(*ms));
             Delivery::Streamed(response, body)
         }
+        Fault::CommitLater { ms } => Delivery::CommitLater(Duration::from_millis(*ms)),
+        Fault::GzipBomb { bytes } => Delivery::Whole(FakeResponse {
+            status: 200,
+            headers: vec![
+                ("content-type".to_owned(), "application/json".to_owned()),
+                ("content-encoding".to_owned(), "gzip".to_owned()),
+            ],
+            body: bomb(*bytes),
+        }),
         Fault::Delay { ms } => Delivery::Late(response, Duration::from_millis(*ms)),
         Fault::WrongType { pointer } => return edited(response, |body| wrong_type(body, pointer)),
         Fault::Rename { pointer, to } => return edited(response, |body| rename(body, pointer, to)),
@@ -97,6 +112,13 @@ pub(crate) fn spoil(fault: &Fault, answer: Answer) -> Spoiled {
         }
     };
     Spoiled { delivery, missed: false }
+}
+
+/// `bytes` zeros, compressed; nothing if memory cannot be written, which does not happen.
+fn bomb(bytes: u64) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    let written = io::copy(&mut io::repeat(b' ').take(bytes), &mut encoder).and_then(|_| encoder.finish());
+    written.map(Bytes::from).unwrap_or_default()
 }
 
 fn end(bytes: Bytes, reset: bool, pause: Duration) -> Delivery {
@@ -245,6 +267,14 @@ fn write_twice(value: &Value, at: &str, target: &str, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bomb_is_small_until_it_is_opened() {
+        let small = bomb(4 << 20);
+        assert!(small.len() < 8 << 10, "{}", small.len());
+        let mut opened = flate2::read::GzDecoder::new(small.as_ref());
+        assert_eq!(io::copy(&mut opened, &mut io::sink()).unwrap(), 4 << 20);
+    }
 
     fn play(fault: &Fault, body: &Value) -> (String, bool) {
         let response = FakeResponse::json(200, body);

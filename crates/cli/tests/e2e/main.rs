@@ -4,9 +4,12 @@
 
 mod api;
 mod authentication;
+mod canary;
 mod command_line;
 mod configuration;
 mod exactly_once;
 mod hostile;
 mod http;
+mod kill_loop;
 mod running;
+mod survival;

@@ -46,6 +46,8 @@ pub(crate) fn configuration(fakes: &FakeHost, folder: &Path, auth: &str, store: 
     let mut text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\npublic_url = \"http://127.0.0.1:0\"\n[store]\nurl = \"{store}\"\n[auth]\nmode = \"{auth}\"\n"
     );
+    // what a simulated vendor has done is seen at once
+    let grace = "300ms";
     for kind in fakes.kinds() {
         let mut settings = fakes.fake(kind).unwrap().settings(&fakes.base_url(kind));
         for pointer in ["/token", "/m2m/client_secret"] {
@@ -56,7 +58,7 @@ pub(crate) fn configuration(fakes: &FakeHost, folder: &Path, auth: &str, store: 
             }
         }
         text.push_str(&format!(
-            "[[backends]]\nname = \"{kind}\"\nkind = \"{kind}\"\ntimeout = \"2s\"\nvisibility_grace = \"300ms\"\nsettings = {}\n",
+            "[[backends]]\nname = \"{kind}\"\nkind = \"{kind}\"\ntimeout = \"2s\"\nvisibility_grace = \"{grace}\"\nsettings = {}\n",
             inline(&settings)
         ));
     }
@@ -89,13 +91,13 @@ impl Gateway {
         let fakes = fakes();
         let store = format!("sqlite:{}", folder.path().join("registrar.db").display());
         let config = configuration(&fakes, folder.path(), auth, &store);
-        let (child, address, stderr) = Self::spawn(&config, None);
+        let (child, address, stderr) = Self::spawn(&config, &[]);
         Self { address, fakes, folder, child, stderr }
     }
 
-    fn spawn(config: &Path, failpoint: Option<&str>) -> (Child, SocketAddr, Arc<Mutex<String>>) {
+    fn spawn(config: &Path, environment: &[(&str, &str)]) -> (Child, SocketAddr, Arc<Mutex<String>>) {
         let mut child = binary()
-            .env("REGISTRAR_FAILPOINT", failpoint.unwrap_or("none"))
+            .envs(environment.iter().copied())
             .args(["serve", "--config"])
             .arg(config)
             .env("REGISTRAR_LOG", "trace")
@@ -127,7 +129,20 @@ impl Gateway {
 
     /// Starts another process on the same files, which dies at the failpoint if there is one.
     pub(crate) fn restart(&mut self, failpoint: Option<&str>) {
-        (self.child, self.address, self.stderr) = Self::spawn(&self.folder.path().join("registrar.toml"), failpoint);
+        self.restart_with(&[("REGISTRAR_FAILPOINT", failpoint.unwrap_or("none"))]);
+    }
+
+    /// Starts another process on the same files and in this environment.
+    pub(crate) fn restart_with(&mut self, environment: &[(&str, &str)]) {
+        (self.child, self.address, self.stderr) = Self::spawn(&self.folder.path().join("registrar.toml"), environment);
+    }
+
+    /// Changes the configuration file, for the next process.
+    pub(crate) fn reconfigure(&self, from: &str, to: &str) {
+        let file = self.config();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(file, text.replace(from, to)).unwrap();
     }
 
     /// Waits until the process has ended by itself.
