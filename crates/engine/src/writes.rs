@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use registrar_core::{Error, ErrorKind, IssuedSecret, OpSupport};
+use registrar_core::{Error, ErrorKind, IssuedSecret, OpSupport, Outcome};
 use registrar_model::{
     ClientSpec, Hidden, Loss, NewRegistration, OperationId, Registration, RegistrationId, State,
     account::{account, effective},
@@ -57,6 +57,9 @@ impl Engine {
                 Err(error) => return Err(engine.failed(&operation, &backend, None, error).await),
             };
             let mut client = created.value;
+            if let Some(error) = engine.is_another(&backend, &spec, &client).await {
+                return Err(engine.failed(&operation, &backend, None, error).await);
+            }
             let secret = client.secret.take().map(issued);
             let (losses, shown) = settle(&spec, &client.spec, created.losses, own);
             let management = engine.kept(registration, client.management.as_ref()).await;
@@ -332,6 +335,25 @@ impl Engine {
             Ok((Ok(secret), operation_id))
         })
         .await
+    }
+
+    /// Whether a vendor answered a create with a client that it did not make just now: one that is registered already,
+    /// or one with none of the redirect URIs that were asked for. Its secret goes no further.
+    async fn is_another(
+        &self,
+        backend: &Backend,
+        asked: &ClientSpec,
+        client: &registrar_core::VendorClient,
+    ) -> Option<Error> {
+        let uris = |spec: &ClientSpec| spec.metadata.redirect_uris.clone().unwrap_or_default();
+        let (wanted, got) = (uris(asked), uris(&client.spec));
+        let foreign = !wanted.is_empty() && !got.is_empty() && !wanted.iter().any(|uri| got.contains(uri));
+        // asking the registry costs a read, so only where the answer proves nothing by itself: without the secret that
+        // only a new client has
+        // a store that cannot tell will not record the client either
+        let known = client.secret.is_none() && self.is_registered(backend, client).await.unwrap_or(false);
+        let detail = "the vendor answered with another client than the one that was asked for";
+        (foreign || known).then(|| Error::new(ErrorKind::UpstreamMalformed, detail).with_outcome(Outcome::Unknown))
     }
 
     fn usable(&self, registration: &Registration) -> Result<Arc<Backend>, Error> {

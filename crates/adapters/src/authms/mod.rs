@@ -270,8 +270,8 @@ impl Adapter for Authms {
 
     async fn delete(&self, target: &Target) -> Result<()> {
         let request = Request::new(Method::DELETE, self.url(&[&target.vendor_ref], &[])?, Effect::Idempotent, "delete");
-        // no body (trap 2)
-        self.send(request, &[204, 200]).await.map(|_| ())
+        // 204 without a body and nothing else (trap 2): a 200 may come from something in front of it
+        self.send(request, &[204]).await.map(|_| ())
     }
 
     async fn rotate_secret(&self, target: &Target) -> Result<IssuedSecret> {

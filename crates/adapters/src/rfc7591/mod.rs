@@ -387,7 +387,7 @@ impl Adapter for Rfc7591 {
         let management = self.management(target, offered, "deleting a client")?;
         let request = Request::new(Method::DELETE, management.uri.clone(), Effect::Idempotent, "delete");
         let request = request.with_bearer(management.token.clone());
-        self.send(request, Call::Manage, &[204, 200]).await.map(|_| ())
+        shared::deleted(&self.send(request, Call::Manage, &[204, 200]).await?)
     }
 
     /// Reads the server's metadata. A registration token cannot be tried without registering something.

@@ -8,6 +8,7 @@ mod canary;
 mod command_line;
 mod configuration;
 mod exactly_once;
+mod fault_matrix;
 mod hostile;
 mod http;
 mod kill_loop;
