@@ -6,6 +6,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use registrar_adapters::VENDORS;
 use registrar_engine::{Config, Engine, EngineOptions};
 use registrar_server::App;
+use registrar_store::Exclusive;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -53,6 +54,8 @@ pub(crate) struct Gateway {
     pub(crate) app: App,
     pub(crate) listener: TcpListener,
     pub(crate) network: Network,
+    /// Until the process ends, nobody else serves from this store.
+    exclusive: Exclusive,
 }
 
 impl Gateway {
@@ -62,6 +65,7 @@ impl Gateway {
         if url == "memory:" {
             tracing::warn!("the store is in memory: nothing survives this process");
         }
+        let exclusive = registrar_store::exclusive(url).map_err(|e| Failure::local(format!("store {url}: {e}")))?;
         let store = registrar_store::open(url).map_err(|e| Failure::local(format!("store {url}: {e}")))?;
         let network = Network::new().map_err(Failure::local)?;
         let options = EngineOptions {
@@ -94,12 +98,12 @@ impl Gateway {
             return Err(Failure::local("public_url cannot have a port"));
         }
         let app = App::new(Arc::clone(&engine), config.auth, public_url.as_str(), metrics);
-        Ok(Self { engine, app, listener, network })
+        Ok(Self { engine, app, listener, network, exclusive })
     }
 
     /// Serves until `stop`, then lets writes finish.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let Self { engine, app, listener, network: _network } = self;
+        let Self { engine, app, listener, network: _network, exclusive } = self;
         let draining = app.clone();
         let background = tokio::spawn(look_after(Arc::clone(&engine)));
         let stop = async move {
@@ -114,6 +118,7 @@ impl Gateway {
         if tokio::time::timeout(Duration::from_secs(4), engine.shutdown()).await.is_err() {
             tracing::error!("writes did not end in time; they are listed as unknown at the next start");
         }
+        drop(exclusive);
         served.map_err(|e| Failure::local(format!("the listener failed: {e}")))
     }
 }

@@ -71,6 +71,9 @@ pub struct Written {
     pub secret_state: Option<SecretState>,
     /// True when an earlier request with the same idempotency key did it.
     pub replayed: bool,
+    /// False when the vendor did it and the gateway could not record it: the operation stays open and is found out about
+    /// later, but the secret must not be lost with it.
+    pub recorded: bool,
 }
 
 impl Written {
@@ -81,7 +84,7 @@ impl Written {
         losses: Vec<Loss>,
         operation: registrar_model::OperationId,
     ) -> Self {
-        Self { registration, secret, losses, operation, secret_state: None, replayed: false }
+        Self { registration, secret, losses, operation, secret_state: None, replayed: false, recorded: true }
     }
 }
 

@@ -6,7 +6,7 @@ use registrar_core::{Error, ErrorKind, Outcome, Result, SecretString, VendorDeta
 use registrar_model::{Loss, OperationId, Registration, RegistrationId, State};
 use registrar_store::{
     Action, Begun, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange,
-    Sealed, StoreError,
+    Sealed, StoreError, Trouble,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -181,7 +181,7 @@ impl Engine {
             release_key: false,
             retry_at: 0,
         };
-        if let Err(error) = self.store.finish(update, success.change).await {
+        if let Err(error) = self.insist(update, success.change).await {
             tracing::error!(operation = %operation.id, backend = %backend.name, error = %error, "done at the vendor but not recorded");
             let detail = format!(
                 "{} at the vendor, but the gateway could not record it; operation {} stays open",
@@ -195,6 +195,23 @@ impl Engine {
             });
         }
         crate::failpoint::reach("recorded");
+        Ok(())
+    }
+
+    /// Records what the vendor has done, trying a few times while the store is locked or full: that may pass.
+    async fn insist(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
+        let mut tried = false;
+        for wait in [Duration::from_millis(50), Duration::from_millis(500), Duration::ZERO] {
+            match self.store.finish(update.clone(), change.clone()).await {
+                Err(StoreError::Unavailable(Trouble::Locked | Trouble::Full)) if !wait.is_zero() => {
+                    tried = true;
+                    tokio::time::sleep(wait).await;
+                }
+                // a try that failed may have been recorded all the same
+                Err(StoreError::AlreadyFinished) if tried => return Ok(()),
+                done => return done,
+            }
+        }
         Ok(())
     }
 
@@ -291,6 +308,7 @@ impl Engine {
             losses: serde_json::from_value(losses).unwrap_or_default(),
             operation: operation.id,
             replayed: true,
+            recorded: true,
         })
     }
 

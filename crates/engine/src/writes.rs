@@ -71,8 +71,13 @@ impl Engine {
                 change: Some(RegistrationChange::Insert(Arc::clone(&registration))),
                 secret: secret.as_ref(),
             };
-            engine.succeeded(&caller, &operation, &backend, success).await?;
-            Ok(Written::new(registration, secret, losses, id))
+            let recorded = match engine.succeeded(&caller, &operation, &backend, success).await {
+                Ok(()) => true,
+                // the caller gets the only copy of the secret all the same (reliability F31)
+                Err(_) if secret.is_some() => false,
+                Err(failure) => return Err(failure),
+            };
+            Ok(Written { recorded, ..Written::new(registration, secret, losses, id) })
         })
         .await
     }
@@ -328,8 +333,8 @@ impl Engine {
             let had_open_writes = current.state == State::Unknown;
             let success =
                 Success { summary: "issued a new secret".to_owned(), losses: &[], change: None, secret: Some(&secret) };
-            engine.succeeded(&caller, &operation, &backend, success).await?;
-            if had_open_writes {
+            // the caller gets the only copy of the secret even if it is not recorded (reliability F31)
+            if engine.succeeded(&caller, &operation, &backend, success).await.is_ok() && had_open_writes {
                 engine.supersede(&operation, &[Action::Rotate]).await;
             }
             Ok((Ok(secret), operation_id))

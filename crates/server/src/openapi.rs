@@ -55,7 +55,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "createClient",
         summary: "Register a client, or with dry_run=true see what would be sent and lost",
         scope: Some("clients:write"),
-        parameters: &["dry_run"],
+        parameters: &["dry_run", "Idempotency-Key"],
         request: Some(("application/json", "NewRegistration")),
         responses: &[
             (201, "The client; its secret is shown once", Some("WrittenRegistration")),
@@ -97,7 +97,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "replaceClient",
         summary: "Make the client be exactly this: members left out are removed",
         scope: Some("clients:write"),
-        parameters: &["id", "If-Match"],
+        parameters: &["id", "If-Match", "Idempotency-Key"],
         request: Some(("application/json", "NewRegistration")),
         responses: &[(200, "The client as it is now", Some("WrittenRegistration"))],
         errors: &join::<10, 4, 14>(
@@ -112,7 +112,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "patchClient",
         summary: "Change some members (RFC 7396): null removes, absent keeps, arrays are replaced",
         scope: Some("clients:write"),
-        parameters: &["id", "If-Match"],
+        parameters: &["id", "If-Match", "Idempotency-Key"],
         request: Some(("application/merge-patch+json", "RegistrationPatch")),
         responses: &[(200, "The client as it is now", Some("WrittenRegistration"))],
         errors: &join::<10, 4, 14>(
@@ -127,7 +127,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "deleteClient",
         summary: "Delete the client at the vendor, or with mode=disable switch it off",
         scope: Some("clients:write"),
-        parameters: &["id", "mode", "If-Match"],
+        parameters: &["id", "mode", "If-Match", "Idempotency-Key"],
         request: None,
         responses: &[
             (204, "The vendor has deleted it", None),
@@ -145,7 +145,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "rotateSecret",
         summary: "Issue a new secret",
         scope: Some("clients:write"),
-        parameters: &["id"],
+        parameters: &["id", "Idempotency-Key"],
         request: None,
         responses: &[(200, "The new secret, shown once", Some("IssuedSecret"))],
         errors: &join::<6, 3, 9>(VENDOR, [K::NotFound, K::UnsupportedByBackend, K::InvalidRequest]),
@@ -173,6 +173,30 @@ pub(crate) const CALLS: &[Call] = &[
         request: None,
         responses: &[(200, "The operation", Some("Operation"))],
         errors: &[K::OperationNotFound, K::InvalidRequest, K::StoreUnavailable],
+    },
+    Call {
+        method: "post",
+        path: "/v1/operations/{id}:acknowledge",
+        tag: "operations",
+        id: "acknowledgeOperation",
+        summary: "Destroy the sealed secret of a write: the caller has it",
+        scope: Some("clients:write"),
+        parameters: &["id"],
+        request: None,
+        responses: &[(204, "It is destroyed, or there was none", None)],
+        errors: &[K::OperationNotFound, K::InvalidRequest],
+    },
+    Call {
+        method: "post",
+        path: "/v1/operations/{id}:resolve",
+        tag: "operations",
+        id: "resolveOperation",
+        summary: "Say what became of a write that the gateway cannot find out about",
+        scope: Some("clients:write"),
+        parameters: &["id"],
+        request: Some(("application/json", "Resolution")),
+        responses: &[(200, "The operation, settled", Some("Operation"))],
+        errors: &join::<10, 3, 13>(WRITE, [K::OperationNotFound, K::NotFound, K::InvalidRequest]),
     },
     Call {
         method: "get",
@@ -328,6 +352,9 @@ fn operation(call: &Call) -> Value {
     if call.scope.is_some() {
         errors.extend([K::Unauthenticated, K::InvalidToken, K::Forbidden, K::Internal, K::StoreUnavailable]);
     }
+    if call.parameters.contains(&"Idempotency-Key") {
+        errors.extend([K::IdempotencyInProgress, K::IdempotencyKeyReused]);
+    }
     if errors.contains(&K::UpstreamError) {
         errors.extend([
             K::UpstreamAuthentication,
@@ -398,6 +425,7 @@ fn parameters() -> Value {
         "mode": query("mode", "`disable` switches the client off instead", json!({ "type": "string", "enum": ["delete", "disable"], "default": "delete" })),
         "state": query("state", "Only operations in this state", json!({ "type": "string", "enum": ["pending", "succeeded", "failed", "unknown"] })),
         "check": query("check", "Also make one cheap read at the vendor", json!({ "type": "boolean", "default": false })),
+        "Idempotency-Key": header("Idempotency-Key", "The same request with the same key is one write; its answer, with the secret for a while, is repeated"),
         "If-Match": header("If-Match", "The ETag of the version that is to be changed"),
         "If-None-Match": header("If-None-Match", "The ETag of the version that the caller has")
     })
@@ -453,7 +481,8 @@ fn schemas() -> Value {
     let secret = json!({
         "client_secret": { "type": "string", "description": "Shown once" },
         "client_secret_expires_at": { "type": "integer", "description": "Unix seconds; 0 means never" },
-        "previous_secret_valid_until": { "type": "integer", "description": "Unix seconds, where the vendor documents it" }
+        "previous_secret_valid_until": { "type": "integer", "description": "Unix seconds, where the vendor documents it" },
+        "secret_state": { "type": "string", "enum": ["expired", "undelivered"], "description": "Why a repeated answer has no secret; issue a new one" }
     });
     let required = ["id", "backend", "client_id", "version", "state", "created_at", "updated_at", "metadata"];
     let page = |item: &str| json!({ "type": "object", "required": ["items"], "properties": { "items": { "type": "array", "items": reference(item) }, "next_cursor": text } });
@@ -486,8 +515,15 @@ fn schemas() -> Value {
             "drift": { "type": "array", "items": reference("Drift"), "description": "With source=vendor: what changed there since the last write" }
         })) },
         "WrittenRegistration": { "type": "object", "required": ["id", "backend", "client_id", "version", "state", "created_at", "updated_at", "metadata", "losses", "operation"],
-            "properties": with(&with(&registration, secret.clone()), json!({ "losses": losses, "operation": text })) },
-        "IssuedSecret": { "type": "object", "required": ["client_secret", "client_secret_expires_at", "operation"], "properties": with(&secret, json!({ "operation": text })) },
+            "properties": with(&with(&registration, secret.clone()), json!({
+                "losses": losses, "operation": text,
+                "warning": { "type": "string", "enum": ["not_recorded"], "description": "Done at the vendor; the gateway's record of it follows later" }
+            })) },
+        "Resolution": { "type": "object", "description": "One of the two members", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": {
+            "adopt": { "type": "object", "required": ["client_id"], "additionalProperties": false, "properties": { "client_id": text, "vendor_ref": text } },
+            "absent": { "type": "boolean", "const": true }
+        } },
+        "IssuedSecret": { "type": "object", "required": ["operation"], "properties": with(&secret, json!({ "operation": text })) },
         "RegistrationPage": page("Registration"),
         "DryRun": { "type": "object", "required": ["backend", "requests", "losses", "would"], "properties": {
             "backend": text, "route": text, "losses": losses, "would": { "type": "string", "enum": ["create", "refuse"] }, "reason": text,
@@ -502,7 +538,7 @@ fn schemas() -> Value {
         "Operation": { "type": "object", "required": ["id", "action", "backend", "state", "outcome", "summary", "created_at", "updated_at", "attempts", "evidence"], "properties": {
             "id": text, "action": { "type": "string", "enum": ["create", "update", "delete", "rotate"] }, "backend": text, "registration": text,
             "state": { "type": "string", "enum": ["pending", "succeeded", "failed", "unknown"] }, "outcome": outcome, "summary": text,
-            "created_at": time, "updated_at": time, "attempts": { "type": "integer" }, "evidence": { "type": "object" }, "request_id": text, "principal": text
+            "created_at": time, "updated_at": time, "attempts": { "type": "integer" }, "evidence": { "type": "object" }
         } },
         "OperationPage": page("Operation"),
         "Backend": { "type": "object", "required": ["name", "kind", "enabled", "health", "capabilities"], "properties": {

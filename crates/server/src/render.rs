@@ -65,6 +65,9 @@ impl Serialize for View<'_> {
             if let Some(state) = &written.secret_state {
                 out.serialize_entry("secret_state", state)?;
             }
+            if !written.recorded {
+                out.serialize_entry("warning", "not_recorded")?;
+            }
             out.serialize_entry("losses", &written.losses)?;
             out.serialize_entry("operation", &written.operation)?;
         }

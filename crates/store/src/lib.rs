@@ -12,6 +12,7 @@ mod cursor;
 mod error;
 mod initial_access_token;
 mod location;
+mod lock;
 mod memory;
 mod operation;
 mod port;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 pub use api_key::ApiKey;
 pub use error::{StoreError, Trouble};
 pub use initial_access_token::InitialAccessToken;
+pub use lock::{Exclusive, exclusive};
 pub use memory::MemoryStore;
 pub use operation::{Action, Lease, Operation, OperationState, OperationUpdate, Sealed};
 pub use port::{

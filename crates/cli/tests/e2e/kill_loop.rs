@@ -211,7 +211,7 @@ fn come_back(gateway: &Gateway, told: &mut [Told]) {
 fn fifty_random_deaths_lose_double_and_orphan_nothing() {
     let kills = std::env::var("KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(50);
     let mut gateway = Gateway::start();
-    let mut told = load_and_kill(&mut gateway, kills, 0x5eed_0f_dea7);
+    let mut told = load_and_kill(&mut gateway, kills, 0x5eed_dea7);
     let parked = quiet(&gateway);
     assert_eq!(disagreements(&gateway, &told, &parked), [""; 0]);
     let unanswered = told.iter().filter(|t| t.answer.is_none()).count();

@@ -1,6 +1,7 @@
 //! End to end: the real binary, real sockets, simulated vendors.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is the report")]
+#![expect(clippy::print_stdout, reason = "the harnesses print their figures")]
 
 mod api;
 mod authentication;

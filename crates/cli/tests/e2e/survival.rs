@@ -144,3 +144,14 @@ fn a_stop_under_load_ends_in_time_and_leaves_nothing_open() {
         assert_eq!(gateway.get(&format!("/v1/operations?state={state}")).json()["items"], json!([]));
     }
 }
+
+#[test]
+fn a_second_gateway_on_the_same_store_is_refused() {
+    let gateway = Gateway::start();
+    let second = crate::running::binary().args(["serve", "--config"]).arg(gateway.config()).output().unwrap();
+    let told = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(told.contains("another gateway serves from it"), "{told}");
+    let keys = crate::running::binary().args(["keys", "list", "--config"]).arg(gateway.config()).output().unwrap();
+    assert!(keys.status.success(), "the command line may look: {}", String::from_utf8_lossy(&keys.stderr));
+}
