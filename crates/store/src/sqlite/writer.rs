@@ -1,7 +1,7 @@
 //! Writing: one thread owns the one connection that writes. Whatever is waiting goes into one transaction, so that one
 //! `fsync` serves all of it (group commit); nobody is answered before that `fsync` has returned.
 
-use std::io;
+use std::{io, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, ffi, params};
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +15,8 @@ use crate::{InitialAccessToken, KeyClaim, KeyUse, Lease, Operation, OperationSta
 
 /// How many writes one transaction takes at most.
 const MAX_BATCH: usize = 256;
+/// How long a batch waits for company while there is some.
+const GATHER: Duration = Duration::from_micros(300);
 /// How many writes may wait; more than that wait to be queued.
 const QUEUE: usize = 1024;
 
@@ -115,7 +117,19 @@ impl Scribe {
         let mut batch = Vec::with_capacity(MAX_BATCH);
         let mut answers = Vec::with_capacity(MAX_BATCH);
         let mut closing = Vec::new();
+        let mut busy = false;
         while jobs.blocking_recv_many(&mut taken, MAX_BATCH) > 0 {
+            if busy && taken.len() < MAX_BATCH {
+                // others wrote just now and will again: an fsync that serves them too saves theirs
+                std::thread::sleep(GATHER);
+                while taken.len() < MAX_BATCH
+                    && let Ok(job) = jobs.try_recv()
+                {
+                    taken.push(job);
+                }
+            }
+            // a single writer is never made to wait
+            busy = taken.len() > 1;
             for job in taken.drain(..) {
                 match job {
                     Job::Write(write, answer) => {
@@ -482,8 +496,6 @@ fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use registrar_core::Outcome;
     use registrar_model::OperationId;
 
