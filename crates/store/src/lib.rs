@@ -15,6 +15,7 @@ mod location;
 mod memory;
 mod operation;
 mod port;
+mod row;
 mod search;
 mod sqlite;
 
