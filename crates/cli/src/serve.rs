@@ -62,7 +62,9 @@ impl Gateway {
         if url == "memory:" {
             tracing::warn!("the store is in memory: nothing survives this process");
         }
-        let store = registrar_store::open(url).map_err(|e| Failure::local(format!("store {url}: {e}")))?;
+        let store = registrar_store::open(url).await;
+        // a database URL may hold a password
+        let store = store.map_err(|e| Failure::local(format!("store {}: {e}", registrar_store::redacted(url))))?;
         let network = Network::new().map_err(Failure::local)?;
         let options = EngineOptions {
             secret_window: config.idempotency.secret_window,

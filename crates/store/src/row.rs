@@ -169,8 +169,7 @@ pub(crate) struct RegistrationParts<'a> {
     pub state: &'a str,
     pub spec: &'a str,
     pub observed: Option<&'a str>,
-    /// JSON object of strings.
-    pub labels: &'a str,
+    pub labels: BTreeMap<String, String>,
     pub hidden: Hidden,
 }
 
@@ -197,7 +196,7 @@ impl RegistrationParts<'_> {
             state: states.into_iter().find(|s| s.as_str() == self.state).ok_or_else(|| damaged("state"))?,
             spec,
             observed,
-            labels: serde_json::from_str(self.labels).map_err(|_| damaged("labels"))?,
+            labels: self.labels,
             hidden: self.hidden,
         })
     }

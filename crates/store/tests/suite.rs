@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
+#[cfg(unix)]
+#[path = "postgres/mod.rs"]
+mod shared;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -11,7 +14,8 @@ use registrar_core::Outcome;
 use registrar_model::{OperationId, Registration, RegistrationId, State};
 use registrar_store::{
     Action, ApiKey, Begun, InitialAccessToken, Intent, KeyClaim, KeyUse, Lease, MemoryStore, Operation, OperationState,
-    OperationUpdate, PageRequest, RegistrationChange, RegistrationFilter, Sealed, SqliteStore, Store, StoreError,
+    OperationUpdate, PageRequest, PostgresStore, RegistrationChange, RegistrationFilter, Sealed, SqliteStore, Store,
+    StoreError,
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -30,6 +34,16 @@ macro_rules! suite {
             async fn $name() {
                 let folder = tempfile::tempdir().unwrap();
                 let store = super::SqliteStore::open(&folder.path().join("registrar.db")).unwrap();
+                super::$name(std::sync::Arc::new(store)).await;
+            })+
+        }
+
+        #[cfg(unix)]
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                let Some(url) = super::shared::server::database().await else { return };
+                let store = super::PostgresStore::open(&url).await.unwrap();
                 super::$name(std::sync::Arc::new(store)).await;
             })+
         }
@@ -640,24 +654,42 @@ async fn a_closed_store_says_so(store: Any) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Both stores find the same, whatever the texts.
+    /// All stores find the same, whatever the texts.
     #[test]
-    fn both_stores_search_alike(names in prop::collection::vec("\\PC{1,8}", 1..6), at in 0_usize..6, part in 0_usize..8) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    fn all_stores_search_alike(
+        names in prop::collection::vec("(\\PC|\0){1,8}", 1..6),
+        at in 0_usize..6,
+        part in 0_usize..8,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let folder = tempfile::tempdir().unwrap();
-            let sqlite = SqliteStore::open(&folder.path().join("registrar.db")).unwrap();
             let memory = MemoryStore::default();
-            for (i, name) in names.iter().enumerate() {
-                let sample = registration("a", &format!("c{i}"), name);
-                insert(&sqlite, &sample).await;
-                insert(&memory, &sample).await;
+            let mut others: Vec<Any> =
+                vec![Arc::new(SqliteStore::open(&folder.path().join("registrar.db")).unwrap())];
+            #[cfg(unix)]
+            if let Some(url) = shared::server::database().await {
+                others.push(Arc::new(PostgresStore::open(&url).await.unwrap()));
             }
-            let q: String = names[at % names.len()].chars().skip(part).collect();
-            let filter = RegistrationFilter { q: Some(q.to_uppercase()), ..RegistrationFilter::default() };
-            let found = all(&sqlite, &filter, 2).await;
-            assert_eq!(found, all(&memory, &filter, 2).await);
-            assert!(!found.is_empty(), "a part of a name must be found: {names:?} {q:?}");
+            for (i, name) in names.iter().enumerate() {
+                let sample = labelled(registration("a", &format!("c{i}"), name), &[("name", name)]);
+                insert(&memory, &sample).await;
+                for store in &others {
+                    insert(&**store, &sample).await;
+                }
+            }
+            let name = &names[at % names.len()];
+            let q: String = name.chars().skip(part).collect();
+            let by_text = RegistrationFilter { q: Some(q.to_uppercase()), ..RegistrationFilter::default() };
+            let labels = vec![("name".to_owned(), name.clone())];
+            let by_label = RegistrationFilter { labels, ..RegistrationFilter::default() };
+            for filter in [by_text, by_label] {
+                let expected = all(&memory, &filter, 2).await;
+                assert!(!expected.is_empty(), "a part of a name must be found: {names:?} {filter:?}");
+                for store in &others {
+                    assert_eq!(all(&**store, &filter, 2).await, expected, "{store:?}");
+                }
+            }
         });
     }
 }

@@ -96,7 +96,7 @@ fn broken_files_are_refused_and_never_quote_secrets() {
         "[",
         "backends = 3",
         "[[backends]]\nname = 3\n",
-        "[store]\nurl = \"postgres://x\"\n",
+        "[store]\nurl = \"mysql://x\"\n",
         "[server]\nlisten = 8080\n",
         "\u{0}",
         "[auth]\nmode = \"jwt\"\n",
@@ -117,4 +117,29 @@ fn broken_files_are_refused_and_never_quote_secrets() {
         binary().args(["check", "--config", "/nonexistent/registrar.toml"]).output().unwrap().status.code(),
         Some(1)
     );
+}
+
+/// Nobody listens on port 1: both commands say so, by a URL without user, password and parameters.
+#[test]
+fn the_password_of_a_database_is_never_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("registrar.toml");
+    let url = "postgres://CANARY-user:CANARY-password@127.0.0.1:1/registry?application_name=CANARY-name";
+    for (text, shown) in [
+        (format!("[store]\nurl = \"{url}\"\n"), "postgres://127.0.0.1:1/registry: "),
+        ("[store]\nurl = \"env:STORE_URL\"\n".to_owned(), "postgres://127.0.0.1:1/registry: "),
+        (format!("[store]\nurl = \"{url}&CANARY\"\n"), "postgres:...: "),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        for command in [["keys", "list"].as_slice(), &["serve"]] {
+            let out = binary().args(command).arg("--config").arg(&file).env("STORE_URL", url).output().unwrap();
+            let stderr = String::from_utf8(out.stderr).unwrap();
+            assert_eq!(out.status.code(), Some(1), "{stderr}");
+            assert!(stderr.contains(shown) && !stderr.contains("CANARY") && out.stdout.is_empty(), "{stderr}");
+        }
+    }
+    std::fs::write(&file, "[store]\nurl = \"mysql://u:CANARY@h/d\"\n").unwrap();
+    let out = binary().args(["check", "--config"]).arg(&file).output().unwrap();
+    let stderr = String::from_utf8(out.stderr).unwrap();
+    assert!(stderr.contains("store.url: must be") && !stderr.contains("CANARY"), "{stderr}");
 }

@@ -31,7 +31,8 @@ pub(super) fn registration(row: &Row<'_>) -> Result<Registration, StoreError> {
         state: text(row, 9)?,
         spec: text(row, 10)?,
         observed: optional_text(row, 11)?,
-        labels: text(row, 12)?,
+        labels: serde_json::from_str(text(row, 12)?)
+            .map_err(|_| StoreError::Corrupt("the labels of a registration cannot be read".to_owned()))?,
         hidden: hidden(row).map_err(store_error)?,
     }
     .decode()
