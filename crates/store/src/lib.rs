@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub use api_key::ApiKey;
 pub use error::{StoreError, Trouble};
 pub use initial_access_token::InitialAccessToken;
-pub use location::redacted;
+pub use location::{check_url, redacted};
 pub use memory::MemoryStore;
 pub use operation::{Action, Lease, Operation, OperationState, OperationUpdate, Sealed};
 pub use port::{

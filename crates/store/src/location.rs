@@ -53,6 +53,18 @@ impl fmt::Display for Location {
     }
 }
 
+/// What is wrong with `store.url`, if it names nothing that can be opened; nothing is opened.
+///
+/// # Errors
+/// A sentence that does not repeat the URL.
+pub fn check_url(url: &str) -> Result<(), String> {
+    match Location::parse(url) {
+        Ok(_) => Ok(()),
+        Err(StoreError::Url(problem)) => Err(problem),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// `store.url` for people and logs, without user, password and parameters; of one that cannot be read, nothing but its
 /// scheme.
 #[must_use]
@@ -92,6 +104,7 @@ mod tests {
         for (url, hint) in bad {
             let error = Location::parse(url).unwrap_err().to_string();
             assert!(error.contains(hint), "{url}: {error}");
+            assert_eq!(error, format!("store.url: {}", check_url(url).unwrap_err()));
             assert!(!error.contains("hunter2"), "{error}");
         }
     }

@@ -100,13 +100,9 @@ fn store(root: &mut Section<'_, '_>, environment: Environment<'_>, out: &mut Col
             }
         };
     }
-    if let Some(url) = &url {
-        let postgres = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
-        let good = url == "memory:" || [postgres, url.strip_prefix("sqlite:")].iter().flatten().any(|r| !r.is_empty());
-        if !good {
-            let forms = "must be \"sqlite:PATH\", \"postgres://USER:PASSWORD@HOST/DATABASE\" or \"memory:\"";
-            s.error("url", out, forms, Some("or a reference to one: \"env:NAME\" or \"file:PATH\"".to_owned()));
-        }
+    if let Some(Err(problem)) = url.as_deref().map(registrar_store::check_url) {
+        let hint = "it may be a reference to a URL: \"env:NAME\" or \"file:PATH\"";
+        s.error("url", out, problem, Some(hint.to_owned()));
     }
     s.finish(out);
     url.map(|url| StoreConfig { url })
