@@ -361,3 +361,26 @@ async fn the_server_may_be_restarted() {
     store.close().await;
     by_socket.close().await;
 }
+
+#[tokio::test]
+async fn tls_is_verified() {
+    let Some(server) = Server::start() else { return };
+    let url = server.database().await.replace("127.0.0.1", "localhost");
+    let roots = server.secure().await;
+    let trusting = format!("{url}?sslrootcert={}", roots.display());
+    let store = open(&trusting).await.unwrap();
+    insert(&*store, &registration("a", "c1", "A")).await;
+    let encrypted = "SELECT ssl AND version = 'TLSv1.3' FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                     WHERE application_name = 'registrar'";
+    let raw = raw(&url).await;
+    assert!(raw.query_one(encrypted, &[]).await.unwrap().get::<_, bool>(0));
+    // the operating system does not know it; the certificate is for another name
+    let other_name = trusting.replace("localhost", "127.0.0.1");
+    for refused in [format!("{url}?sslmode=require"), other_name] {
+        assert_eq!(open(&refused).await.unwrap_err(), UNREACHABLE, "{}", redacted(&refused));
+    }
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let error = open(&format!("{url}?sslrootcert={}", empty.path().display())).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Url(why) if why.contains("no certificates")), "{error}");
+    open(&url).await.unwrap().ping().await.unwrap();
+}

@@ -103,6 +103,33 @@ impl Server {
         run(self.pg_ctl().args(["-w", "-m", "fast", "stop"]));
     }
 
+    /// Gives it a certificate for `localhost`, which SCRAM is bound to, and returns that.
+    pub(crate) async fn secure(&self) -> PathBuf {
+        let (key, certificate) = (self.folder.join("key.pem"), self.folder.join("certificate.pem"));
+        let mut openssl = as_server(Path::new("openssl"));
+        openssl.args(["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+        openssl.args([
+            "-subj",
+            "/CN=a",
+            "-addext",
+            "basicConstraints=CA:FALSE",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+        ]);
+        run(openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate));
+        let raw = raw(&self.url("postgres")).await;
+        for (setting, path) in [("ssl_key_file", &key), ("ssl_cert_file", &certificate)] {
+            raw.batch_execute(&format!("ALTER SYSTEM SET {setting} = '{}'", path.display())).await.unwrap();
+        }
+        raw.batch_execute("ALTER SYSTEM SET ssl = on").await.unwrap();
+        let access = self.folder.join("data/pg_hba.conf");
+        let rules = fs::read_to_string(&access).unwrap();
+        fs::write(access, rules.replace(" password\n", " scram-sha-256\n")).unwrap();
+        self.stop();
+        self.resume();
+        certificate
+    }
+
     fn pg_ctl(&self) -> Command {
         let mut command = as_server(&self.programs.join("pg_ctl"));
         command.arg("-D").arg(self.folder.join("data"));
