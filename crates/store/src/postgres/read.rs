@@ -101,19 +101,17 @@ impl RegistrationQuery {
         let mut query =
             Self { sql: format!("SELECT {} FROM registrations r", row::REGISTRATION), bound: Vec::new(), size };
         let mut labels = filter.labels.iter();
-        // a label's own index holds its registrations in the order of the list
-        let key = if let Some((key, value)) = labels.next() {
-            query.sql.push_str(" JOIN labels l ON l.registration_id = r.id WHERE ");
-            query.condition("l.key = ", escape(key).into_owned());
+        if let Some((key, value)) = labels.next() {
+            query.sql.push_str(" JOIN labels l ON l.registration_id = r.id");
+            query.condition(" AND l.key = ", escape(key).into_owned());
             query.condition(" AND l.value = ", escape(value).into_owned());
-            query.sql.push_str(" AND ");
-            "l.registration_id"
-        } else {
-            query.sql.push_str(" WHERE ");
-            "r.id"
-        };
+        }
         // every id is larger than no text
-        query.condition(&format!("{key} > "), after.map(|id| id.to_string()).unwrap_or_default());
+        query.condition(" WHERE r.id > ", after.map(|id| id.to_string()).unwrap_or_default());
+        if !filter.labels.is_empty() {
+            // so that both sides of the join start there; only equality is carried over by the planner
+            let _ = write!(query.sql, " AND l.registration_id > ${}", query.bound.len());
+        }
         for (key, value) in labels {
             let sql = " AND EXISTS (SELECT FROM labels WHERE registration_id = r.id AND key = ";
             query.condition(sql, escape(key).into_owned());
@@ -128,7 +126,7 @@ impl RegistrationQuery {
             query.condition(" AND position(", search::fold(q).into_bytes());
             query.sql.push_str(" IN r.search) > 0");
         }
-        query.condition(&format!(" ORDER BY {key} LIMIT "), excess(size));
+        query.condition(" ORDER BY r.id LIMIT ", excess(size));
         query
     }
 

@@ -90,27 +90,11 @@ pub(super) async fn begin(c: &Object, row: &OperationRow, key: Option<&KeyClaim>
 pub(super) async fn finish(c: &mut Object, row: &UpdateRow, change: Option<&ChangeRow>) -> Result<(), Failure> {
     let update = &row.rest;
     let transaction = c.transaction().await?;
-    let sql = "SELECT state IN ('pending', 'unknown'), fence FROM operations WHERE id = $1 FOR UPDATE";
-    let found = |found: &Row| Ok((column::<bool>(found, 0)?, read_version(column(found, 1)?)));
-    match read::one(&transaction, sql, &[&row.id], found).await? {
-        None => return Err(StoreError::NotFound("operation").into()),
-        Some((false, _)) => return Err(StoreError::AlreadyFinished.into()),
-        Some((true, fence)) if fence != update.fence => return Err(StoreError::Superseded.into()),
-        Some((true, _)) => {}
-    }
-    match change {
-        Some(ChangeRow::Insert(row)) => insert_registration(&transaction, row).await?,
-        Some(ChangeRow::Update(row, expected)) => update_registration(&transaction, row, *expected).await?,
-        Some(ChangeRow::Remove(id)) => {
-            // its labels go with it (ON DELETE CASCADE)
-            execute(&transaction, "DELETE FROM registrations WHERE id = $1", &[id]).await?;
-        }
-        None => {}
-    }
     let sql = "UPDATE operations SET state = $2, outcome = $3, summary = $4, updated_at = $5, attempts = $6, \
                evidence = $7, lease_until = $8, sealed = $9, sealed_until = $10, \
-               desired = CASE WHEN $11 THEN NULL ELSE desired END WHERE id = $1";
-    execute(
+               desired = CASE WHEN $11 THEN NULL ELSE desired END \
+               WHERE id = $1 AND state IN ('pending', 'unknown') AND fence = $12";
+    let ours = changes(
         &transaction,
         sql,
         &[
@@ -125,13 +109,36 @@ pub(super) async fn finish(c: &mut Object, row: &UpdateRow, change: Option<&Chan
             &update.sealed.as_ref().map(|sealed| sealed.bytes.as_slice()),
             &update.sealed.as_ref().map(|sealed| sealed.until),
             &update.state.is_final(),
+            &stored_version(update.fence),
         ],
     )
     .await?;
+    if !ours {
+        return Err(refusal(&transaction, &row.id).await?.into());
+    }
+    match change {
+        Some(ChangeRow::Insert(row)) => insert_registration(&transaction, row).await?,
+        Some(ChangeRow::Update(row, expected)) => update_registration(&transaction, row, *expected).await?,
+        Some(ChangeRow::Remove(id)) => {
+            // its labels go with it (ON DELETE CASCADE)
+            execute(&transaction, "DELETE FROM registrations WHERE id = $1", &[id]).await?;
+        }
+        None => {}
+    }
     if update.release_key {
         execute(&transaction, "DELETE FROM idempotency_keys WHERE operation = $1", &[&row.id]).await?;
     }
     Ok(transaction.commit().await?)
+}
+
+/// Why an operation cannot be finished. Whatever changes meanwhile, no operation becomes open, and no fence smaller.
+async fn refusal<C: GenericClient>(c: &C, id: &str) -> Result<StoreError, Failure> {
+    let sql = "SELECT state IN ('pending', 'unknown') FROM operations WHERE id = $1";
+    Ok(match read::one(c, sql, &[&id], |found| column(found, 0)).await? {
+        None => StoreError::NotFound("operation"),
+        Some(false) => StoreError::AlreadyFinished,
+        Some(true) => StoreError::Superseded,
+    })
 }
 
 async fn insert_registration<C: GenericClient>(c: &C, row: &RegistrationRow) -> Result<(), Failure> {
