@@ -20,10 +20,14 @@ pub(crate) fn run(command: KeysCommand, format: Format) -> Result<(), Failure> {
     };
     let url = check::load(config)?.store.url;
     if url == "memory:" {
-        return Err(Failure::local("the store is `memory:`, which no other process can reach; use \"sqlite:PATH\""));
+        return Err(Failure::local(
+            "the store is `memory:`, which no other process can reach; use \"sqlite:PATH\" or \"postgres://...\"",
+        ));
     }
-    let store = registrar_store::open(&url).map_err(|e| Failure::local(format!("{url}: {e}")))?;
     api::block_on(async {
+        let store = registrar_store::open(&url).await;
+        // a database URL may hold a password
+        let store = store.map_err(|e| Failure::local(format!("store {}: {e}", registrar_store::redacted(&url))))?;
         let done = match command {
             KeysCommand::Create { name, scopes, .. } => {
                 let scopes = parse(&scopes)?;

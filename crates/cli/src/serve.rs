@@ -65,8 +65,10 @@ impl Gateway {
         if url == "memory:" {
             tracing::warn!("the store is in memory: nothing survives this process");
         }
-        let exclusive = registrar_store::exclusive(url).map_err(|e| Failure::local(format!("store {url}: {e}")))?;
-        let store = registrar_store::open(url).map_err(|e| Failure::local(format!("store {url}: {e}")))?;
+        // a database URL may hold a password
+        let unusable = |e| Failure::local(format!("store {}: {e}", registrar_store::redacted(url)));
+        let exclusive = registrar_store::exclusive(url).map_err(unusable)?;
+        let store = registrar_store::open(url).await.map_err(unusable)?;
         let network = Network::new().map_err(Failure::local)?;
         let options = EngineOptions {
             secret_window: config.idempotency.secret_window,

@@ -1,4 +1,4 @@
-//! What can go wrong with a store, in words that say what to do. No text holds the content of a row.
+//! What can go wrong with a store, in words that say what to do. No text holds the content of a row, or a password.
 
 use std::path::PathBuf;
 
@@ -60,8 +60,11 @@ pub enum Trouble {
         /// SQLite's extended result code.
         code: i32,
     },
-    /// The file or its folder cannot be written.
-    #[error("the database is read-only, or was moved; check the file's and the folder's permissions")]
+    /// The file or its folder cannot be written, or the server is a standby.
+    #[error(
+        "the database is read-only, or was moved; check the file's and the folder's permissions, or name the primary \
+         server"
+    )]
     ReadOnly,
     /// Another process holds the write lock.
     #[error("the database is locked by another process; end it or wait for it")]
@@ -69,10 +72,25 @@ pub enum Trouble {
     /// An earlier failure made it unsafe to write; reads still work.
     #[error("writing was stopped after a failure of the disk (see the log); check the disk, then restart the gateway")]
     Stopped,
-    /// Anything else.
+    /// The server cannot be reached, or the connection to it was lost.
+    #[error("the database server cannot be reached, or the connection was lost (see the log); is it running?")]
+    Unreachable,
+    /// The server has as many connections as it allows.
+    #[error("the database server takes no more connections; raise its `max_connections`")]
+    Crowded,
+    /// No answer in time.
+    #[error("the database did not answer in time")]
+    Slow,
+    /// Anything else that SQLite says.
     #[error("an unexpected failure (SQLite code {code}); see the log")]
     Other {
         /// SQLite's extended result code.
         code: i32,
+    },
+    /// Anything else that a database server says.
+    #[error("an unexpected failure (SQLSTATE {}); see the log", str::from_utf8(state).unwrap_or_default())]
+    Server {
+        /// Five letters and digits, SQL:2023 §24.
+        state: [u8; 5],
     },
 }

@@ -4,8 +4,9 @@
 //! * the **journal** holds one [`Operation`] per write: its intent is durable before the vendor is called, its result
 //!   and what it does to the registry are recorded in one transaction.
 //!
-//! Two implementations: [`SqliteStore`] (one file, write-ahead log, one writer thread with group commit) and
-//! [`MemoryStore`] (tests, demonstrations, benchmarks). [`open`] picks one by URL. Both pass the same suite.
+//! Three implementations: [`SqliteStore`] (one file, write-ahead log, one writer thread with group commit),
+//! [`PostgresStore`] (a database that several gateways share) and [`MemoryStore`] (tests, demonstrations, benchmarks).
+//! [`open`] picks one by URL. All pass the same suite.
 
 mod api_key;
 mod cursor;
@@ -16,6 +17,8 @@ mod lock;
 mod memory;
 mod operation;
 mod port;
+mod postgres;
+mod row;
 mod search;
 mod sqlite;
 
@@ -24,23 +27,27 @@ use std::sync::Arc;
 pub use api_key::ApiKey;
 pub use error::{StoreError, Trouble};
 pub use initial_access_token::InitialAccessToken;
+pub use location::{check_url, redacted};
 pub use lock::{Exclusive, exclusive};
 pub use memory::MemoryStore;
 pub use operation::{Action, Lease, Operation, OperationState, OperationUpdate, Sealed};
 pub use port::{
     Begun, Intent, KeyClaim, KeyUse, MAX_PAGE, PageOf, PageRequest, RegistrationChange, RegistrationFilter, Store,
 };
+pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 
 use location::Location;
 
-/// Opens the store of `store.url`: `sqlite:PATH` (created when it does not exist; its folder must) or `memory:`.
+/// Opens the store of `store.url`: `sqlite:PATH` (created when it does not exist; its folder must),
+/// `postgres://USER:PASSWORD@HOST/DATABASE` (which must exist) or `memory:`.
 ///
 /// # Errors
-/// [`StoreError::Url`], or any error of [`SqliteStore::open`].
-pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+/// [`StoreError::Url`], or any error of [`SqliteStore::open`] and [`PostgresStore::open`].
+pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match Location::parse(url)? {
         Location::Memory => Arc::new(MemoryStore::new()),
         Location::Sqlite(path) => Arc::new(SqliteStore::open(&path)?),
+        Location::Postgres(address) => Arc::new(PostgresStore::connect(*address).await?),
     })
 }

@@ -1,22 +1,24 @@
 //! `store.url`.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
-use crate::StoreError;
+use crate::{StoreError, postgres::Address};
 
 /// Where a store is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Location {
     /// In this process only.
     Memory,
     /// In one file.
     Sqlite(PathBuf),
+    /// In a database that other processes use too.
+    Postgres(Box<Address>),
 }
 
 impl Location {
     /// Reads a URL. The error never repeats it: a database URL may hold a password.
     pub(crate) fn parse(url: &str) -> Result<Self, StoreError> {
-        const FORMS: &str = "write `sqlite:PATH` or `memory:`";
+        const FORMS: &str = "write `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE` or `memory:`";
         let fail = |why: String| Err(StoreError::Url(why));
         let Some((scheme, rest)) = url.split_once(':') else { return fail(format!("it has no scheme; {FORMS}")) };
         match scheme {
@@ -32,9 +34,45 @@ impl Location {
                 fail("`sqlite:` takes a path without `?`, `#` or NUL; it has no parameters".to_owned())
             }
             "sqlite" => Ok(Self::Sqlite(PathBuf::from(rest))),
-            "postgres" | "postgresql" => fail(format!("Postgres is not supported in this version; {FORMS}")),
+            "postgres" | "postgresql" => {
+                Address::parse(rest).map(|address| Self::Postgres(Box::new(address))).map_err(StoreError::Url)
+            }
             _ => fail(format!("this kind of store is not known; {FORMS}")),
         }
+    }
+}
+
+/// For people and logs: without user, password and parameters.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+/// What is wrong with `store.url`, if it names nothing that can be opened; nothing is opened.
+///
+/// # Errors
+/// A sentence that does not repeat the URL.
+pub fn check_url(url: &str) -> Result<(), String> {
+    match Location::parse(url) {
+        Ok(_) => Ok(()),
+        Err(StoreError::Url(problem)) => Err(problem),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// `store.url` for people and logs, without user, password and parameters; of one that cannot be read, nothing but its
+/// scheme.
+#[must_use]
+pub fn redacted(url: &str) -> String {
+    match (Location::parse(url), url.split_once(':')) {
+        (Ok(location), _) => location.to_string(),
+        (Err(_), Some((scheme @ ("postgres" | "postgresql" | "sqlite" | "memory"), _))) => format!("{scheme}:..."),
+        _ => "...".to_owned(),
     }
 }
 
@@ -44,16 +82,21 @@ mod tests {
 
     #[test]
     fn forms() {
-        assert_eq!(Location::parse("memory:"), Ok(Location::Memory));
-        assert_eq!(Location::parse("sqlite:a/b.db"), Ok(Location::Sqlite("a/b.db".into())));
-        assert_eq!(Location::parse("sqlite:/a b.db"), Ok(Location::Sqlite("/a b.db".into())));
+        let shown = |url: &str| Location::parse(url).map(|location| format!("{location} {location:?}"));
+        assert_eq!(shown("memory:").unwrap(), "memory: Memory");
+        assert_eq!(shown("sqlite:a/b.db").unwrap(), "sqlite:a/b.db Sqlite(\"a/b.db\")");
+        assert_eq!(shown("sqlite:/a b.db").unwrap(), "sqlite:/a b.db Sqlite(\"/a b.db\")");
+        for scheme in ["postgres", "postgresql"] {
+            let shown = shown(&format!("{scheme}://u:hunter2@h/db")).unwrap();
+            assert_eq!(shown, "postgres://h/db Postgres(postgres://h/db)");
+        }
         let bad = [
             ("sqlite::memory:", "memory:"),
             ("sqlite:", "path"),
             ("sqlite://x.db", "right after"),
             ("sqlite:x.db?mode=rwc", "parameters"),
             ("memory:x", "nothing"),
-            ("postgres://u:hunter2@h/db", "Postgres is not supported"),
+            ("postgres://u:hunter2@h", "no database"),
             ("mysql://u:hunter2@h/db", "not known"),
             ("registrar.db", "scheme"),
             ("", "scheme"),
@@ -61,7 +104,22 @@ mod tests {
         for (url, hint) in bad {
             let error = Location::parse(url).unwrap_err().to_string();
             assert!(error.contains(hint), "{url}: {error}");
+            assert_eq!(error, format!("store.url: {}", check_url(url).unwrap_err()));
             assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_secrets() {
+        for (url, shown) in [
+            ("memory:", "memory:"),
+            ("sqlite:a b.db", "sqlite:a b.db"),
+            ("postgres://u:hunter2@h:1/db?sslmode=disable", "postgres://h:1/db"),
+            ("postgres://u:hunter2@h", "postgres:..."),
+            ("mysql://u:hunter2@h/db", "..."),
+            ("hunter2", "..."),
+        ] {
+            assert_eq!(redacted(url), shown, "{url}");
         }
     }
 }

@@ -169,15 +169,15 @@ async fn the_files_are_for_the_owner_only() {
 async fn urls_open_or_say_what_is_wrong() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("a b.db");
-    open(&format!("sqlite:{}", path.display())).unwrap().ping().await.unwrap();
+    open(&format!("sqlite:{}", path.display())).await.unwrap().ping().await.unwrap();
     assert!(path.exists());
-    open("memory:").unwrap().ping().await.unwrap();
-    let error = open("postgres://u:hunter2@h/db").unwrap_err();
+    open("memory:").await.unwrap().ping().await.unwrap();
+    let error = open("postgres://u:hunter2@h").await.unwrap_err();
     assert!(matches!(&error, StoreError::Url(_)) && !error.to_string().contains("hunter2"), "{error}");
     let nowhere = folder.path().join("nowhere");
-    let error = open(&format!("sqlite:{}/registrar.db", nowhere.display())).unwrap_err().to_string();
+    let error = open(&format!("sqlite:{}/registrar.db", nowhere.display())).await.unwrap_err().to_string();
     assert!(error.contains(&format!("`{}` does not exist", nowhere.display())), "{error}");
-    let error = open(&format!("sqlite:{}", folder.path().display())).unwrap_err().to_string();
+    let error = open(&format!("sqlite:{}", folder.path().display())).await.unwrap_err().to_string();
     assert!(error.contains("folder"), "{error}");
 }
 

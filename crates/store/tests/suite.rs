@@ -2,16 +2,20 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
+#[cfg(unix)]
+#[path = "postgres/mod.rs"]
+mod shared;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{cell::Cell, collections::BTreeSet, sync::Arc};
 
 use common::{NOW, change, ended, first, insert, intent, labelled, registration, succeeded, unkeyed};
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 use registrar_core::Outcome;
 use registrar_model::{OperationId, Registration, RegistrationId, State};
 use registrar_store::{
     Action, ApiKey, Begun, InitialAccessToken, Intent, KeyClaim, KeyUse, Lease, MemoryStore, Operation, OperationState,
-    OperationUpdate, PageRequest, RegistrationChange, RegistrationFilter, Sealed, SqliteStore, Store, StoreError,
+    OperationUpdate, PageRequest, PostgresStore, RegistrationChange, RegistrationFilter, Sealed, SqliteStore, Store,
+    StoreError,
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -30,6 +34,16 @@ macro_rules! suite {
             async fn $name() {
                 let folder = tempfile::tempdir().unwrap();
                 let store = super::SqliteStore::open(&folder.path().join("registrar.db")).unwrap();
+                super::$name(std::sync::Arc::new(store)).await;
+            })+
+        }
+
+        #[cfg(unix)]
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                let Some(url) = super::shared::server::schema().await else { return };
+                let store = super::PostgresStore::open(&url).await.unwrap();
                 super::$name(std::sync::Arc::new(store)).await;
             })+
         }
@@ -637,27 +651,49 @@ async fn a_closed_store_says_so(store: Any) {
     assert_eq!(store.api_keys().await, Err(StoreError::Closed));
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
-
-    /// Both stores find the same, whatever the texts.
-    #[test]
-    fn both_stores_search_alike(names in prop::collection::vec("\\PC{1,8}", 1..6), at in 0_usize..6, part in 0_usize..8) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// All stores find the same, whatever the texts.
+#[test]
+fn all_stores_search_alike() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let memory = MemoryStore::default();
+    let mut others: Vec<Any> = vec![Arc::new(SqliteStore::open(&folder.path().join("registrar.db")).unwrap())];
+    #[cfg(unix)]
+    others.extend(runtime.block_on(async {
+        let url = shared::server::schema().await?;
+        Some(Arc::new(PostgresStore::open(&url).await.unwrap()) as Any)
+    }));
+    let names = prop::collection::vec("(\\PC|\0){1,8}", 1..6);
+    let cases = (names, 0_usize..6, 0_usize..8);
+    let number = Cell::new(0);
+    let run = |(names, at, part): (Vec<String>, usize, usize)| {
         runtime.block_on(async {
-            let folder = tempfile::tempdir().unwrap();
-            let sqlite = SqliteStore::open(&folder.path().join("registrar.db")).unwrap();
-            let memory = MemoryStore::default();
+            // each case has a backend of its own
+            let backend = format!("b{}", number.replace(number.get() + 1));
             for (i, name) in names.iter().enumerate() {
-                let sample = registration("a", &format!("c{i}"), name);
-                insert(&sqlite, &sample).await;
+                let sample = labelled(registration(&backend, &format!("c{i}"), name), &[("name", name)]);
                 insert(&memory, &sample).await;
+                for store in &others {
+                    insert(&**store, &sample).await;
+                }
             }
-            let q: String = names[at % names.len()].chars().skip(part).collect();
-            let filter = RegistrationFilter { q: Some(q.to_uppercase()), ..RegistrationFilter::default() };
-            let found = all(&sqlite, &filter, 2).await;
-            assert_eq!(found, all(&memory, &filter, 2).await);
-            assert!(!found.is_empty(), "a part of a name must be found: {names:?} {q:?}");
-        });
-    }
+            let name = &names[at % names.len()];
+            let q: String = name.chars().skip(part).collect();
+            let backend = Some(backend.parse().unwrap());
+            let labels = vec![("name".to_owned(), name.clone())];
+            for filter in [
+                RegistrationFilter { backend: backend.clone(), q: Some(q.to_uppercase()), labels: Vec::new() },
+                RegistrationFilter { backend, q: None, labels },
+            ] {
+                let expected = all(&memory, &filter, 2).await;
+                prop_assert!(!expected.is_empty(), "a part of a name must be found: {filter:?}");
+                for store in &others {
+                    prop_assert_eq!(&all(&**store, &filter, 2).await, &expected, "{:?}", store);
+                }
+            }
+            Ok(())
+        })
+    };
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(32) };
+    TestRunner::new(config).run(&cases, run).unwrap();
 }

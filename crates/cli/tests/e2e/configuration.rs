@@ -96,7 +96,7 @@ fn broken_files_are_refused_and_never_quote_secrets() {
         "[",
         "backends = 3",
         "[[backends]]\nname = 3\n",
-        "[store]\nurl = \"postgres://x\"\n",
+        "[store]\nurl = \"mysql://x\"\n",
         "[server]\nlisten = 8080\n",
         "\u{0}",
         "[auth]\nmode = \"jwt\"\n",
@@ -117,4 +117,30 @@ fn broken_files_are_refused_and_never_quote_secrets() {
         binary().args(["check", "--config", "/nonexistent/registrar.toml"]).output().unwrap().status.code(),
         Some(1)
     );
+}
+
+/// Nobody listens on port 1: both commands say so, by a URL without user, password and parameters.
+#[test]
+fn the_password_of_a_database_is_never_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("registrar.toml");
+    let backend = "[[backends]]\nname = \"a\"\nkind = \"loop\"\n\
+                   settings = { base_url = \"https://a.example\", token = \"env:STORE_URL\" }\n";
+    let url = "postgres://CANARY-user:CANARY-password@127.0.0.1:1/registry?application_name=CANARY-name";
+    for (value, shown) in [
+        (url, "store postgres://127.0.0.1:1/registry: the store is not available"),
+        ("env:STORE_URL", "store postgres://127.0.0.1:1/registry: the store is not available"),
+        ("env:NO_CANARY", "store.url: "),
+        ("postgres://u:CANARY@h", "store.url: it names no database"),
+        ("mysql://u:CANARY@h/d", "store.url: this kind of store is not known"),
+    ] {
+        std::fs::write(&file, format!("[store]\nurl = \"{value}\"\n{backend}")).unwrap();
+        for command in [["keys", "list"].as_slice(), &["serve"]] {
+            let out = binary().args(command).arg("--config").arg(&file).env("STORE_URL", url).output().unwrap();
+            let stderr = String::from_utf8(out.stderr).unwrap();
+            assert_eq!(out.status.code(), Some(1), "{stderr}");
+            assert!(stderr.contains(shown) && out.stdout.is_empty(), "{stderr}");
+            assert!(!stderr.replace("NO_CANARY", "").contains("CANARY"), "{stderr}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ mod diagnostic;
 mod read;
 mod section;
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{fmt, net::SocketAddr, path::Path, time::Duration};
 
 use registrar_core::{SecretString, Vendor};
 use registrar_model::BackendName;
@@ -42,10 +42,17 @@ pub struct ServerConfig {
 }
 
 /// `[store]`
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StoreConfig {
-    /// `sqlite:PATH` or `memory:`.
+    /// `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE` or `memory:`.
     pub url: String,
+}
+
+/// Without the password.
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreConfig").field("url", &registrar_store::redacted(&self.url)).finish()
+    }
 }
 
 /// `[idempotency]`

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use registrar_core::{Settings, settings::closest};
+use registrar_core::{ExposeSecret, Settings, settings::closest};
 use registrar_model::BackendName;
 use toml::{
     Spanned,
@@ -30,7 +30,7 @@ pub(super) fn config(text: &str, file: &Path, environment: Environment<'_>) -> R
     let span = document.span();
     let mut root = Section::new(document.get_ref(), Some(span.start..span.start), "");
     let server = server(&mut root, &mut out);
-    let store = store(&mut root, &mut out);
+    let store = store(&mut root, environment, &mut out);
     let auth = auth(&mut root, server.as_ref(), &mut out);
     let idempotency = idempotency(&mut root, environment, &mut out);
     let (names, backends) = backends(&mut root, environment, &mut out);
@@ -85,17 +85,24 @@ fn server(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<ServerC
     ok.then_some(ServerConfig { listen, public_url, workers })
 }
 
-fn store(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<StoreConfig> {
+fn store(root: &mut Section<'_, '_>, environment: Environment<'_>, out: &mut Collector<'_>) -> Option<StoreConfig> {
     let Some(mut s) = root.section("store", out) else {
         return Some(StoreConfig { url: "sqlite:registrar.db".to_owned() });
     };
-    let url = s.required("url", out, "\"sqlite:registrar.db\"");
-    if let Some(url) = &url {
-        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            s.error("url", out, "PostgreSQL is not supported in this version", Some("use \"sqlite:PATH\"".to_owned()));
-        } else if !(url.starts_with("sqlite:") && url.len() > 7 || url == "memory:") {
-            s.error("url", out, "must be \"sqlite:PATH\" or \"memory:\"", None);
-        }
+    let mut url = s.required("url", out, "\"sqlite:registrar.db\"");
+    if let Some(reference) = url.as_deref().filter(|url| url.starts_with("env:") || url.starts_with("file:")) {
+        // the URL of a database may hold a password
+        url = match (environment.secrets)(reference) {
+            Ok(secret) => Some(secret.expose_secret().trim().to_owned()),
+            Err(message) => {
+                s.error("url", out, message, None);
+                None
+            }
+        };
+    }
+    if let Some(Err(problem)) = url.as_deref().map(registrar_store::check_url) {
+        let hint = "it may be a reference to a URL: \"env:NAME\" or \"file:PATH\"";
+        s.error("url", out, problem, Some(hint.to_owned()));
     }
     s.finish(out);
     url.map(|url| StoreConfig { url })

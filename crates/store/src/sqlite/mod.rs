@@ -16,10 +16,11 @@ use registrar_model::{OperationId, Registration, RegistrationId};
 
 use crate::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
-    RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, cursor, error::Trouble,
+    RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, cursor,
+    error::Trouble,
+    row::{ApiKeyRow, ChangeRow, OperationRow, UpdateRow},
 };
 use read::{Readers, RegistrationQuery};
-use row::{ApiKeyRow, ChangeRow, OperationRow, UpdateRow};
 use writer::{Claim, Reply, Write, Writer};
 
 /// How long a connection waits for another process (the command line, a backup) to let go of the file.

@@ -6,12 +6,12 @@ use std::{io, time::Duration};
 use rusqlite::{Connection, ErrorCode, ffi, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
-    open, read,
-    row::{self, ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, read_version, stored_version},
-    store_error,
+use super::{open, read, row, store_error};
+use crate::{
+    InitialAccessToken, KeyClaim, KeyUse, Lease, Operation, OperationState, StoreError,
+    error::Trouble,
+    row::{ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, read_version, stored_version},
 };
-use crate::{InitialAccessToken, KeyClaim, KeyUse, Lease, Operation, OperationState, StoreError, error::Trouble};
 
 /// How many writes one transaction takes at most.
 const MAX_BATCH: usize = 256;
