@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use registrar_core::{Error, ErrorKind, Outcome, Result, SecretString, VendorDetail};
 use registrar_model::{Loss, OperationId, Registration, RegistrationId, State};
 use registrar_store::{
-    Action, Begun, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange,
-    Sealed, StoreError, Trouble,
+    Action, Begun, Evidence, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, PageRequest,
+    RegistrationChange, Sealed, StoreError, Trouble,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -45,6 +45,12 @@ pub(crate) struct Success<'a> {
     pub(crate) losses: &'a [Loss],
     pub(crate) change: Option<RegistrationChange>,
     pub(crate) secret: Option<&'a NewSecret>,
+}
+
+/// The evidence of a success.
+#[derive(Serialize)]
+struct Account<'l> {
+    losses: &'l [Loss],
 }
 
 /// A one-time secret in its sealed form.
@@ -175,7 +181,7 @@ impl Engine {
             summary: success.summary.clone(),
             updated_at: now_ms(),
             attempts: operation.attempts,
-            evidence: json!({ "losses": success.losses }),
+            evidence: Evidence::of(&Account { losses: success.losses }),
             fence: operation.lease.fence,
             sealed,
             release_key: false,
@@ -245,7 +251,8 @@ impl Engine {
                 "code": error.kind().slug(),
                 "vendor": error.vendor(),
                 "errors": (!error.issues().is_empty()).then(|| error.issues()),
-            }),
+            })
+            .into(),
             fence: operation.lease.fence,
             sealed: None,
             // nothing was done, and it may work next time: the same key may try again
@@ -274,7 +281,7 @@ impl Engine {
                 summary: format!("its outcome was never found out; {} has replaced whatever it left", newer.id),
                 updated_at: now_ms(),
                 attempts: old.attempts,
-                evidence: merged(&old.evidence, "superseded_by", json!(newer.id)),
+                evidence: merged(&old.evidence, "superseded_by", json!(newer.id)).into(),
                 fence: old.lease.fence,
                 sealed: None,
                 release_key: false,

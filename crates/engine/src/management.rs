@@ -95,7 +95,7 @@ impl Engine {
             summary: "kept the credentials that the vendor has replaced".to_owned(),
             updated_at: now,
             attempts: 1,
-            evidence: json!({}),
+            evidence: json!({}).into(),
             fence: 1,
             sealed: None,
             release_key: false,

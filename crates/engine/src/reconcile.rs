@@ -95,7 +95,7 @@ impl Engine {
             operation.summary.clone()
         };
         let update = OperationUpdate {
-            evidence: merged(&operation.evidence, "interrupted", json!(true)),
+            evidence: merged(&operation.evidence, "interrupted", json!(true)).into(),
             summary,
             ..unknown(&operation, now_ms())
         };
@@ -339,7 +339,7 @@ impl Engine {
                 (OperationUpdate { retry_at: PARKED, ..unknown(operation, now) }, None)
             }
         };
-        let update = OperationUpdate { evidence, ..update };
+        let update = OperationUpdate { evidence: evidence.into(), ..update };
         let (state, outcome) = (update.state, update.outcome);
         match self.store.finish(update, change).await {
             Ok(()) if state.is_final() => {
@@ -516,7 +516,7 @@ fn unknown(operation: &Operation, retry_at: i64) -> OperationUpdate {
         summary: operation.summary.clone(),
         updated_at: now_ms(),
         attempts: operation.attempts,
-        evidence: operation.evidence.clone(),
+        evidence: operation.evidence.clone().into(),
         fence: operation.lease.fence,
         sealed: None,
         release_key: false,

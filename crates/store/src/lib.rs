@@ -30,7 +30,7 @@ pub use initial_access_token::InitialAccessToken;
 pub use location::{check_url, redacted};
 pub use lock::{Exclusive, exclusive};
 pub use memory::MemoryStore;
-pub use operation::{Action, Lease, Operation, OperationState, OperationUpdate, Sealed};
+pub use operation::{Action, Evidence, Lease, Operation, OperationState, OperationUpdate, Sealed};
 pub use port::{
     Begun, Intent, KeyClaim, KeyUse, MAX_PAGE, PageOf, PageRequest, RegistrationChange, RegistrationFilter, Store,
 };

@@ -169,7 +169,7 @@ impl Store for MemoryStore {
         operation.updated_at = updated_at;
         operation.summary = summary;
         operation.attempts = attempts;
-        operation.evidence = evidence;
+        operation.evidence = evidence.value();
         operation.lease.until = retry_at;
         if state.is_final() {
             operation.desired = None;

@@ -131,6 +131,37 @@ pub struct Sealed {
     pub until: i64,
 }
 
+/// What is known about an operation: the text of a JSON object. It is written into the store as it is, so that no tree of
+/// values is built for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence(String);
+
+impl Evidence {
+    /// The evidence with the members of a value, which must be an object and must hold no secret.
+    pub fn of(members: &impl Serialize) -> Self {
+        // only a map whose keys are not text has no JSON, and no evidence is one
+        Self(serde_json::to_string(members).unwrap_or_else(|_| "{}".to_owned()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The object.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+}
+
+impl From<Value> for Evidence {
+    fn from(value: Value) -> Self {
+        Self(value.to_string())
+    }
+}
+
 /// What became of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OperationUpdate {
@@ -146,8 +177,8 @@ pub struct OperationUpdate {
     pub updated_at: i64,
     /// How many times the vendor was, or may have been, called.
     pub attempts: u32,
-    /// What is known about it, as an object; never holds a secret.
-    pub evidence: Value,
+    /// What is known about it; never holds a secret.
+    pub evidence: Evidence,
     /// The fence of the lease under which this was found out.
     pub fence: u64,
     /// The secret that was issued, for the caller's repetition of the request.

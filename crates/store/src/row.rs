@@ -43,7 +43,7 @@ pub(crate) struct UpdateRow {
 
 impl UpdateRow {
     pub(crate) fn new(update: OperationUpdate) -> Result<Self, StoreError> {
-        Ok(Self { id: update.id.to_string(), evidence: json(&update.evidence)?, rest: update })
+        Ok(Self { id: update.id.to_string(), evidence: update.evidence.as_str().to_owned(), rest: update })
     }
 }
 

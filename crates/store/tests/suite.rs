@@ -354,7 +354,7 @@ async fn an_operation_runs_its_course(store: Any) {
 
     let unknown = OperationUpdate {
         summary: "timed out".to_owned(),
-        evidence: json!({"status": 504, "sent": true}),
+        evidence: json!({"status": 504, "sent": true}).into(),
         attempts: 2,
         ..ended(id, OperationState::Unknown, Outcome::Unknown)
     };
@@ -362,7 +362,7 @@ async fn an_operation_runs_its_course(store: Any) {
     let expected = Operation {
         state: OperationState::Unknown,
         summary: unknown.summary,
-        evidence: unknown.evidence,
+        evidence: unknown.evidence.value(),
         attempts: 2,
         updated_at: NOW + 1,
         lease: Lease { until: unknown.retry_at, ..begun.lease.clone() },

@@ -589,7 +589,7 @@ mod tests {
             summary: "refused".to_owned(),
             updated_at: 1,
             attempts: 1,
-            evidence: serde_json::json!({}),
+            evidence: serde_json::json!({}).into(),
             fence: 1,
             sealed: None,
             release_key: false,

@@ -88,7 +88,7 @@ pub fn ended(id: OperationId, state: OperationState, outcome: Outcome) -> Operat
         summary: "done".to_owned(),
         updated_at: NOW + 1,
         attempts: 1,
-        evidence: json!({}),
+        evidence: json!({}).into(),
         fence: 1,
         sealed: None,
         release_key: false,

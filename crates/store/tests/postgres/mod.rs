@@ -212,7 +212,7 @@ async fn every_text_and_number_survives() {
     store.begin(unkeyed(operation.clone())).await.unwrap();
     let update = OperationUpdate {
         summary: odd.to_owned(),
-        evidence: evidence.clone(),
+        evidence: evidence.clone().into(),
         attempts: u32::MAX,
         sealed: Some(Sealed { bytes: vec![], until: i64::MAX }),
         ..ended(operation.id, OperationState::Unknown, Outcome::Unknown)
