@@ -68,6 +68,7 @@ impl Gateway {
             secret_window: config.idempotency.secret_window,
             implicit_window: config.idempotency.implicit_window,
             seal_key: config.idempotency.seal_key,
+            registration: config.registration,
         };
         let engine = Engine::new(store, VENDORS, config.backends, config.routes, &network)
             .map_err(Failure::local)?

@@ -92,6 +92,8 @@ kinds! {
     NotFound = "client-not-found", "There is no such client";
     /// No such operation.
     OperationNotFound = "operation-not-found", "There is no such operation";
+    /// No such initial access token.
+    TokenNotFound = "token-not-found", "There is no such token";
     /// No such backend.
     BackendNotFound = "backend-not-found", "There is no such backend";
     /// No such path.

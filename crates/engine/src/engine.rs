@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     backend::{Backend, Connect, Runtime},
     config::{BackendConfig, OnLoss, RouteConfig},
+    dcr,
     idempotency::{self, Idempotency},
     loss_policy,
     routing::{self, Evaluation},
@@ -48,11 +49,18 @@ pub struct EngineOptions {
     pub implicit_window: Option<Duration>,
     /// What the gateway's half of the sealing key is made of; one in the store when absent.
     pub seal_key: Option<SecretString>,
+    /// Who may register at the standards face, where the route does not say.
+    pub registration: dcr::RegistrationConfig,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { secret_window: idempotency::SECRET_WINDOW, implicit_window: None, seal_key: None }
+        Self {
+            secret_window: idempotency::SECRET_WINDOW,
+            implicit_window: None,
+            seal_key: None,
+            registration: dcr::RegistrationConfig::default(),
+        }
     }
 }
 
@@ -151,6 +159,7 @@ pub struct Engine {
     /// This process, as the owner of leases.
     pub(crate) instance: String,
     pub(crate) options: EngineOptions,
+    pub(crate) limiter: dcr::Limiter,
     vault: tokio::sync::OnceCell<Vault>,
     locks: Mutex<HashMap<RegistrationId, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -174,6 +183,7 @@ impl Engine {
             writes: TaskTracker::new(),
             instance: uuid::Uuid::now_v7().to_string(),
             options: EngineOptions::default(),
+            limiter: dcr::Limiter::default(),
             vault: tokio::sync::OnceCell::new(),
             locks: Mutex::new(HashMap::new()),
         })

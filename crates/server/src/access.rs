@@ -10,7 +10,7 @@ use axum::{
 use http::{HeaderName, HeaderValue, header};
 use uuid::Uuid;
 
-use crate::{App, problem::Context};
+use crate::{App, problem::Context, register};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -24,9 +24,13 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
         .filter(|id| is_plain(id))
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let mut path = request.uri().path().to_owned();
     let route =
         request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |p| p.as_str().to_owned());
+    if route == register::TICKET {
+        // its last segment is a token
+        path.clone_from(&route);
+    }
     request
         .extensions_mut()
         .insert(Context { public_url: Arc::clone(app.public_url()), request_id: request_id.clone() });

@@ -163,7 +163,7 @@ fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
 pub(super) const REGISTRATION: &str = "r.id, r.backend, r.kind, r.client_id, r.vendor_ref, r.client_id_issued_at, \
      r.version, r.created_at, r.updated_at, r.state, r.spec, r.observed, \
      (SELECT json_group_object(key, value) FROM labels WHERE registration_id = r.id), \
-     r.management, r.access_token, r.previous_access_token, r.previous_access_token_until";
+     r.management, r.access_token, r.previous_access_token, r.previous_access_token_until, r.dcr";
 
 /// A registration from [`REGISTRATION`].
 pub(super) fn registration(row: &Row<'_>) -> Result<Registration, StoreError> {
@@ -191,15 +191,18 @@ pub(super) fn registration(row: &Row<'_>) -> Result<Registration, StoreError> {
         spec,
         observed,
         labels,
-        hidden: hidden(row).map_err(store_error)?,
+        hidden: hidden(row).map_err(store_error)?.ok_or_else(|| damaged("dcr"))?,
     })
 }
 
-/// The last columns of [`REGISTRATION`].
-fn hidden(row: &Row<'_>) -> rusqlite::Result<Hidden> {
+/// The last columns of [`REGISTRATION`]; `None` when they are damaged.
+fn hidden(row: &Row<'_>) -> rusqlite::Result<Option<Hidden>> {
     let previous: Option<[u8; 32]> = row.get(15)?;
     let until: Option<i64> = row.get(16)?;
-    Ok(Hidden { management: row.get(13)?, access_token: row.get(14)?, previous_access_token: previous.zip(until) })
+    let dcr: Option<String> = row.get(17)?;
+    let Ok(dcr) = dcr.map(|text| serde_json::from_str(&text)).transpose() else { return Ok(None) };
+    let previous_access_token = previous.zip(until);
+    Ok(Some(Hidden { management: row.get(13)?, access_token: row.get(14)?, previous_access_token, dcr }))
 }
 
 fn decode_spec(text: &str) -> Option<ClientSpec> {
