@@ -351,6 +351,7 @@ impl Error {
                 | K::Forbidden
                 | K::NotFound
                 | K::OperationNotFound
+                | K::TokenNotFound
                 | K::BackendNotFound
                 | K::RouteNotFound
                 | K::MethodNotAllowed
