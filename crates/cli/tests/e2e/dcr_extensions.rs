@@ -22,7 +22,7 @@ fn ext_01_without_a_type_a_client_is_a_web_client() {
 }
 
 #[test]
-fn ext_03_11_12_urls_that_are_not_https() {
+fn ext_02_03_11_12_urls_that_are_not_https() {
     all_refused(&[
         json!({"initiate_login_uri": "http://a.example/login"}),
         json!({"initiate_login_uri": "/login"}),

@@ -126,7 +126,7 @@ fn cve_2026_9705_a_token_does_not_wake_what_an_administrator_switched_off() {
     let address = fake.trim_start_matches("http://").split('/').next().unwrap().parse().unwrap();
     let path = format!("/loop/v1/admin/oauth-clients/{}", elsewhere.json["client_id"].as_str().unwrap());
     let admin = ("authorization", "Bearer fake-loop-admin-token");
-    assert_eq!(call(address, "PATCH", &path, &[JSON, admin], br#"{"is_active":false}"#).status, 200);
+    assert_eq!(call(address, "PATCH", &path, &[JSON, admin], br#"{"enabled":false}"#).status, 200);
     let writes = gateway.vendor_writes();
     for own in [&own, &elsewhere] {
         for method in ["GET", "PUT"] {

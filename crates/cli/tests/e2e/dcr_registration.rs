@@ -120,7 +120,7 @@ fn dcr_15_everything_registered_is_echoed() {
 fn dcr_16_what_the_vendor_made_of_it_is_shown() {
     let gateway = open();
     // Loop always grants refresh_token, and has its own way to authenticate
-    let client = register(&gateway, "loop", &metadata()).json;
+    let client = register(&gateway, "loop", &with(json!({"grant_types": ["authorization_code"]}))).json;
     assert!(client["grant_types"].as_array().unwrap().contains(&json!("refresh_token")), "{client}");
     let fields: Vec<&Value> = client["registrar_losses"].as_array().unwrap().iter().map(|l| &l["field"]).collect();
     assert!(fields.contains(&&json!("grant_types")), "{client}");

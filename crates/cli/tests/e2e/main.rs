@@ -7,6 +7,7 @@ mod authentication;
 mod command_line;
 mod configuration;
 mod dcr;
+mod dcr_admin;
 mod dcr_conformance;
 mod dcr_discovery;
 mod dcr_errors;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use registrar_core::{Error, ErrorKind, ExposeSecret as _, Outcome, Result, SecretString};
-use registrar_model::{ClientMetadata, Hidden, Issues, NewRegistration};
+use registrar_model::{ClientMetadata, Hidden, Issues, Loss, LossKind, NewRegistration, Severity};
 use registrar_store::InitialAccessToken;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -380,9 +380,10 @@ impl Engine {
         let backends: Vec<_> = routes.filter_map(|r| runtime.backends.get(&r.backend)).collect();
         let holds = |metadata: &ClientMetadata| {
             let spec = registrar_model::ClientSpec { metadata: Box::new(metadata.clone()), ..Default::default() };
-            backends.iter().any(|b| {
-                b.adapter.preview(&spec).is_ok_and(|m| !m.losses.iter().any(|l| l.field == field && l.is_refusable()))
-            })
+            // more than was asked for, as by vendors that always add refresh_token, is not a lack
+            let lacks = |l: &Loss| l.severity == Severity::Security || l.kind != LossKind::Widened;
+            let lost = |l: &Loss| l.field == field && l.is_refusable() && lacks(l);
+            backends.iter().any(|b| b.adapter.preview(&spec).is_ok_and(|m| !m.losses.iter().any(lost)))
         };
         values.iter().filter(|(_, metadata)| holds(metadata)).map(|(word, _)| *word).collect()
     }

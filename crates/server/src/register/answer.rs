@@ -76,10 +76,10 @@ impl Information<'_> {
     }
 }
 
-/// A loss, if it concerns what a client can know; without the values, which stand beside it.
+/// A loss of something that the client asked for, and that it can see; without the values, which stand beside it.
 fn reported(loss: &Loss) -> Option<Value> {
     let name = loss.field.strip_prefix("metadata.")?;
-    (loss.kind != LossKind::LocalOnly)
+    (!matches!(loss.kind, LossKind::LocalOnly | LossKind::Defaulted))
         .then(|| json!({ "field": name, "kind": loss.kind, "severity": loss.severity, "reason": loss.reason }))
 }
 
