@@ -151,9 +151,9 @@ fn reload_on_hangup(engine: Arc<Engine>, args: ConfigArgs) {
                     engine.reload(config.backends, config.routes, &network)
                 });
             match result {
-                Ok(()) => tracing::info!(
-                    "configuration reloaded: backends and routes (server, store and auth need a restart)"
-                ),
+                Ok(()) => {
+                    tracing::info!("configuration reloaded: backends and routes (everything else needs a restart)")
+                }
                 Err(error) => tracing::error!(error, "the configuration was not reloaded; the old one stays"),
             }
         }

@@ -207,3 +207,69 @@ fn cve_2026_27124_every_registration_is_a_client_of_its_own() {
         assert_eq!(gateway.fakes.fake(route).unwrap().clients().len(), before + 2, "{route}");
     }
 }
+
+#[test]
+fn cve_2020_10187_no_answer_shows_what_is_kept_to_manage_a_client() {
+    let gateway = open();
+    let own = register(&gateway, "rfc7591", &metadata());
+    for path in ["/v1/clients".to_owned(), format!("/v1/clients/{}", own.id()), "/v1/operations".to_owned()] {
+        let text = String::from_utf8_lossy(&gateway.get(&path).body).into_owned();
+        for hidden in [
+            "access_token",
+            "hidden",
+            "dcr",
+            "management",
+            own.token.as_str(),
+            own.json["client_secret"].as_str().unwrap(),
+        ] {
+            assert!(!text.contains(hidden), "{hidden} in {path}: {text}");
+        }
+    }
+}
+
+#[test]
+fn ghsa_vv7q_7jx5_f767_an_id_in_a_path_leads_nowhere_else() {
+    let gateway = open();
+    let own = register(&gateway, "rfc7591", &metadata());
+    let before = gateway.fakes.ledger(None).len();
+    for id in ["..%2F..%2Fx", "%2e%2e", "c-000001", "%00", "reg_%2e%2e", "%ff", "x%2Fy%3Fz"] {
+        let answer = bearer(&gateway, "GET", &format!("/register/{id}"), &own.token, &Value::Null);
+        assert_eq!((answer.status, answer.text("/error")), (401, "invalid_token".to_owned()), "{id}");
+    }
+    assert_eq!(gateway.fakes.ledger(None).len(), before);
+}
+
+#[test]
+fn bad_bodies_are_refused_in_the_words_of_rfc_7591() {
+    let gateway = open();
+    let own = register(&gateway, "rfc7591", &metadata());
+    let writes = gateway.vendor_writes();
+    for body in crate::hostile::bodies() {
+        // the same faults, where this face has the members
+        let inner = serde_json::from_slice::<Value>(&body).ok().and_then(|v| v.get("metadata").cloned());
+        let authorization = ("authorization", format!("Bearer {}", own.token));
+        let answers = [
+            call(gateway.address, "POST", "/register", &[JSON], &body),
+            call(gateway.address, "PUT", &own.path, &[JSON, (authorization.0, &authorization.1)], &body),
+            call(gateway.address, "POST", "/register", &[JSON], inner.unwrap_or_default().to_string().as_bytes()),
+        ];
+        for answer in answers {
+            let shown = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
+            if answer.status == 201 {
+                // the fault was in a member that does not exist here
+                continue;
+            }
+            assert!(matches!(answer.status, 400 | 413), "{} for {shown}", answer.status);
+            assert_eq!(answer.header("content-type"), Some("application/json"), "{shown}");
+            let told = answer.json();
+            let codes =
+                ["invalid_client_metadata", "invalid_redirect_uri", "invalid_request", "invalid_software_statement"];
+            assert!(codes.iter().any(|c| told["error"] == *c), "{shown}: {told}");
+            assert!(told["error_description"].as_str().is_some_and(str::is_ascii), "{shown}: {told}");
+            assert!(told.get("operation").is_none(), "{shown}: {told}");
+        }
+    }
+    let made = gateway.vendor_writes() - writes;
+    assert!(made < 60, "{made} of the bodies were sent to the vendor");
+    assert!(!gateway.log().contains("panicked"));
+}

@@ -145,7 +145,7 @@ fn dcr_17_18_19_what_is_not_metadata_has_no_effect() {
     assert!(client.json.get("registrar_losses").is_none(), "{}", client.json);
     let record = gateway.get(&format!("/v1/clients/{}", client.id())).json();
     assert_eq!((record["backend"].as_str(), record.get("labels"), record.get("policy")), (Some("rfc7591"), None, None));
-    assert!(!record.to_string().contains("red") && !record.to_string().contains("CANARY"));
+    assert!(!record.to_string().contains("color") && !record.to_string().contains("CANARY"));
     let sent = gateway.fakes.ledger(Some("rfc7591")).pop().unwrap().request_body.unwrap().to_string();
     assert!(!sent.contains("color") && !sent.contains("CANARY"), "{sent}");
 }
@@ -285,7 +285,7 @@ fn dcr_34_35_36_37_the_door() {
 }
 
 #[test]
-fn dcr_38_initial_access_tokens_have_limits_also_at_once() {
+fn dcr_38_keycloak_27294_initial_access_tokens_have_limits_also_at_once() {
     let gateway = gateway("access = \"token\"", "");
     let token = initial_token(&gateway, json!({"name": "three", "uses": 3}));
     let statuses: Vec<u16> = std::thread::scope(|scope| {

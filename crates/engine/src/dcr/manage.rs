@@ -150,22 +150,31 @@ impl Engine {
     /// A store that does not work.
     pub async fn renewed(&self, caller: &Caller, holder: &Holder, updated: bool) -> Result<Option<SecretString>> {
         if holder.previous || (updated && self.options.registration.rotate) {
-            return self.reissue(caller, holder.registration.id).await.map(Some);
+            return self.reissue(caller, holder.registration.id, None).await.map(Some);
         }
         Ok(None)
     }
 
-    /// Issues a new registration access token; the one before still works for the grace period.
-    pub(super) async fn reissue(&self, caller: &Caller, id: RegistrationId) -> Result<SecretString> {
+    /// Issues a new registration access token; the one before still works for the grace period. `record` is kept of a
+    /// client that was found again after its registration's answer was lost, and of which nothing else is kept.
+    pub(super) async fn reissue(
+        &self,
+        caller: &Caller,
+        id: RegistrationId,
+        record: Option<Record>,
+    ) -> Result<SecretString> {
         let _one_at_a_time = self.lock(id).await;
         let current = self.registration(id).await?;
         let (fresh, stored) = token::new_access_token()?;
         let until = now_ms().saturating_add(millis(self.options.registration.rotation_grace));
-        let hidden = Hidden {
+        let mut hidden = Hidden {
             access_token: Some(stored),
             previous_access_token: current.hidden.access_token.map(|old| (old, until)),
             ..current.hidden
         };
+        if let (None, Some(record)) = (&hidden.dcr, record) {
+            record.keep(&mut hidden);
+        }
         let next = Registration { hidden, version: current.version + 1, ..current };
         let what = "issued a new registration access token";
         self.record(&caller.principal, &caller.request_id, what, next).await.map_err(store_error)?;

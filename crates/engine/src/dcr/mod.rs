@@ -263,14 +263,14 @@ impl Engine {
         request.unknown.clear();
         let options = self.open(visitor, &mut request)?;
         let (access_token, stored) = token::new_access_token()?;
+        let record = options.record.clone();
         let options = CreateOptions { access_token: Some(stored), ..options };
         let written = self.create_with(caller, request, options).await?;
         if !written.replayed {
             return Ok(Registered { written, access_token });
         }
         // the first answer was lost, and its token with it
-        let id = written.registration.id;
-        let access_token = self.reissue(caller, id).await?;
+        let access_token = self.reissue(caller, written.registration.id, record).await?;
         Ok(Registered { written, access_token })
     }
 
