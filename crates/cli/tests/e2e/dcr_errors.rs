@@ -111,6 +111,33 @@ fn err_09_10_the_vendors_trouble_with_us_is_not_the_callers() {
 }
 
 #[test]
+fn err_09_management_does_not_blame_the_caller_either() {
+    for status in [401, 403, 500, 503] {
+        let gateway = open();
+        let own = register(&gateway, "loop", &with(json!({})));
+        gateway.fakes.script(ScriptedFault {
+            kind: Some("loop".to_owned()),
+            method: None,
+            path_contains: None,
+            skip: 0,
+            times: 50,
+            when: When::Before,
+            fault: Fault::Empty { status },
+        });
+        for method in ["GET", "PUT"] {
+            let answer = own.call(&gateway, method, &own.update(json!({"redirect_uris": ["https://a.example/2"]})));
+            assert!(matches!(answer.status, 502..=504), "{method} {status}: {}", answer.json());
+            assert!(matches!(answer.text("/error").as_str(), "server_error" | "temporarily_unavailable"));
+        }
+        gateway.fakes.clear_faults();
+        assert_eq!(
+            gateway.get(&format!("/v1/clients/{}", own.id())).json()["metadata"]["redirect_uris"],
+            own.json["redirect_uris"]
+        );
+    }
+}
+
+#[test]
 fn err_11_deep_and_large_bodies_are_refused() {
     let gateway = open();
     let deep = format!("{{\"a\":{}1{}}}", "[".repeat(40), "]".repeat(40));

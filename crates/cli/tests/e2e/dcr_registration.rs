@@ -337,6 +337,9 @@ fn dcr_39_so_many_registrations_and_no_more() {
         (Some("application/json"), "temporarily_unavailable".to_owned())
     );
     assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+    // a caller cannot say that it is somebody else
+    let forged = limited.call("POST", "/register", &[JSON, ("x-forwarded-for", "203.0.113.9")], &metadata());
+    assert_eq!(forged.status, 429);
     // all together, whoever they are
     let shared = gateway(&format!("{OPEN}\nproxies = 1\nquota = \"1/day\""), "");
     let from =

@@ -34,7 +34,8 @@ impl Holder {
     pub fn has_secret(&self, presented: &str) -> bool {
         let stored = Record::of(&self.registration.hidden).and_then(|r| r.secret).unwrap_or_default();
         let presented = secret_hash(presented);
-        aws_lc_rs::constant_time::verify_slices_are_equal(presented.as_bytes(), stored.as_bytes()).is_ok()
+        !self.registration.spec.metadata.is_public()
+            && aws_lc_rs::constant_time::verify_slices_are_equal(presented.as_bytes(), stored.as_bytes()).is_ok()
     }
 }
 

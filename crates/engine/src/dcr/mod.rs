@@ -226,7 +226,12 @@ impl Engine {
         let runtime = self.runtime.load();
         match route {
             Some(name) => runtime.routes.iter().find(|r| r.name == name).map(|r| self.door(Some(r)).access),
-            None => runtime.routes.iter().map(|r| self.door(Some(r)).access).max().or(Some(Access::Closed)),
+            None => runtime
+                .routes
+                .iter()
+                .map(|r| self.door(Some(r)).access)
+                .max()
+                .or(Some(self.options.registration.access)),
         }
     }
 

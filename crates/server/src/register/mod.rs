@@ -59,7 +59,7 @@ async fn shared(request: Request, next: Next) -> Response {
         (header::PRAGMA, "no-cache"),
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, Idempotency-Key"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, Idempotency-Key, MCP-Protocol-Version"),
         (header::ACCESS_CONTROL_EXPOSE_HEADERS, "WWW-Authenticate, Location, Retry-After, X-Request-Id"),
         (header::ACCESS_CONTROL_MAX_AGE, "86400"),
     ] {
