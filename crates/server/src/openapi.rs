@@ -1,6 +1,8 @@
 //! The API document (OpenAPI 3.1): paths from one table, schemas from the model's own field tables, so that neither
 //! can be forgotten.
 
+mod registration;
+
 use registrar_core::ErrorKind;
 use registrar_model::{FieldInfo, IssueCode, JsonType};
 use serde_json::{Map, Value, json};
@@ -45,17 +47,6 @@ const fn join<const A: usize, const B: usize, const N: usize>(a: [ErrorKind; A],
 }
 
 const WRITE: [ErrorKind; 10] = join(BODY, VENDOR);
-
-/// How the standards face refuses (RFC 7591 §3.2.2).
-const REFUSALS: [(u16, &str); 7] = [
-    (400, "The metadata is not acceptable"),
-    (401, "A token is needed, or the one that was sent is not valid"),
-    (403, "Registration is closed, or this is not permitted"),
-    (429, "Too many registrations; see Retry-After"),
-    (502, "The vendor failed"),
-    (503, "Not available now; see Retry-After"),
-    (504, "The vendor did not answer; whether it did anything is not known"),
-];
 
 /// Every path of the API, for the document and for the test that holds it against the router.
 pub(crate) const CALLS: &[Call] = &[
@@ -186,42 +177,6 @@ pub(crate) const CALLS: &[Call] = &[
         errors: &[K::OperationNotFound, K::InvalidRequest, K::StoreUnavailable],
     },
     Call {
-        method: "post",
-        path: "/v1/initial-access-tokens",
-        tag: "tokens",
-        id: "createInitialAccessToken",
-        summary: "Make a token that allows registrations (RFC 7591)",
-        scope: Some("clients:write"),
-        parameters: &[],
-        request: Some(("application/json", "NewInitialAccessToken")),
-        responses: &[(201, "The token, shown once", Some("IssuedInitialAccessToken"))],
-        errors: &[K::MalformedBody, K::UnsupportedMediaType, K::PayloadTooLarge, K::Validation, K::InvalidRequest],
-    },
-    Call {
-        method: "get",
-        path: "/v1/initial-access-tokens",
-        tag: "tokens",
-        id: "listInitialAccessTokens",
-        summary: "List initial access tokens, oldest first",
-        scope: Some("clients:write"),
-        parameters: &[],
-        request: None,
-        responses: &[(200, "The tokens, without what is secret", Some("InitialAccessTokenList"))],
-        errors: &[K::InvalidRequest],
-    },
-    Call {
-        method: "delete",
-        path: "/v1/initial-access-tokens/{id}",
-        tag: "tokens",
-        id: "deleteInitialAccessToken",
-        summary: "Forget an initial access token: it stops working at once",
-        scope: Some("clients:write"),
-        parameters: &["id"],
-        request: None,
-        responses: &[(204, "It is forgotten", None)],
-        errors: &[K::TokenNotFound, K::InvalidRequest],
-    },
-    Call {
         method: "get",
         path: "/v1/backends",
         tag: "backends",
@@ -270,168 +225,6 @@ pub(crate) const CALLS: &[Call] = &[
         errors: &[K::MalformedBody, K::UnsupportedMediaType, K::PayloadTooLarge, K::Validation, K::InvalidRequest],
     },
     Call {
-        method: "post",
-        path: "/register",
-        tag: "registration",
-        id: "register",
-        summary: "Register a client (RFC 7591); the routes decide where",
-        scope: Some("iat"),
-        parameters: &[],
-        request: Some(("application/json", "ClientMetadata")),
-        responses: &[(
-            201,
-            "The client and how it manages itself; its secret is shown once",
-            Some("ClientInformation"),
-        )],
-        errors: &[],
-    },
-    Call {
-        method: "post",
-        path: "/{route}/register",
-        tag: "registration",
-        id: "registerAt",
-        summary: "Register a client at a route (RFC 7591)",
-        scope: Some("iat"),
-        parameters: &["route"],
-        request: Some(("application/json", "ClientMetadata")),
-        responses: &[(
-            201,
-            "The client and how it manages itself; its secret is shown once",
-            Some("ClientInformation"),
-        )],
-        errors: &[],
-    },
-    Call {
-        method: "post",
-        path: "/{route}/register/{ticket}",
-        tag: "registration",
-        id: "registerWithTicket",
-        summary: "Register a client with the initial access token in the path",
-        scope: Some("iat"),
-        parameters: &["route", "ticket"],
-        request: Some(("application/json", "ClientMetadata")),
-        responses: &[(
-            201,
-            "The client and how it manages itself; its secret is shown once",
-            Some("ClientInformation"),
-        )],
-        errors: &[],
-    },
-    Call {
-        method: "get",
-        path: "/register/{id}",
-        tag: "registration",
-        id: "readOwnRegistration",
-        summary: "What is registered (RFC 7592)",
-        scope: Some("rat"),
-        parameters: &["id"],
-        request: None,
-        responses: &[(200, "The client", Some("ClientInformation"))],
-        errors: &[],
-    },
-    Call {
-        method: "put",
-        path: "/register/{id}",
-        tag: "registration",
-        id: "replaceOwnRegistration",
-        summary: "Make the metadata be exactly this (RFC 7592)",
-        scope: Some("rat"),
-        parameters: &["id"],
-        request: Some(("application/json", "ClientMetadata")),
-        responses: &[(200, "The client as it is now", Some("ClientInformation"))],
-        errors: &[],
-    },
-    Call {
-        method: "delete",
-        path: "/register/{id}",
-        tag: "registration",
-        id: "deleteOwnRegistration",
-        summary: "Delete the client (RFC 7592)",
-        scope: Some("rat"),
-        parameters: &["id"],
-        request: None,
-        responses: &[
-            (204, "The vendor has deleted it", None),
-            (405, "The vendor documents no deletion", Some("RegistrationError")),
-        ],
-        errors: &[],
-    },
-    Call {
-        method: "get",
-        path: "/.well-known/oauth-authorization-server",
-        tag: "registration",
-        id: "discover",
-        summary: "Where clients are registered (RFC 8414)",
-        scope: None,
-        parameters: &[],
-        request: None,
-        responses: &[
-            (200, "The document", Some("Discovery")),
-            (404, "Nothing can be registered here", Some("RegistrationError")),
-        ],
-        errors: &[],
-    },
-    Call {
-        method: "get",
-        path: "/.well-known/oauth-authorization-server/{route}",
-        tag: "registration",
-        id: "discoverRoute",
-        summary: "Where clients are registered (RFC 8414)",
-        scope: None,
-        parameters: &["route"],
-        request: None,
-        responses: &[
-            (200, "The document", Some("Discovery")),
-            (404, "Nothing can be registered here", Some("RegistrationError")),
-        ],
-        errors: &[],
-    },
-    Call {
-        method: "get",
-        path: "/.well-known/openid-configuration",
-        tag: "registration",
-        id: "discoverOpenid",
-        summary: "Where clients are registered (RFC 8414)",
-        scope: None,
-        parameters: &[],
-        request: None,
-        responses: &[
-            (200, "The document", Some("Discovery")),
-            (404, "Nothing can be registered here", Some("RegistrationError")),
-        ],
-        errors: &[],
-    },
-    Call {
-        method: "get",
-        path: "/.well-known/openid-configuration/{route}",
-        tag: "registration",
-        id: "discoverOpenidRoute",
-        summary: "Where clients are registered (RFC 8414)",
-        scope: None,
-        parameters: &["route"],
-        request: None,
-        responses: &[
-            (200, "The document", Some("Discovery")),
-            (404, "Nothing can be registered here", Some("RegistrationError")),
-        ],
-        errors: &[],
-    },
-    Call {
-        method: "get",
-        path: "/{route}/.well-known/openid-configuration",
-        tag: "registration",
-        id: "discoverOpenidAppended",
-        summary: "Where clients are registered (RFC 8414)",
-        scope: None,
-        parameters: &["route"],
-        request: None,
-        responses: &[
-            (200, "The document", Some("Discovery")),
-            (404, "Nothing can be registered here", Some("RegistrationError")),
-        ],
-        errors: &[],
-    },
-    Call {
         method: "get",
         path: "/healthz",
         tag: "system",
@@ -473,7 +266,7 @@ pub(crate) const CALLS: &[Call] = &[
 #[must_use]
 pub fn document(public_url: &str) -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for call in CALLS {
+    for call in CALLS.iter().chain(registration::CALLS) {
         let item = paths.entry(call.path).or_insert_with(|| json!({}));
         if let Some(item) = item.as_object_mut() {
             item.insert(call.method.to_owned(), operation(call));
@@ -499,7 +292,7 @@ pub fn document(public_url: &str) -> Value {
         ],
         "paths": paths,
         "components": {
-            "schemas": schemas(),
+            "schemas": with(&schemas(), registration::schemas()),
             "parameters": parameters(),
             "headers": {
                 "ETag": { "description": "The version of the client, for If-Match", "schema": { "type": "string" } },
@@ -537,14 +330,7 @@ fn operation(call: &Call) -> Value {
         }
         responses.insert(status.to_string(), response);
     }
-    if matches!(call.scope, Some("iat" | "rat")) {
-        for (status, description) in REFUSALS {
-            responses.insert(
-                status.to_string(),
-                json!({ "description": description, "content": { "application/json": { "schema": reference("RegistrationError") } } }),
-            );
-        }
-    }
+    registration::refusals(call, &mut responses);
     let mut errors: Vec<ErrorKind> = call.errors.to_vec();
     // the standards face has errors of its own, listed among its answers
     if call.scope.is_some() && call.tag != "registration" {
@@ -600,6 +386,15 @@ fn operation(call: &Call) -> Value {
         out["requestBody"] = json!({ "required": true, "content": { media_type: { "schema": reference(schema) } } });
     }
     out
+}
+
+/// An object with the members of another.
+fn with(base: &Value, more: Value) -> Value {
+    let mut out = base.as_object().cloned().unwrap_or_default();
+    if let Value::Object(more) = more {
+        out.extend(more);
+    }
+    Value::Object(out)
 }
 
 fn reference(name: &str) -> Value {
@@ -658,11 +453,6 @@ fn schemas() -> Value {
         "vendor": { "type": "object", "description": "Vendor-only members by vendor kind", "additionalProperties": { "type": "object" } },
         "labels": { "type": "object", "description": "The gateway's own labels", "additionalProperties": { "type": "string" } }
     });
-    let with = |base: &Value, more: Value| {
-        let mut out = base.as_object().cloned().unwrap_or_default();
-        out.extend(more.as_object().cloned().unwrap_or_default());
-        Value::Object(out)
-    };
     let request = with(
         &writable,
         json!({
@@ -702,10 +492,6 @@ fn schemas() -> Value {
     .collect();
     let codes: Vec<&str> = ErrorKind::ALL.iter().map(|k| k.slug()).collect();
     let outcome = json!({ "type": "string", "enum": ["not_performed", "performed", "unknown"], "description": "Whether the vendor was changed" });
-    let token = json!({
-        "id": text, "name": text, "created_at": time, "expires_at": time, "uses_left": { "type": "integer" },
-        "routes": { "type": "array", "items": text }, "scopes": { "type": "array", "items": text }, "redirect_hosts": { "type": "array", "items": text }
-    });
     json!({
         "ClientMetadata": metadata,
         "Policy": policy,
@@ -719,24 +505,6 @@ fn schemas() -> Value {
             "properties": with(&with(&registration, secret.clone()), json!({ "losses": losses, "operation": text })) },
         "IssuedSecret": { "type": "object", "required": ["client_secret", "client_secret_expires_at", "operation"], "properties": with(&secret, json!({ "operation": text })) },
         "RegistrationPage": page("Registration"),
-        "ClientInformation": { "type": "object", "description": "Client metadata at the top level, with what the server assigns (RFC 7591 §3.2.1, RFC 7592 §3)",
-            "required": ["client_id", "redirect_uris", "registration_access_token", "registration_client_uri"], "properties": {
-            "client_id": text, "client_secret": text, "client_secret_expires_at": { "type": "integer" }, "client_id_issued_at": { "type": "integer" },
-            "registration_access_token": text, "registration_client_uri": { "type": "string", "format": "uri" }, "redirect_uris": { "type": "array", "items": text },
-            "registrar_losses": { "type": "array", "description": "What the vendor could not hold as asked", "items": { "type": "object" } }
-        } },
-        "RegistrationError": { "type": "object", "description": "RFC 7591 §3.2.2", "required": ["error", "error_description", "request_id"],
-            "properties": { "error": text, "error_description": text, "request_id": text, "operation": text } },
-        "Discovery": { "type": "object", "description": "RFC 8414", "required": ["issuer", "registration_endpoint"],
-            "properties": { "issuer": text, "registration_endpoint": { "type": "string", "format": "uri" } } },
-        "NewInitialAccessToken": { "type": "object", "additionalProperties": false, "properties": {
-            "name": text, "uses": { "type": "integer", "minimum": 1 }, "expires_in": { "type": "integer", "minimum": 1, "description": "Seconds" },
-            "routes": { "type": "array", "items": text }, "scopes": { "type": "array", "items": text },
-            "redirect_hosts": { "type": "array", "items": text, "description": "Host names; or schemes that end with a colon" }
-        } },
-        "InitialAccessToken": { "type": "object", "required": ["id", "name", "created_at"], "properties": token },
-        "IssuedInitialAccessToken": { "type": "object", "required": ["id", "name", "created_at", "token"], "properties": with(&token, json!({ "token": text })) },
-        "InitialAccessTokenList": page("InitialAccessToken"),
         "DryRun": { "type": "object", "required": ["backend", "requests", "losses", "would"], "properties": {
             "backend": text, "route": text, "losses": losses, "would": { "type": "string", "enum": ["create", "refuse"] }, "reason": text,
             "requests": { "type": "array", "items": { "type": "object", "required": ["method", "url"], "properties": { "method": text, "url": text, "body": {} } } }
