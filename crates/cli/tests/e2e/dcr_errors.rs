@@ -211,6 +211,18 @@ fn red_08_schemes_that_run_code_in_any_case() {
 }
 
 #[test]
+fn red_09_a_scheme_that_anybody_may_claim() {
+    let body = with(json!({"application_type": "native", "redirect_uris": ["cursor://anysphere.cursor/oauth"]}));
+    let lenient = register(&open(), "rfc7591", &body).json;
+    assert!(lenient["registrar_warnings"][0].as_str().unwrap().starts_with("cursor://"), "{lenient}");
+    let strict = crate::dcr::gateway(&format!("{}\nstrict_schemes = true", crate::dcr::OPEN), "");
+    refused(&strict, &body, "invalid_redirect_uri");
+    let dotted =
+        with(json!({"application_type": "native", "redirect_uris": ["com.example.app:/cb", "http://localhost/cb"]}));
+    assert!(register(&strict, "rfc7591", &dotted).json.get("registrar_warnings").is_none());
+}
+
+#[test]
 fn red_10_11_13_uris_stay_as_they_were_written() {
     let gateway = open();
     let uris = json!(["https://A.Example:443/CB?x=%7e&y=", "https://a.example", "https://a.example/"]);

@@ -1,9 +1,11 @@
 //! Initial access tokens: their terms, the path that carries one, the API and the command line that make them.
 
+use registrar_fakes::{Fault, ScriptedFault, When};
 use serde_json::{Value, json};
 
 use crate::{
     dcr::{Own, bearer, gateway, initial_token, metadata, with},
+    exactly_once::{is_final, settled},
     http::JSON,
     running::{Gateway, binary},
 };
@@ -153,4 +155,33 @@ fn wrong_keys_of_the_configuration_are_found() {
     ] {
         assert!(told.contains(place), "{place} is not in {told}");
     }
+}
+
+#[test]
+fn a_client_found_after_a_lost_answer_keeps_the_terms_of_its_token() {
+    let gateway = gateway("access = \"token\"", "");
+    let token = initial_token(&gateway, json!({"name": "small", "uses": 1, "scopes": ["openid"]}));
+    gateway.fakes.script(ScriptedFault {
+        kind: Some("authms".to_owned()),
+        method: Some("POST".to_owned()),
+        path_contains: None,
+        skip: 0,
+        times: 1,
+        when: When::After,
+        fault: Fault::Reset {},
+    });
+    let ask = |token: &str| {
+        let headers = [JSON, ("authorization", &format!("Bearer {token}")), ("idempotency-key", "k")];
+        gateway.call("POST", "/authms/register", &headers, &metadata())
+    };
+    let unsure = ask(&token);
+    assert_eq!((unsure.status, unsure.text("/error")), (504, "server_error".to_owned()));
+    settled(&gateway, &unsure.text("/operation"), is_final);
+    // its one use is spent, and is worth the answer to it
+    let found = Own::of(&ask(&token));
+    assert_eq!(found.get(&gateway).status, 200);
+    let wide = found.call(&gateway, "PUT", &found.update(json!({"scope": "openid admin"})));
+    assert_eq!((wide.status, wide.text("/error")), (400, "invalid_client_metadata".to_owned()));
+    let another = bearer(&gateway, "POST", "/authms/register", &token, &with(json!({"client_name": "Another"})));
+    assert_eq!((another.status, another.text("/error")), (401, "invalid_token".to_owned()));
 }

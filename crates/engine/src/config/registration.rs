@@ -22,6 +22,7 @@ pub(super) fn defaults(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> R
     config.rate = rate(&mut s, "rate", out).unwrap_or(config.rate);
     config.quota = rate(&mut s, "quota", out);
     config.redirect_hosts = hosts(&mut s, "redirect_hosts", out);
+    config.strict_schemes = s.flag("strict_schemes", false, out);
     config.proxies = s.integer("proxies", 0..17, out).unwrap_or_default();
     config.rotate = s.flag("rotate_access_tokens", false, out);
     let day = Duration::from_hours(24);

@@ -23,7 +23,7 @@ pub(crate) use limit::Limiter;
 pub use limit::Rate;
 pub use manage::Holder;
 pub use software::{Statement, check as check_software_statement};
-pub use terms::Terms;
+pub use terms::{Terms, is_claimable};
 pub use token::{Grant, NewInitialAccessToken, create as create_initial_access_token};
 
 use crate::{
@@ -68,6 +68,8 @@ pub struct RegistrationConfig {
     pub quota: Option<Rate>,
     /// Only these redirect hosts.
     pub redirect_hosts: Option<BTreeSet<String>>,
+    /// Refuses application schemes that are not reversed domain names; they are only warned about otherwise.
+    pub strict_schemes: bool,
     /// How many proxies of ours append to `X-Forwarded-For`; 0 does not read it.
     pub proxies: usize,
     /// Whether an update issues a new registration access token.
@@ -85,6 +87,7 @@ impl Default for RegistrationConfig {
             rate: Rate { count: 10, period: Duration::from_hours(1) },
             quota: None,
             redirect_hosts: None,
+            strict_schemes: false,
             proxies: 0,
             rotate: false,
             rotation_grace: Duration::from_mins(10),
@@ -327,6 +330,9 @@ impl Engine {
         Terms { redirect_hosts, ..Terms::default() }.apply(metadata, &mut issues);
         if let Some(terms) = terms {
             terms.apply(metadata, &mut issues);
+        }
+        if self.options.registration.strict_schemes {
+            terms::refuse_claimable(metadata, &mut issues);
         }
         issues.into_result(()).map_err(Error::validation)?;
         match route.and_then(|r| r.registration.policy.as_ref().map(|p| (&r.name, p))) {

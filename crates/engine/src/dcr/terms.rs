@@ -57,6 +57,26 @@ impl Terms {
     }
 }
 
+/// True for an application scheme that no domain name stands behind, so that any application may claim it
+/// (RFC 8252 §7.1).
+#[must_use]
+pub fn is_claimable(uri: &str) -> bool {
+    uri.split_once(':').is_some_and(|(scheme, _)| {
+        !scheme.contains('.') && !["https", "http"].iter().any(|web| scheme.eq_ignore_ascii_case(web))
+    })
+}
+
+/// Refuses redirect URIs that any application may claim.
+pub(crate) fn refuse_claimable(metadata: &ClientMetadata, issues: &mut Issues) {
+    let at = Pointer::root().child("metadata").child("redirect_uris");
+    for (i, uri) in metadata.redirect_uris.iter().flatten().enumerate() {
+        if is_claimable(uri.as_str()) {
+            let detail = "its scheme is not a reversed domain name, such as com.example.app (RFC 8252 section 7.1)";
+            issues.push(&at.child(i), IssueCode::InvalidRedirectUri, detail);
+        }
+    }
+}
+
 /// Parsed hosts are compared, never patterns (CVE-2023-6544).
 fn host_of(uri: &str) -> String {
     match Url::parse(uri) {

@@ -109,10 +109,11 @@ pub async fn create(store: &dyn Store, grant: Grant) -> Result<NewInitialAccessT
     Ok(NewInitialAccessToken { record, token })
 }
 
-/// The record of a presented initial access token that still allows a registration. Nothing is spent yet.
+/// The record of a presented initial access token that has not ended. Nothing is spent yet; one that is used up may
+/// still ask for the answer to its last use, and is refused when it is to be spent.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidToken`], the same for unknown, wrong, used-up and ended tokens.
+/// [`ErrorKind::InvalidToken`], the same for unknown, wrong and ended tokens.
 pub(crate) async fn verify(store: &dyn Store, token: &str) -> Result<InitialAccessToken> {
     let id = token.strip_prefix(INITIAL).and_then(|rest| rest.split_once('_')).map(|(id, _)| id);
     let id = id.filter(|id| id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit())).ok_or_else(refused)?;
@@ -120,7 +121,8 @@ pub(crate) async fn verify(store: &dyn Store, token: &str) -> Result<InitialAcce
     // an unknown id costs the same comparison as a wrong secret
     let stored = found.as_ref().map_or([0; 32], |t| t.hash);
     let equal = is_same(&hash(token), &stored);
-    found.filter(|t| equal && t.is_usable(now_ms())).ok_or_else(refused)
+    let now = now_ms();
+    found.filter(|t| equal && t.expires_at.is_none_or(|end| now < end)).ok_or_else(refused)
 }
 
 /// What every unusable initial access token is told.

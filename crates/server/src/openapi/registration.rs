@@ -243,7 +243,7 @@ pub(super) fn schemas() -> Value {
             "required": ["client_id", "redirect_uris", "registration_access_token", "registration_client_uri"], "properties": {
             "client_id": text, "client_secret": text, "client_secret_expires_at": { "type": "integer" }, "client_id_issued_at": { "type": "integer" },
             "registration_access_token": text, "registration_client_uri": { "type": "string", "format": "uri" }, "redirect_uris": { "type": "array", "items": text },
-            "registrar_losses": { "type": "array", "description": "What the vendor could not hold as asked", "items": { "type": "object" } }
+            "registrar_warnings": { "type": "array", "items": text }, "registrar_losses": { "type": "array", "description": "What the vendor could not hold as asked", "items": { "type": "object" } }
         } },
         "RegistrationError": { "type": "object", "description": "RFC 7591 §3.2.2", "required": ["error", "error_description", "request_id"],
             "properties": { "error": text, "error_description": text, "request_id": text, "operation": text } },

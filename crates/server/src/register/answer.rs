@@ -4,7 +4,10 @@
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use registrar_core::{Error, ErrorKind, ExposeSecret as _, SecretString};
-use registrar_engine::{Failure, NewSecret, dcr::Statement};
+use registrar_engine::{
+    Failure, NewSecret,
+    dcr::{self, Statement},
+};
 use registrar_model::{ClientMetadata, Loss, LossKind, Registration, member::StringMember as _};
 use serde_json::{Map, Value, json};
 
@@ -68,12 +71,21 @@ impl Information<'_> {
                 out.entry(format!("{stem}_enc")).or_insert_with(|| json!("A128CBC-HS256"));
             }
         }
+        let uris = m.redirect_uris.iter().flatten().map(registrar_model::RedirectUri::as_str);
+        let warnings: Vec<String> = uris.filter(|uri| dcr::is_claimable(uri)).map(warning).collect();
+        if !warnings.is_empty() {
+            out.insert("registrar_warnings".to_owned(), json!(warnings));
+        }
         let losses: Vec<Value> = self.losses.iter().filter_map(reported).collect();
         if !losses.is_empty() {
             out.insert("registrar_losses".to_owned(), Value::Array(losses));
         }
         out
     }
+}
+
+fn warning(uri: &str) -> String {
+    format!("{uri}: another application may claim this scheme; use a reversed domain name (RFC 8252 section 7.1)")
 }
 
 /// A loss of something that the client asked for, and that it can see; without the values, which stand beside it.
