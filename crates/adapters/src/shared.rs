@@ -21,6 +21,13 @@ pub(crate) fn fake_time() -> String {
     format!("{:.3}", Timestamp::now())
 }
 
+/// The same, some milliseconds later: for a vendor whose writes must not look simultaneous.
+#[cfg(feature = "fakes")]
+pub(crate) fn fake_time_after(milliseconds: u64) -> String {
+    let later = jiff::SignedDuration::from_millis(i64::try_from(milliseconds).unwrap_or(0));
+    format!("{:.3}", Timestamp::now().saturating_add(later).unwrap_or_else(|_| Timestamp::now()))
+}
+
 /// The vendor's `client_id`, checked: an answer without a usable one is an error, never an empty string in the store.
 pub(crate) fn client_id(text: &str, response: &Response) -> Result<ClientId> {
     text.parse().map_err(|_| response.malformed("the client id is empty or not VSCHAR"))

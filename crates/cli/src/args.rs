@@ -58,6 +58,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Tokens that allow a dynamic registration at `/register`.
+    InitialAccessTokens {
+        #[command(subcommand)]
+        command: InitialAccessTokensCommand,
+    },
     /// Print the API document (OpenAPI 3.1).
     Openapi,
     /// Ask a running gateway for its health: for containers without curl.
@@ -285,6 +290,44 @@ pub(crate) enum KeysCommand {
     Delete {
         /// Its name.
         name: String,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum InitialAccessTokensCommand {
+    /// Make a token; it is shown once.
+    Create {
+        /// What it is for.
+        name: String,
+        /// How many registrations it allows; any number when absent.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        uses: Option<u32>,
+        /// Seconds until it ends; it does not end when absent.
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+        expires_in: Option<u64>,
+        /// Only at this route; may be repeated.
+        #[arg(long = "route")]
+        routes: Vec<String>,
+        /// Only this scope; repeated or separated by commas.
+        #[arg(long = "scope", alias = "scopes", value_delimiter = ',')]
+        scopes: Vec<String>,
+        /// Only this host in redirect URIs, or this scheme, ending with a colon; may be repeated.
+        #[arg(long = "redirect-host", value_name = "HOST")]
+        redirect_hosts: Vec<String>,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// List tokens, without what is secret.
+    List {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Forget a token: it stops working at once.
+    Delete {
+        /// Its id.
+        id: String,
         #[command(flatten)]
         config: ConfigArgs,
     },

@@ -11,6 +11,7 @@ mod connect;
 mod demo;
 mod failure;
 mod fakes;
+mod initial_access_tokens;
 mod keys;
 mod offline;
 mod operations;
@@ -68,6 +69,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Clients(clients) => clients::run(clients, format),
         Command::Operations(operations) => operations::run(operations, format),
         Command::Keys { command } => keys::run(command, format),
+        Command::InitialAccessTokens { command } => initial_access_tokens::run(command, format),
         Command::Openapi => output::json(&registrar_server::openapi::document("http://127.0.0.1:8080")),
         Command::Healthcheck { url } => api::healthcheck(&url),
     }

@@ -74,6 +74,7 @@ impl Gateway {
             secret_window: config.idempotency.secret_window,
             implicit_window: config.idempotency.implicit_window,
             seal_key: config.idempotency.seal_key,
+            registration: config.registration,
         };
         let engine = Engine::new(store, VENDORS, config.backends, config.routes, &network)
             .map_err(Failure::local)?
@@ -157,9 +158,9 @@ fn reload_on_hangup(engine: Arc<Engine>, args: ConfigArgs) {
                     engine.reload(config.backends, config.routes, &network)
                 });
             match result {
-                Ok(()) => tracing::info!(
-                    "configuration reloaded: backends and routes (server, store and auth need a restart)"
-                ),
+                Ok(()) => {
+                    tracing::info!("configuration reloaded: backends and routes (everything else needs a restart)")
+                }
                 Err(error) => tracing::error!(error, "the configuration was not reloaded; the old one stays"),
             }
         }

@@ -92,6 +92,8 @@ kinds! {
     NotFound = "client-not-found", "There is no such client";
     /// No such operation.
     OperationNotFound = "operation-not-found", "There is no such operation";
+    /// No such initial access token.
+    TokenNotFound = "token-not-found", "There is no such token";
     /// No such backend.
     BackendNotFound = "backend-not-found", "There is no such backend";
     /// No such path.
@@ -349,6 +351,7 @@ impl Error {
                 | K::Forbidden
                 | K::NotFound
                 | K::OperationNotFound
+                | K::TokenNotFound
                 | K::BackendNotFound
                 | K::RouteNotFound
                 | K::MethodNotAllowed

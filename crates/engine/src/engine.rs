@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     backend::{Backend, Connect, Runtime},
     config::{BackendConfig, OnLoss, RouteConfig},
+    dcr,
     idempotency::{self, Idempotency},
     loss_policy,
     routing::{self, Evaluation},
@@ -48,11 +49,18 @@ pub struct EngineOptions {
     pub implicit_window: Option<Duration>,
     /// What the gateway's half of the sealing key is made of; one in the store when absent.
     pub seal_key: Option<SecretString>,
+    /// Who may register at the standards face, where the route does not say.
+    pub registration: dcr::RegistrationConfig,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { secret_window: idempotency::SECRET_WINDOW, implicit_window: None, seal_key: None }
+        Self {
+            secret_window: idempotency::SECRET_WINDOW,
+            implicit_window: None,
+            seal_key: None,
+            registration: dcr::RegistrationConfig::default(),
+        }
     }
 }
 
@@ -154,6 +162,7 @@ pub struct Engine {
     /// This process, as the owner of leases.
     pub(crate) instance: String,
     pub(crate) options: EngineOptions,
+    pub(crate) limiter: dcr::Limiter,
     vault: tokio::sync::OnceCell<Vault>,
     locks: Mutex<HashMap<RegistrationId, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -177,6 +186,7 @@ impl Engine {
             writes: TaskTracker::new(),
             instance: uuid::Uuid::now_v7().to_string(),
             options: EngineOptions::default(),
+            limiter: dcr::Limiter::default(),
             vault: tokio::sync::OnceCell::new(),
             locks: Mutex::new(HashMap::new()),
         })
@@ -264,7 +274,7 @@ impl Engine {
     /// When the request cannot be represented at the backend at all.
     pub fn dry_run(&self, request: &NewRegistration) -> Result<DryRun> {
         let admission = self.admit(request)?;
-        let refusal = admission.refusal(request);
+        let refusal = admission.refusal(request, None);
         let mut losses = admission.plan.losses;
         losses.extend(admission.own);
         loss::sort(&mut losses);
@@ -367,13 +377,15 @@ pub(crate) struct Admission {
 
 impl Admission {
     /// Why the loss policy refuses the request, if it does.
-    pub(crate) fn refusal(&self, request: &NewRegistration) -> Option<Error> {
+    /// `policy` replaces that of the route or backend.
+    pub(crate) fn refusal(&self, request: &NewRegistration, policy: Option<OnLoss>) -> Option<Error> {
+        let policy = policy.unwrap_or(self.policy);
         let refused = if self.own.is_empty() {
-            loss_policy::admit(self.policy, &request.allow_loss, &self.plan.losses)
+            loss_policy::admit(policy, &request.allow_loss, &self.plan.losses)
         } else {
             let mut losses = [self.plan.losses.as_slice(), &self.own].concat();
             loss::sort(&mut losses);
-            loss_policy::admit(self.policy, &request.allow_loss, &losses)
+            loss_policy::admit(policy, &request.allow_loss, &losses)
         };
         refused.err().map(|e| e.with_backend(self.backend.name.as_str()))
     }

@@ -113,14 +113,14 @@ pub async fn verify(store: &dyn Store, token: &str) -> Result<(String, Vec<Scope
     }
 }
 
-fn hash(token: &str) -> [u8; 32] {
+pub(crate) fn hash(token: &str) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, token.as_bytes());
     let mut out = [0; 32];
     out.copy_from_slice(digest.as_ref());
     out
 }
 
-fn random_hex<const N: usize>() -> Result<String> {
+pub(crate) fn random_hex<const N: usize>() -> Result<String> {
     let mut bytes = [0_u8; N];
     rand::fill(&mut bytes).map_err(|_| Error::new(ErrorKind::Internal, "the system gives no randomness"))?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())

@@ -3,6 +3,7 @@
 pub mod backend;
 mod clock;
 pub mod config;
+pub mod dcr;
 pub mod engine;
 mod failpoint;
 pub mod idempotency;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use registrar_core::{Error, ErrorKind, ExposeSecret as _, Management, Result, SecretString, Target, VendorClient};
 use registrar_model::{Hidden, Registration, RegistrationId};
-use registrar_store::{Action, Intent, Lease, Operation, OperationState, OperationUpdate, RegistrationChange};
+use registrar_store::{
+    Action, Intent, Lease, Operation, OperationState, OperationUpdate, RegistrationChange, StoreError,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -68,31 +70,47 @@ impl Engine {
         if same {
             return;
         }
+        let hidden = Hidden { management: self.kept(current.id, Some(new)).await, ..current.hidden.clone() };
+        let registration = Registration { hidden, version: current.version + 1, ..current.clone() };
+        let what = "kept the credentials that the vendor has replaced";
+        let kept = self.record("registrar", "", what, registration).await;
+        if let Err(error) = kept {
+            tracing::error!(registration = %current.id, %error, "the vendor's new credentials for this client were not kept");
+        }
+    }
+
+    /// Replaces the record of a client, one version up, without asking the vendor for anything; in the journal as
+    /// `what`.
+    pub(crate) async fn record(
+        &self,
+        principal: &str,
+        request_id: &str,
+        what: &str,
+        registration: Registration,
+    ) -> std::result::Result<(), StoreError> {
         let now = now_ms();
         let operation = Operation {
             id: registrar_model::OperationId::generate(),
             action: Action::Update,
-            backend: current.backend.to_string(),
-            registration: Some(current.id),
+            backend: registration.backend.to_string(),
+            registration: Some(registration.id),
             state: OperationState::Pending,
             outcome: registrar_core::Outcome::Unknown,
-            summary: "keeping the credentials that the vendor has replaced".to_owned(),
+            summary: "in progress".to_owned(),
             created_at: now,
             updated_at: now,
             attempts: 1,
             evidence: json!({}),
-            request_id: String::new(),
-            principal: "registrar".to_owned(),
+            request_id: request_id.to_owned(),
+            principal: principal.to_owned(),
             desired: None,
             lease: Lease { owner: self.instance.clone(), until: i64::MAX, fence: 1 },
         };
-        let hidden = Hidden { management: self.kept(current.id, Some(new)).await, ..current.hidden.clone() };
-        let registration = Arc::new(Registration { hidden, version: current.version + 1, ..current.clone() });
         let update = OperationUpdate {
             id: operation.id,
             state: OperationState::Succeeded,
             outcome: registrar_core::Outcome::Performed,
-            summary: "kept the credentials that the vendor has replaced".to_owned(),
+            summary: what.to_owned(),
             updated_at: now,
             attempts: 1,
             evidence: json!({}).into(),
@@ -101,13 +119,9 @@ impl Engine {
             release_key: false,
             retry_at: 0,
         };
-        let change = RegistrationChange::Update { registration, expected_version: current.version };
-        let kept = match self.store.begin(Intent { operation, key: None }).await {
-            Ok(_) => self.store.finish(update, Some(change)).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = kept {
-            tracing::error!(registration = %current.id, %error, "the vendor's new credentials for this client were not kept");
-        }
+        let expected_version = registration.version.saturating_sub(1);
+        let change = RegistrationChange::Update { registration: Arc::new(registration), expected_version };
+        self.store.begin(Intent { operation, key: None }).await?;
+        self.store.finish(update, Some(change)).await
     }
 }

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::{
     backend::Backend,
     clock::now_ms,
+    dcr::{self, CreateOptions},
     engine::{Admission, Caller, Engine, Failure, NewSecret, SecretState, Written, moving, own_losses},
     journal::{Start, Success, Wish},
     loss_policy,
@@ -33,53 +34,77 @@ impl Engine {
     /// # Errors
     /// [`Failure`]; its error says whether the vendor did anything.
     pub async fn create(self: &Arc<Self>, caller: &Caller, request: NewRegistration) -> Result<Written, Failure> {
+        self.create_with(caller, request, CreateOptions::default()).await
+    }
+
+    /// Registers a client, with what the standards face brings along.
+    pub(crate) async fn create_with(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: NewRegistration,
+        options: CreateOptions,
+    ) -> Result<Written, Failure> {
         if let Some(done) = self.earlier(caller).await? {
             return self.written_again(caller, done).await;
         }
         let admission = self.admit(&request)?;
-        if let Some(refusal) = admission.refusal(&request) {
+        if let Some(refusal) = admission.refusal(&request, options.on_loss) {
             return Err(refusal.into());
         }
-        let Admission { backend, plan, own, .. } = admission;
-        backend.admits_writes()?;
+        admission.backend.admits_writes()?;
         let (engine, caller, id) = (Arc::clone(self), caller.clone(), OperationId::generate());
         self.detached(id, async move {
-            let registration = RegistrationId::generate();
-            let desired = Some(Value::Object(request.writable()));
-            let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired };
-            let operation = match engine.begin(&caller, wish).await? {
-                Start::Now(operation) => operation,
-                Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
-            };
-            let NewRegistration { spec, labels, .. } = request;
-            let created = match backend.adapter.create_as_planned(&spec, plan).await {
-                Ok(created) => created,
-                Err(error) => return Err(engine.failed(&operation, &backend, None, error).await),
-            };
-            let mut client = created.value;
-            if let Some(error) = engine.is_another(&backend, &spec, &client).await {
-                return Err(engine.failed(&operation, &backend, None, error).await);
-            }
-            let secret = client.secret.take().map(issued);
-            let (losses, shown) = settle(&spec, &client.spec, created.losses, own);
-            let management = engine.kept(registration, client.management.as_ref()).await;
-            let hidden = Hidden { management, ..Hidden::default() };
-            let registration = Arc::new(registered(registration, &backend, client, shown, labels, hidden));
-            let success = Success {
-                summary: format!("registered client {}", registration.client_id),
-                losses: &losses,
-                change: Some(RegistrationChange::Insert(Arc::clone(&registration))),
-                secret: secret.as_ref(),
-            };
-            let recorded = match engine.succeeded(&caller, &operation, &backend, success).await {
-                Ok(()) => true,
-                // the caller gets the only copy of the secret all the same (reliability F31)
-                Err(_) if secret.is_some() => false,
-                Err(failure) => return Err(failure),
-            };
-            Ok(Written { recorded, ..Written::new(registration, secret, losses, id) })
+            engine.spend(options.spend.as_deref()).await?;
+            let result = engine.created(&caller, admission, id, request, &options).await;
+            engine.settle_spending(options.spend.as_deref(), &result).await;
+            result
         })
         .await
+    }
+
+    async fn created(
+        self: &Arc<Self>,
+        caller: &Caller,
+        admission: Admission,
+        id: OperationId,
+        request: NewRegistration,
+        options: &CreateOptions,
+    ) -> Result<Written, Failure> {
+        let Admission { backend, plan, own, .. } = admission;
+        let registration = RegistrationId::generate();
+        let desired = Some(Value::Object(request.writable()));
+        let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired };
+        let operation = match self.begin(caller, wish).await? {
+            Start::Now(operation) => operation,
+            Start::Done(earlier) => return self.written_again(caller, earlier).await,
+        };
+        let NewRegistration { spec, labels, .. } = request;
+        let created = match backend.adapter.create_as_planned(&spec, plan).await {
+            Ok(created) => created,
+            Err(error) => return Err(self.failed(&operation, &backend, None, error).await),
+        };
+        let mut client = created.value;
+        if let Some(error) = self.is_another(&backend, &spec, &client).await {
+            return Err(self.failed(&operation, &backend, None, error).await);
+        }
+        let secret = client.secret.take().map(issued);
+        let (losses, shown) = settle(&spec, &client.spec, created.losses, own);
+        let management = self.kept(registration, client.management.as_ref()).await;
+        let hidden = options.hidden(management, secret.as_ref());
+        let registration = Arc::new(registered(registration, &backend, client, shown, labels, hidden));
+        let success = Success {
+            summary: format!("registered client {}", registration.client_id),
+            losses: &losses,
+            change: Some(RegistrationChange::Insert(Arc::clone(&registration))),
+            secret: secret.as_ref(),
+        };
+        let recorded = match self.succeeded(caller, &operation, &backend, success).await {
+            Ok(()) => true,
+            // the caller gets the only copy of the secret all the same (reliability F31)
+            Err(_) if secret.is_some() => false,
+            Err(failure) => return Err(failure),
+        };
+        Ok(Written { recorded, ..Written::new(registration, secret, losses, id) })
     }
 
     /// Makes a client be exactly what the request says.
@@ -170,7 +195,9 @@ impl Engine {
             let (losses, shown) = settle(&spec, &client.spec, updated.losses, own);
             let had_open_writes = current.state == State::Unknown;
             let management = engine.kept(current.id, client.management.as_ref()).await;
-            let registration = Arc::new(changed(current, shown, client.spec, labels, management));
+            let mut registration = changed(current, shown, client.spec, labels, management);
+            dcr::note_secret(&mut registration.hidden, secret.as_ref());
+            let registration = Arc::new(registration);
             let success = Success {
                 summary: "updated".to_owned(),
                 losses: &losses,
@@ -331,8 +358,14 @@ impl Engine {
                 Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
             };
             let had_open_writes = current.state == State::Unknown;
+            // clients of the standards face may show their secret later: it is recognised by its hash
+            let change = current.hidden.dcr.is_some().then(|| {
+                let mut next = Registration { version: current.version + 1, updated_at: now_ms(), ..current.clone() };
+                dcr::note_secret(&mut next.hidden, Some(&secret));
+                replacement(&Arc::new(next))
+            });
             let success =
-                Success { summary: "issued a new secret".to_owned(), losses: &[], change: None, secret: Some(&secret) };
+                Success { summary: "issued a new secret".to_owned(), losses: &[], change, secret: Some(&secret) };
             // the caller gets the only copy of the secret even if it is not recorded (reliability F31)
             if engine.succeeded(&caller, &operation, &backend, success).await.is_ok() && had_open_writes {
                 engine.supersede(&operation, &[Action::Rotate]).await;

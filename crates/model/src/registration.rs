@@ -79,6 +79,8 @@ pub struct Hidden {
     pub access_token: Option<[u8; 32]>,
     /// The hash of the token before it, and until when that still works, in Unix milliseconds.
     pub previous_access_token: Option<([u8; 32], i64)>,
+    /// What the standards face knows of a client that was registered there, as an object; the engine's business.
+    pub dcr: Option<Value>,
 }
 
 /// Only what there is, not what it is.

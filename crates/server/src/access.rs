@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, header};
 use metrics::{Counter, Histogram};
 use uuid::Uuid;
 
-use crate::{App, problem::Context};
+use crate::{App, problem::Context, register};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -29,8 +29,12 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
         .filter(|id| is_plain(id))
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let mut path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    if route.as_ref().is_some_and(|r| r.as_str() == register::TICKET) {
+        // its last segment is a token
+        register::TICKET.clone_into(&mut path);
+    }
     request
         .extensions_mut()
         .insert(Context { public_url: Arc::clone(app.public_url()), request_id: request_id.clone() });

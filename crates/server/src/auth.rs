@@ -53,19 +53,23 @@ impl Principal {
     /// The caller of a write, with the idempotency key of the request: the one that it sent, or the one that the
     /// configuration makes for equal requests.
     pub(crate) fn caller(&self, app: &App, context: &Context, write: Write<'_>) -> Result<Caller> {
-        let mut sent = write.headers.get_all(IDEMPOTENCY_KEY).iter();
-        let idempotency = match (sent.next(), sent.next(), app.engine().options().implicit_window) {
-            (Some(_), Some(_), _) => {
-                return Err(Error::new(ErrorKind::InvalidRequest, "send one Idempotency-Key, not several"));
-            }
-            (Some(key), None, _) => {
-                let key = key.to_str().unwrap_or_default();
-                Some(Idempotency::sent(&self.name, key, &write.canonical())?)
-            }
-            (None, _, Some(window)) => Some(Idempotency::implicit(&self.name, &write.canonical(), window)),
-            (None, _, None) => None,
+        let idempotency = match (idempotency(&self.name, &write)?, app.engine().options().implicit_window) {
+            (None, Some(window)) => Some(Idempotency::implicit(&self.name, &write.canonical(), window)),
+            (sent, _) => sent,
         };
         Ok(Caller { principal: self.name.clone(), request_id: context.request_id.clone(), idempotency })
+    }
+}
+
+/// The idempotency key that was sent.
+pub(crate) fn idempotency(principal: &str, write: &Write<'_>) -> Result<Option<Idempotency>> {
+    let mut sent = write.headers.get_all(IDEMPOTENCY_KEY).iter();
+    match (sent.next(), sent.next()) {
+        (Some(_), Some(_)) => Err(Error::new(ErrorKind::InvalidRequest, "send one Idempotency-Key, not several")),
+        (Some(key), None) => {
+            Idempotency::sent(principal, key.to_str().unwrap_or_default(), &write.canonical()).map(Some)
+        }
+        (None, _) => Ok(None),
     }
 }
 
@@ -116,14 +120,21 @@ fn local(app: &App, request: &Request) -> Result<Principal> {
 
 /// The one bearer token of a request.
 fn token(request: &Request) -> Result<String> {
-    let mut presented = request.headers().get_all(header::AUTHORIZATION).iter();
-    let Some(value) = presented.next() else {
-        return Err(Error::new(ErrorKind::Unauthenticated, "send an API key: `Authorization: Bearer rk_...`"));
-    };
-    let invalid = || Error::new(ErrorKind::InvalidToken, "the API key is not valid");
-    if presented.next().is_some() {
-        return Err(invalid());
+    match bearer(request.headers()) {
+        Ok(Some(token)) => Ok(token),
+        Ok(None) => Err(Error::new(ErrorKind::Unauthenticated, "send an API key: `Authorization: Bearer rk_...`")),
+        Err(()) => Err(Error::new(ErrorKind::InvalidToken, "the API key is not valid")),
     }
-    let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(invalid)?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim().to_owned()) } else { Err(invalid()) }
+}
+
+/// The one bearer token among header fields; `None` without an `Authorization` field, an error for any other content
+/// of it.
+pub(crate) fn bearer(headers: &HeaderMap) -> std::result::Result<Option<String>, ()> {
+    let mut presented = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = presented.next() else { return Ok(None) };
+    if presented.next().is_some() {
+        return Err(());
+    }
+    let (scheme, token) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or(())?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(token.trim().to_owned())) } else { Err(()) }
 }

@@ -10,6 +10,7 @@ pub mod openapi;
 mod operations;
 mod problem;
 mod query;
+mod register;
 mod render;
 mod routes;
 pub mod serve;

@@ -1,6 +1,8 @@
 //! The API document (OpenAPI 3.1): paths from one table, schemas from the model's own field tables, so that neither
 //! can be forgotten.
 
+mod registration;
+
 use registrar_core::ErrorKind;
 use registrar_model::{FieldInfo, IssueCode, JsonType};
 use serde_json::{Map, Value, json};
@@ -288,7 +290,7 @@ pub(crate) const CALLS: &[Call] = &[
 #[must_use]
 pub fn document(public_url: &str) -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for call in CALLS {
+    for call in CALLS.iter().chain(registration::CALLS) {
         let item = paths.entry(call.path).or_insert_with(|| json!({}));
         if let Some(item) = item.as_object_mut() {
             item.insert(call.method.to_owned(), operation(call));
@@ -308,18 +310,22 @@ pub fn document(public_url: &str) -> Value {
             { "name": "clients", "description": "OAuth clients, wherever they live" },
             { "name": "operations", "description": "The journal of writes" },
             { "name": "backends", "description": "Vendors, backends and routes" },
+            { "name": "registration", "description": "The standards face: RFC 7591, RFC 7592, RFC 8414" },
+            { "name": "tokens", "description": "Initial access tokens" },
             { "name": "system", "description": "Health and metrics" }
         ],
         "paths": paths,
         "components": {
-            "schemas": schemas(),
+            "schemas": with(&schemas(), registration::schemas()),
             "parameters": parameters(),
             "headers": {
                 "ETag": { "description": "The version of the client, for If-Match", "schema": { "type": "string" } },
                 "Location": { "description": "Where the client is", "schema": { "type": "string" } },
                 "Link": { "description": "rel=\"next\": the next page", "schema": { "type": "string" } }
             },
-            "securitySchemes": { "apiKey": { "type": "http", "scheme": "bearer", "description": "An API key made by `registrar keys create`" } }
+            "securitySchemes": { "apiKey": { "type": "http", "scheme": "bearer", "description": "An API key made by `registrar keys create`" },
+                "initialAccessToken": { "type": "http", "scheme": "bearer", "description": "RFC 7591 §3; made by `registrar initial-access-tokens create`" },
+                "registrationAccessToken": { "type": "http", "scheme": "bearer", "description": "RFC 7592 §3; comes with the registration" } }
         }
     })
 }
@@ -348,8 +354,10 @@ fn operation(call: &Call) -> Value {
         }
         responses.insert(status.to_string(), response);
     }
+    registration::refusals(call, &mut responses);
     let mut errors: Vec<ErrorKind> = call.errors.to_vec();
-    if call.scope.is_some() {
+    // the standards face has errors of its own, listed among its answers
+    if call.scope.is_some() && call.tag != "registration" {
         errors.extend([K::Unauthenticated, K::InvalidToken, K::Forbidden, K::Internal, K::StoreUnavailable]);
     }
     if call.parameters.contains(&"Idempotency-Key") {
@@ -389,6 +397,8 @@ fn operation(call: &Call) -> Value {
     });
     match call.scope {
         None => out["security"] = json!([]),
+        Some("iat") => out["security"] = json!([{ "initialAccessToken": [] }, {}]),
+        Some("rat") => out["security"] = json!([{ "registrationAccessToken": [] }]),
         Some("any") => out["security"] = json!([{ "apiKey": [] }]),
         Some(scope) => {
             out["security"] = json!([{ "apiKey": [scope] }]);
@@ -405,6 +415,15 @@ fn operation(call: &Call) -> Value {
     out
 }
 
+/// An object with the members of another.
+fn with(base: &Value, more: Value) -> Value {
+    let mut out = base.as_object().cloned().unwrap_or_default();
+    if let Value::Object(more) = more {
+        out.extend(more);
+    }
+    Value::Object(out)
+}
+
 fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
@@ -414,6 +433,8 @@ fn parameters() -> Value {
     let header = |name: &str, description: &str| json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string" } });
     json!({
         "id": { "name": "id", "in": "path", "required": true, "description": "The gateway's id", "schema": { "type": "string" } },
+        "route": { "name": "route", "in": "path", "required": true, "description": "The route's name", "schema": { "type": "string" } },
+        "ticket": { "name": "ticket", "in": "path", "required": true, "description": "An initial access token", "schema": { "type": "string" } },
         "name": { "name": "name", "in": "path", "required": true, "description": "The backend's name", "schema": { "type": "string" } },
         "dry_run": query("dry_run", "Only show what would be sent and lost", json!({ "type": "boolean", "default": false })),
         "backend": query("backend", "Only clients at this backend", json!({ "type": "string" })),
@@ -460,11 +481,6 @@ fn schemas() -> Value {
         "vendor": { "type": "object", "description": "Vendor-only members by vendor kind", "additionalProperties": { "type": "object" } },
         "labels": { "type": "object", "description": "The gateway's own labels", "additionalProperties": { "type": "string" } }
     });
-    let with = |base: &Value, more: Value| {
-        let mut out = base.as_object().cloned().unwrap_or_default();
-        out.extend(more.as_object().cloned().unwrap_or_default());
-        Value::Object(out)
-    };
     let request = with(
         &writable,
         json!({

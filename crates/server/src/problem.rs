@@ -32,7 +32,9 @@ pub(crate) fn status(kind: ErrorKind) -> StatusCode {
         | K::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         K::Unauthenticated | K::InvalidToken => StatusCode::UNAUTHORIZED,
         K::Forbidden => StatusCode::FORBIDDEN,
-        K::NotFound | K::OperationNotFound | K::BackendNotFound | K::RouteNotFound => StatusCode::NOT_FOUND,
+        K::NotFound | K::OperationNotFound | K::TokenNotFound | K::BackendNotFound | K::RouteNotFound => {
+            StatusCode::NOT_FOUND
+        }
         K::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         K::AlreadyExists | K::IdempotencyInProgress => StatusCode::CONFLICT,
         K::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
@@ -133,7 +135,7 @@ pub(crate) fn advice(kind: ErrorKind) -> &'static str {
         K::InvalidToken => "The API key is unknown or its secret is wrong.",
         K::Forbidden => "The API key lacks the scope that this call needs.",
         K::NotFound => "The id is wrong, the client was deleted, or the vendor does not know it any more.",
-        K::OperationNotFound => "The id is wrong.",
+        K::OperationNotFound | K::TokenNotFound => "The id is wrong.",
         K::BackendNotFound => "GET /v1/backends lists the backends.",
         K::RouteNotFound => "GET /openapi.json lists the paths.",
         K::MethodNotAllowed => "The Allow header lists the methods of this path.",

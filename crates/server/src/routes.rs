@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::{App, access, auth, clients, operations, system};
+use crate::{App, access, auth, clients, operations, register, system};
 
 /// The gateway as a router: for [`crate::serve`] and for tests.
 pub fn router(app: App) -> Router {
@@ -23,6 +23,8 @@ pub fn router(app: App) -> Router {
         .route("/v1/clients/{id}/secret", post(clients::rotate_secret))
         .route("/v1/operations", get(operations::list))
         .route("/v1/operations/{id}", get(operations::read).post(operations::act))
+        .route("/v1/initial-access-tokens", post(register::tokens::create).get(register::tokens::list))
+        .route("/v1/initial-access-tokens/{id}", axum::routing::delete(register::tokens::delete))
         .route("/v1/backends", get(system::backends))
         .route("/v1/backends/{name}", get(system::backend))
         .route("/v1/vendors", get(system::vendors))
@@ -42,6 +44,7 @@ pub fn router(app: App) -> Router {
     protected
         .merge(open)
         .merge(docs)
+        .merge(register::routes())
         .fallback(system::not_found)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app.clone(), access::observe))

@@ -1,8 +1,12 @@
 //! The socket side: bounded headers, bounded connections, and a shutdown that ends.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
+use hyper::{
+    body::Incoming,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -19,6 +23,10 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 8192;
 /// How long requests in progress may take after the stop signal.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Who is at the other end of the connection, in the extensions of each request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Serves until `stop` completes, then lets requests in progress finish, at most [`DRAIN_TIMEOUT`].
 ///
@@ -51,8 +59,12 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             () = &mut stop => break,
             accepted = accept(&listener, &permits) => accepted,
         };
-        let Some((stream, permit)) = accepted? else { continue };
+        let Some((stream, peer, permit)) = accepted? else { continue };
         let service = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            service.call(request)
+        });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
@@ -70,17 +82,17 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     Ok(())
 }
 
-type Accepted = Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)>;
+type Accepted = Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)>;
 
 async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<Accepted> {
     let Ok(permit) = Arc::clone(permits).acquire_owned().await else { return Ok(None) };
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, peer)) => {
             // small answers must not wait for the peer's acknowledgement
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY");
             }
-            Ok(Some((stream, permit)))
+            Ok(Some((stream, peer, permit)))
         }
         // out of file descriptors and the like: give connections time to end
         Err(error) if matches!(error.raw_os_error(), Some(23 | 24)) => {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use registrar_core::{Fake, FakeRequest, FakeResponse};
 use serde_json::{Map, Value, json};
 
-use crate::shared::fake_time;
+use crate::shared::fake_time_after;
 
 /// A ready token that the fake accepts beside those that it issues.
 pub const TOKEN: &str = "fake-loginradius-admin-token";
@@ -137,7 +137,7 @@ impl State {
     fn tick(&mut self) -> (u64, String) {
         self.writes += 1;
         let n = self.writes;
-        (n, fake_time())
+        (n, fake_time_after(n))
     }
 
     fn find(&mut self, name: &str) -> Option<&mut Map<String, Value>> {

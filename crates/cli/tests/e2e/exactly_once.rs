@@ -35,7 +35,7 @@ fn fault(kind: &str, method: &str, when: When, fault: Fault) -> ScriptedFault {
 }
 
 /// Waits until the operation is what it is to be.
-fn settled(gateway: &Gateway, operation: &str, expected: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn settled(gateway: &Gateway, operation: &str, expected: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let found = gateway.get(&format!("/v1/operations/{operation}")).json();
@@ -47,7 +47,7 @@ fn settled(gateway: &Gateway, operation: &str, expected: impl Fn(&Value) -> bool
     }
 }
 
-fn is_final(operation: &Value) -> bool {
+pub(crate) fn is_final(operation: &Value) -> bool {
     matches!(operation["state"].as_str(), Some("succeeded" | "failed"))
 }
 

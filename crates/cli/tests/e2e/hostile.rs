@@ -25,7 +25,7 @@ fn wrong_values() -> Vec<Value> {
 }
 
 /// Bodies of a creation, each with something wrong.
-fn bodies() -> Vec<Vec<u8>> {
+pub(crate) fn bodies() -> Vec<Vec<u8>> {
     let mut out: Vec<Vec<u8>> = Vec::new();
     let text = [
         "",

@@ -87,10 +87,17 @@ impl Gateway {
     }
 
     pub(crate) fn start_with(auth: &str) -> Self {
+        Self::start_edited(auth, |text| text)
+    }
+
+    /// Starts with another configuration than the usual one.
+    pub(crate) fn start_edited(auth: &str, edit: impl FnOnce(String) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let fakes = fakes();
         let store = format!("sqlite:{}", folder.path().join("registrar.db").display());
         let config = configuration(&fakes, folder.path(), auth, &store);
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, edit(text)).unwrap();
         let (child, address, stderr) = Self::spawn(&config, &[]);
         Self { address, fakes, folder, child, stderr }
     }

@@ -2,6 +2,7 @@
 
 mod diagnostic;
 mod read;
+mod registration;
 mod section;
 
 use std::{fmt, net::SocketAddr, path::Path, time::Duration};
@@ -11,6 +12,7 @@ use registrar_model::BackendName;
 use serde_json::{Map, Value};
 use url::Url;
 
+pub use crate::dcr::{RegistrationConfig, RouteRegistration};
 pub use diagnostic::{Diagnostic, Diagnostics};
 
 /// Everything in the file, checked.
@@ -24,6 +26,8 @@ pub struct Config {
     pub auth: AuthMode,
     /// `[idempotency]`
     pub idempotency: IdempotencyConfig,
+    /// `[registration]`
+    pub registration: RegistrationConfig,
     /// `[[backends]]` in their order.
     pub backends: Vec<BackendConfig>,
     /// `[[routes]]` in their order: the first that matches wins.
@@ -135,6 +139,8 @@ pub struct RouteConfig {
     pub backend: BackendName,
     /// Overrides the backend's loss policy.
     pub on_loss: Option<OnLoss>,
+    /// What the standards face does with it.
+    pub registration: RouteRegistration,
 }
 
 /// What reading a configuration needs from outside.

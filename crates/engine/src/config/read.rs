@@ -17,7 +17,7 @@ use url::Url;
 
 use super::{
     AuthMode, BackendConfig, Config, Diagnostics, Environment, IdempotencyConfig, OnLoss, RouteConfig, ServerConfig,
-    StoreConfig, diagnostic::Collector, section::Section, to_json_table,
+    StoreConfig, diagnostic::Collector, registration, section::Section, to_json_table,
 };
 use crate::routing::Rule;
 
@@ -33,12 +33,13 @@ pub(super) fn config(text: &str, file: &Path, environment: Environment<'_>) -> R
     let store = store(&mut root, environment, &mut out);
     let auth = auth(&mut root, server.as_ref(), &mut out);
     let idempotency = idempotency(&mut root, environment, &mut out);
+    let registration = registration::defaults(&mut root, &mut out);
     let (names, backends) = backends(&mut root, environment, &mut out);
     let routes = routes(&mut root, &names, &mut out);
     root.finish(&mut out);
     match (server, store, auth) {
         (Some(server), Some(store), Some(auth)) if out.is_empty() => {
-            Ok(Config { server, store, auth, idempotency, backends, routes })
+            Ok(Config { server, store, auth, idempotency, registration, backends, routes })
         }
         _ => Err(out.finish(file)),
     }
@@ -226,7 +227,7 @@ fn on_loss(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<OnLoss> {
 }
 
 /// `None` when the key is absent, `Some(None)` when its value is wrong.
-fn duration(
+pub(super) fn duration(
     s: &mut Section<'_, '_>,
     key: &'static str,
     bounds: RangeInclusive<Duration>,
@@ -343,6 +344,7 @@ fn routes(root: &mut Section<'_, '_>, backends: &[String], out: &mut Collector<'
             s.error("backend", out, format!("there is no backend `{backend}`"), hint);
         }
         let on_loss = on_loss(&mut s, out);
+        let registration = registration::of_route(&mut s, out);
         let backend = backend.and_then(|b| b.parse().ok());
         let rule = match rule {
             None => Some(None),
@@ -350,7 +352,7 @@ fn routes(root: &mut Section<'_, '_>, backends: &[String], out: &mut Collector<'
             Some(Err(_)) => None,
         };
         if let (Some(name), Some(when), Some(backend)) = (name, rule, backend) {
-            routes.push(RouteConfig { name, when, backend, on_loss });
+            routes.push(RouteConfig { name, when, backend, on_loss, registration });
         }
         s.finish(out);
     }

@@ -51,7 +51,7 @@ pub(super) const REGISTRATION: &str = "r.id, r.backend, r.kind, r.client_id, r.v
      r.version, r.created_at, r.updated_at, r.state, r.spec, r.observed, \
      ARRAY(SELECT key FROM labels WHERE registration_id = r.id ORDER BY key), \
      ARRAY(SELECT value FROM labels WHERE registration_id = r.id ORDER BY key), \
-     r.management, r.access_token, r.previous_access_token, r.previous_access_token_until";
+     r.management, r.access_token, r.previous_access_token, r.previous_access_token_until, r.dcr";
 
 /// A registration from [`REGISTRATION`].
 pub(super) fn registration(row: &Row) -> Result<Registration, StoreError> {
@@ -85,10 +85,15 @@ fn hidden(row: &Row) -> Result<Hidden, StoreError> {
     let previous: Option<&[u8]> = column(row, 16)?;
     let until: Option<i64> = column(row, 17)?;
     let access_token: Option<&[u8]> = column(row, 15)?;
+    let dcr: Option<&str> = column(row, 18)?;
     Ok(Hidden {
         management: column(row, 14)?,
         access_token: access_token.map(hash).transpose()?,
         previous_access_token: previous.map(hash).transpose()?.zip(until),
+        dcr: dcr
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|_| StoreError::Corrupt("`dcr` of a registration cannot be read".to_owned()))?,
     })
 }
 

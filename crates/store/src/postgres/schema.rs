@@ -11,7 +11,8 @@ use super::{
 use crate::StoreError;
 
 /// The schema, one file per step, each with the version that it leads to.
-const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("migrations/0001_initial.sql"))];
+const MIGRATIONS: [(i64, &str); 2] =
+    [(1, include_str!("migrations/0001_initial.sql")), (2, include_str!("migrations/0002_dcr.sql"))];
 
 /// The step that this program's schema is at.
 const LATEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;

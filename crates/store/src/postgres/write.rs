@@ -144,8 +144,8 @@ async fn refusal<C: GenericClient>(c: &C, id: &str) -> Result<StoreError, Failur
 async fn insert_registration<C: GenericClient>(c: &C, row: &RegistrationRow) -> Result<(), Failure> {
     let sql = "INSERT INTO registrations (id, backend, kind, client_id, vendor_ref, client_id_issued_at, version, \
                created_at, updated_at, state, spec, observed, search, management, access_token, \
-               previous_access_token, previous_access_token_until) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+               previous_access_token, previous_access_token_until, dcr) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
                ON CONFLICT DO NOTHING";
     if !write_registration(c, sql, row).await? {
         return Err(StoreError::AlreadyExists.into());
@@ -163,7 +163,7 @@ async fn update_registration<C: GenericClient>(c: &C, row: &RegistrationRow, exp
     let sql = "UPDATE registrations SET backend = $2, kind = $3, client_id = $4, vendor_ref = $5, \
                client_id_issued_at = $6, version = $7, created_at = $8, updated_at = $9, state = $10, spec = $11, \
                observed = $12, search = $13, management = $14, access_token = $15, previous_access_token = $16, \
-               previous_access_token_until = $17 WHERE id = $1";
+               previous_access_token_until = $17, dcr = $18 WHERE id = $1";
     write_registration(c, sql, row).await?;
     execute(c, "DELETE FROM labels WHERE registration_id = $1", &[&row.id]).await?;
     insert_labels(c, row).await
@@ -193,6 +193,7 @@ async fn write_registration<C: GenericClient>(c: &C, sql: &str, row: &Registrati
             &hidden.access_token.as_ref().map(<[u8; 32]>::as_slice),
             &hidden.previous_access_token.as_ref().map(|(hash, _)| hash.as_slice()),
             &hidden.previous_access_token.map(|(_, until)| until),
+            &hidden.dcr.as_ref().map(ToString::to_string),
         ],
     )
     .await

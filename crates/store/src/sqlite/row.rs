@@ -14,7 +14,7 @@ use crate::{
 pub(super) const REGISTRATION: &str = "r.id, r.backend, r.kind, r.client_id, r.vendor_ref, r.client_id_issued_at, \
      r.version, r.created_at, r.updated_at, r.state, r.spec, r.observed, \
      (SELECT json_group_object(key, value) FROM labels WHERE registration_id = r.id), \
-     r.management, r.access_token, r.previous_access_token, r.previous_access_token_until";
+     r.management, r.access_token, r.previous_access_token, r.previous_access_token_until, r.dcr";
 
 /// A registration from [`REGISTRATION`].
 pub(super) fn registration(row: &Row<'_>) -> Result<Registration, StoreError> {
@@ -33,16 +33,21 @@ pub(super) fn registration(row: &Row<'_>) -> Result<Registration, StoreError> {
         observed: optional_text(row, 11)?,
         labels: serde_json::from_str(text(row, 12)?)
             .map_err(|_| StoreError::Corrupt("the labels of a registration cannot be read".to_owned()))?,
-        hidden: hidden(row).map_err(store_error)?,
+        hidden: hidden(row)
+            .map_err(store_error)?
+            .ok_or_else(|| StoreError::Corrupt("`dcr` of a registration cannot be read".to_owned()))?,
     }
     .decode()
 }
 
-/// The last columns of [`REGISTRATION`].
-fn hidden(row: &Row<'_>) -> rusqlite::Result<Hidden> {
+/// The last columns of [`REGISTRATION`]; `None` when they are damaged.
+fn hidden(row: &Row<'_>) -> rusqlite::Result<Option<Hidden>> {
     let previous: Option<[u8; 32]> = row.get(15)?;
     let until: Option<i64> = row.get(16)?;
-    Ok(Hidden { management: row.get(13)?, access_token: row.get(14)?, previous_access_token: previous.zip(until) })
+    let dcr: Option<String> = row.get(17)?;
+    let Ok(dcr) = dcr.map(|text| serde_json::from_str(&text)).transpose() else { return Ok(None) };
+    let previous_access_token = previous.zip(until);
+    Ok(Some(Hidden { management: row.get(13)?, access_token: row.get(14)?, previous_access_token, dcr }))
 }
 
 /// The columns that [`operation`] reads.

@@ -389,8 +389,8 @@ fn change_registry(connection: &Connection, change: &ChangeRow) -> rusqlite::Res
 fn insert(connection: &Connection, row: &RegistrationRow) -> rusqlite::Result<Result<(), StoreError>> {
     let sql = "INSERT INTO registrations (id, backend, kind, client_id, vendor_ref, client_id_issued_at, version, \
                created_at, updated_at, state, spec, observed, search, management, access_token, \
-               previous_access_token, previous_access_token_until) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+               previous_access_token, previous_access_token_until, dcr) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
     match unless_taken(write_registration(connection, sql, row))? {
         Ok(()) => insert_labels(connection, row).map(Ok),
         refused => Ok(refused),
@@ -410,7 +410,7 @@ fn update(connection: &Connection, row: &RegistrationRow, expected: u64) -> rusq
     let sql = "UPDATE registrations SET backend = ?2, kind = ?3, client_id = ?4, vendor_ref = ?5, \
                client_id_issued_at = ?6, version = ?7, created_at = ?8, updated_at = ?9, state = ?10, spec = ?11, \
                observed = ?12, search = ?13, management = ?14, access_token = ?15, previous_access_token = ?16, \
-               previous_access_token_until = ?17 WHERE id = ?1";
+               previous_access_token_until = ?17, dcr = ?18 WHERE id = ?1";
     let written = write_registration(connection, sql, row);
     if let Err(refused) = unless_taken(written)? {
         return Ok(Err(refused));
@@ -439,6 +439,7 @@ fn write_registration(connection: &Connection, sql: &str, row: &RegistrationRow)
         row.hidden.access_token,
         row.hidden.previous_access_token.map(|(hash, _)| hash),
         row.hidden.previous_access_token.map(|(_, until)| until),
+        row.hidden.dcr.as_ref().map(ToString::to_string),
     ])
 }
 

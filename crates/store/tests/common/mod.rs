@@ -51,6 +51,7 @@ pub fn registration(backend: &str, client_id: &str, name: &str) -> Registration 
             management: Some(vec![0, 1, 255]),
             access_token: Some([7; 32]),
             previous_access_token: Some(([8; 32], NOW + 5)),
+            dcr: Some(json!({"route": "default"})),
         },
     }
 }

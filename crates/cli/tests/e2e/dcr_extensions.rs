@@ -1,0 +1,154 @@
+//! Checklist E: OpenID Connect and extension metadata.
+
+use serde_json::{Value, json};
+
+use crate::dcr::{gateway, open, refused, register, with};
+
+/// Refused as metadata, one by one.
+fn all_refused(cases: &[Value]) {
+    let gateway = open();
+    for case in cases {
+        refused(&gateway, &with(case.clone()), "invalid_client_metadata");
+    }
+}
+
+#[test]
+fn ext_01_without_a_type_a_client_is_a_web_client() {
+    let gateway = open();
+    let body = with(
+        json!({"grant_types": ["implicit"], "response_types": ["token"], "redirect_uris": ["http://localhost/cb"]}),
+    );
+    refused(&gateway, &body, "invalid_redirect_uri");
+}
+
+#[test]
+fn ext_02_03_11_12_urls_that_are_not_https() {
+    all_refused(&[
+        json!({"initiate_login_uri": "http://a.example/login"}),
+        json!({"initiate_login_uri": "/login"}),
+        json!({"sector_identifier_uri": "http://a.example/s.json"}),
+        json!({"backchannel_logout_uri": "https://a.example/out#x"}),
+        json!({"backchannel_logout_uri": "/out"}),
+        json!({"token_endpoint_auth_method": "none", "backchannel_logout_uri": "http://a.example/out"}),
+        json!({"token_endpoint_auth_method": "none", "frontchannel_logout_uri": "http://a.example/out"}),
+        json!({"token_endpoint_auth_method": "none", "post_logout_redirect_uris": ["http://a.example/out"]}),
+    ]);
+}
+
+#[test]
+fn ext_04_06_07_algorithms_that_do_not_go_together() {
+    let enc = |name: &str| json!({ name: "A128CBC-HS256" });
+    all_refused(&[
+        enc("id_token_encrypted_response_enc"),
+        enc("userinfo_encrypted_response_enc"),
+        enc("request_object_encryption_enc"),
+        enc("introspection_encrypted_response_enc"),
+        enc("authorization_encrypted_response_enc"),
+        json!({"token_endpoint_auth_signing_alg": "none"}),
+        json!({"id_token_signed_response_alg": "none", "grant_types": ["authorization_code", "implicit"], "response_types": ["code id_token"]}),
+    ]);
+}
+
+#[test]
+fn ext_05_the_default_content_encryption_is_shown() {
+    let gateway = open();
+    let client = register(&gateway, "rfc7591", &with(json!({"id_token_encrypted_response_alg": "RSA-OAEP-256"}))).json;
+    assert_eq!(client["id_token_encrypted_response_enc"], "A128CBC-HS256");
+}
+
+#[test]
+fn ext_08_09_10_authentication_needs_what_it_rests_on() {
+    all_refused(&[
+        json!({"token_endpoint_auth_method": "private_key_jwt"}),
+        json!({"token_endpoint_auth_method": "self_signed_tls_client_auth"}),
+        json!({"token_endpoint_auth_method": "tls_client_auth"}),
+        json!({"token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_san_dns": "a.example", "tls_client_auth_san_ip": "192.0.2.1"}),
+    ]);
+}
+
+#[test]
+fn ext_13_flags_are_not_texts() {
+    all_refused(&[
+        json!({"require_auth_time": "true"}),
+        json!({"dpop_bound_access_tokens": "false"}),
+        json!({"require_pushed_authorization_requests": 1}),
+        json!({"backchannel_logout_session_required": "yes"}),
+    ]);
+}
+
+#[test]
+fn ext_14_what_nobody_asked_for_is_not_on() {
+    let gateway = open();
+    for route in crate::dcr::ROUTES {
+        let client = register(&gateway, route, &with(json!({}))).json;
+        for name in [
+            "require_pushed_authorization_requests",
+            "dpop_bound_access_tokens",
+            "tls_client_certificate_bound_access_tokens",
+            "require_signed_request_object",
+            "backchannel_logout_session_required",
+            "frontchannel_logout_session_required",
+        ] {
+            assert!(client.get(name).is_none_or(|v| v == false), "{route} {name}: {client}");
+        }
+    }
+}
+
+#[test]
+fn ext_15_ciba_needs_its_delivery() {
+    let ciba = "urn:openid:params:grant-type:ciba";
+    all_refused(&[
+        json!({"grant_types": [ciba]}),
+        json!({"grant_types": [ciba], "backchannel_token_delivery_mode": "ping"}),
+        json!({"grant_types": [ciba], "backchannel_token_delivery_mode": "push", "backchannel_client_notification_endpoint": "http://a.example/n"}),
+    ]);
+}
+
+#[test]
+fn ext_16_23_combinations_that_no_profile_allows() {
+    all_refused(&[
+        json!({"dpop_bound_access_tokens": true, "tls_client_certificate_bound_access_tokens": true}),
+        json!({"grant_types": ["password"]}),
+        json!({"grant_types": ["authorization_code", "password"]}),
+    ]);
+}
+
+#[test]
+fn ext_18_protection_that_the_vendor_cannot_give_is_refused() {
+    let gateway = open();
+    for route in ["loop", "bitgo", "authms", "loginradius"] {
+        for name in [
+            "dpop_bound_access_tokens",
+            "require_pushed_authorization_requests",
+            "tls_client_certificate_bound_access_tokens",
+        ] {
+            let answer = gateway.post(&format!("/{route}/register"), &with(json!({ name: true })));
+            assert_eq!(
+                (answer.status, answer.text("/error")),
+                (400, "invalid_client_metadata".to_owned()),
+                "{route} {name}"
+            );
+            let told = answer.text("/error_description");
+            assert!(told.contains(name) && !told.contains("allow_loss"), "{told}");
+        }
+    }
+    assert_eq!(gateway.vendor_writes(), 0);
+    // also as an update
+    let own = register(&gateway, "loop", &with(json!({})));
+    let answer = own.call(&gateway, "PUT", &own.update(json!({"dpop_bound_access_tokens": true})));
+    assert_eq!((answer.status, answer.text("/error")), (400, "invalid_client_metadata".to_owned()));
+}
+
+#[test]
+fn a_policy_sees_the_client_as_it_will_be_on_create_and_on_update() {
+    let rule = r#"policy = '!metadata.grant_types.exists(g, g == "client_credentials") && metadata.application_type == "web"'"#;
+    let gateway = gateway(crate::dcr::OPEN, rule);
+    let own = register(&gateway, "rfc7591", &with(json!({})));
+    let bad = json!({"grant_types": ["authorization_code", "client_credentials"]});
+    let told = refused(&gateway, &with(bad.clone()), "invalid_client_metadata");
+    assert!(told.contains("rfc7591"), "{told}");
+    let writes = gateway.vendor_writes();
+    assert_eq!(own.call(&gateway, "PUT", &own.update(bad)).status, 400);
+    assert_eq!(own.call(&gateway, "PUT", &own.update(json!({"application_type": "native"}))).status, 400);
+    assert_eq!(gateway.vendor_writes(), writes);
+}

@@ -1,0 +1,124 @@
+//! The keys of the standards face: `[registration]` and those of `[[routes]]`.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use registrar_core::settings::closest;
+use serde_json::{Map, Value};
+use toml::{Spanned, de::DeValue};
+
+use super::{diagnostic::Collector, read::duration, section::Section, to_json_table};
+use crate::{
+    dcr::{Access, Manage, Rate, RegistrationConfig, RouteRegistration},
+    routing::Rule,
+};
+
+/// What the gateway itself says in a discovery document.
+const OWN_DISCOVERY: [&str; 2] = ["issuer", "registration_endpoint"];
+
+pub(super) fn defaults(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> RegistrationConfig {
+    let mut config = RegistrationConfig::default();
+    let Some(mut s) = root.section("registration", out) else { return config };
+    config.access = access(&mut s, "access", out).unwrap_or_default();
+    config.rate = rate(&mut s, "rate", out).unwrap_or(config.rate);
+    config.quota = rate(&mut s, "quota", out);
+    config.redirect_hosts = hosts(&mut s, "redirect_hosts", out);
+    config.strict_schemes = s.flag("strict_schemes", false, out);
+    config.proxies = s.integer("proxies", 0..17, out).unwrap_or_default();
+    config.rotate = s.flag("rotate_access_tokens", false, out);
+    let day = Duration::from_hours(24);
+    if let Some(Some(grace)) = duration(&mut s, "rotation_grace", Duration::ZERO..=day, out) {
+        config.rotation_grace = grace;
+    }
+    if let Some(words) = words(&mut s, "manage", out) {
+        let known = ["read", "update", "delete"];
+        if let Some(word) = words.iter().find(|w| !known.contains(&w.as_str())) {
+            let hint = closest(word, known).map(|w| format!("did you mean `{w}`?"));
+            s.error("manage", out, format!("must be of {}", known.join(", ")), hint);
+        }
+        let has = |word: &str| words.contains(word);
+        config.manage = Manage { read: has("read"), update: has("update"), delete: has("delete") };
+    }
+    s.finish(out);
+    config
+}
+
+pub(super) fn of_route(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> RouteRegistration {
+    RouteRegistration {
+        access: access(s, "registration", out),
+        rate: rate(s, "registration_rate", out),
+        quota: rate(s, "registration_quota", out),
+        redirect_hosts: hosts(s, "registration_redirect_hosts", out),
+        policy: policy(s, out),
+        discovery: discovery(s, out),
+    }
+}
+
+fn access(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) -> Option<Access> {
+    match s.text(key, out)?.as_str() {
+        "closed" => Some(Access::Closed),
+        "token" => Some(Access::Token),
+        "open" => Some(Access::Open),
+        other => {
+            let words = ["closed", "token", "open"];
+            let hint = closest(other, words).map(|w| format!("did you mean `{w}`?"));
+            s.error(key, out, format!("must be one of {}", words.join(", ")), hint);
+            None
+        }
+    }
+}
+
+fn rate(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) -> Option<Rate> {
+    let text = s.text(key, out)?;
+    let rate = Rate::parse(&text);
+    if rate.is_none() {
+        let hint = Some("for example \"10/hour\"; also /second, /minute, /day".to_owned());
+        s.error(key, out, "is not a rate", hint);
+    }
+    rate
+}
+
+fn hosts(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) -> Option<BTreeSet<String>> {
+    let hosts = words(s, key, out)?;
+    let plain = |h: &String| !h.is_empty() && !h.contains(['/', '*', '@', '?', '#']) && !h.contains("://");
+    if !hosts.iter().all(plain) {
+        let hint = Some("[\"app.example.com\", \"127.0.0.1\", \"com.example.app:\"]".to_owned());
+        s.error(key, out, "must be host names without wildcards, or schemes that end with a colon", hint);
+    }
+    Some(hosts)
+}
+
+fn words(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) -> Option<BTreeSet<String>> {
+    let read = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
+    let words = match s.get(key)?.get_ref() {
+        DeValue::Array(items) => items.iter().map(read).collect::<Option<BTreeSet<String>>>(),
+        _ => None,
+    };
+    if words.is_none() {
+        s.error(key, out, "must be a list of strings", None);
+    }
+    words
+}
+
+fn policy(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<Rule> {
+    match Rule::compile(&s.text("policy", out)?) {
+        Ok(rule) => Some(rule),
+        Err(message) => {
+            let hint = Some("the policy is CEL over `metadata`, as it will be".to_owned());
+            s.error("policy", out, message, hint);
+            None
+        }
+    }
+}
+
+fn discovery(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Map<String, Value> {
+    let Some(value) = s.get("discovery") else { return Map::new() };
+    let DeValue::Table(table) = value.get_ref() else {
+        s.error("discovery", out, "must be a table of RFC 8414 members", None);
+        return Map::new();
+    };
+    let members = to_json_table(table);
+    if let Some(name) = OWN_DISCOVERY.iter().find(|n| members.contains_key(**n)) {
+        s.error("discovery", out, format!("`{name}` is the gateway's own"), None);
+    }
+    members
+}

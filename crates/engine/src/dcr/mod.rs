@@ -1,0 +1,412 @@
+//! Policy of the standards face (RFC 7591, RFC 7592): who may register where, and who may manage what was registered.
+
+mod limit;
+mod manage;
+mod software;
+mod terms;
+mod token;
+
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use registrar_core::{Error, ErrorKind, ExposeSecret as _, Outcome, Result, SecretString};
+use registrar_model::{ClientMetadata, Hidden, Issues, Loss, LossKind, NewRegistration, Severity};
+use registrar_store::InitialAccessToken;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub(crate) use limit::Limiter;
+pub use limit::Rate;
+pub use manage::Holder;
+pub use software::{Statement, check as check_software_statement};
+pub use terms::{Terms, is_claimable};
+pub use token::{Grant, NewInitialAccessToken, create as create_initial_access_token};
+
+use crate::{
+    clock::now_ms,
+    config::{OnLoss, RouteConfig},
+    engine::{Caller, Engine, Failure, NewSecret, Written, store_error},
+    keys::hash,
+    routing::{self, Rule},
+};
+
+/// Who may register.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Nobody.
+    #[default]
+    Closed,
+    /// Whoever has an initial access token, in the `Authorization` field or as the last segment of the path.
+    Token,
+    /// Everybody, so often.
+    Open,
+}
+
+/// What holders of a registration access token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manage {
+    /// `GET`
+    pub read: bool,
+    /// `PUT`
+    pub update: bool,
+    /// `DELETE`
+    pub delete: bool,
+}
+
+/// `[registration]`
+#[derive(Clone, Debug)]
+pub struct RegistrationConfig {
+    /// For `POST /register` where no route decides, and for routes that do not say.
+    pub access: Access,
+    /// How often one client address may register where it needs no token.
+    pub rate: Rate,
+    /// How often all together may, a route.
+    pub quota: Option<Rate>,
+    /// Only these redirect hosts.
+    pub redirect_hosts: Option<BTreeSet<String>>,
+    /// Refuses application schemes that are not reversed domain names; they are only warned about otherwise.
+    pub strict_schemes: bool,
+    /// How many proxies of ours append to `X-Forwarded-For`; 0 does not read it.
+    pub proxies: usize,
+    /// Whether an update issues a new registration access token.
+    pub rotate: bool,
+    /// How long the one before still works.
+    pub rotation_grace: Duration,
+    /// What clients may do with their registrations.
+    pub manage: Manage,
+}
+
+impl Default for RegistrationConfig {
+    fn default() -> Self {
+        Self {
+            access: Access::Closed,
+            rate: Rate { count: 10, period: Duration::from_hours(1) },
+            quota: None,
+            redirect_hosts: None,
+            strict_schemes: false,
+            proxies: 0,
+            rotate: false,
+            rotation_grace: Duration::from_mins(10),
+            manage: Manage { read: true, update: true, delete: true },
+        }
+    }
+}
+
+/// The keys of a route that are for the standards face.
+#[derive(Debug, Default)]
+pub struct RouteRegistration {
+    /// Who may register; `[registration]` decides when absent.
+    pub access: Option<Access>,
+    /// How often one client address may.
+    pub rate: Option<Rate>,
+    /// How often all together may.
+    pub quota: Option<Rate>,
+    /// Only these redirect hosts.
+    pub redirect_hosts: Option<BTreeSet<String>>,
+    /// What the metadata must fulfil.
+    pub policy: Option<Rule>,
+    /// Members of the discovery document, such as the vendor's endpoints.
+    pub discovery: Map<String, Value>,
+}
+
+/// What the gateway keeps of a client that was registered at the standards face.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Record {
+    /// The route it was registered by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The terms of the initial access token it was registered with; updates meet them too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Terms>,
+    /// SHA-256 of its secret, to compare an update's `client_secret` with (RFC 7592 §2.2), in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+impl Record {
+    /// What is kept of a registration; `None` when it was not registered at the standards face.
+    pub(crate) fn of(hidden: &Hidden) -> Option<Self> {
+        serde_json::from_value(hidden.dcr.clone()?).ok()
+    }
+
+    fn keep(self, hidden: &mut Hidden) {
+        hidden.dcr = serde_json::to_value(self).ok();
+    }
+}
+
+/// Remembers the hash of a secret that was just issued, for clients of the standards face.
+pub(crate) fn note_secret(hidden: &mut Hidden, secret: Option<&NewSecret>) {
+    if let (Some(record), Some(secret)) = (Record::of(hidden), secret) {
+        Record { secret: Some(secret_hash(secret.value.expose_secret())), ..record }.keep(hidden);
+    }
+}
+
+fn secret_hash(secret: &str) -> String {
+    hash(secret).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// What a create brings along from the standards face.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// The loss policy of the route that was chosen.
+    pub(crate) on_loss: Option<OnLoss>,
+    /// The hash of the registration access token.
+    pub(crate) access_token: Option<[u8; 32]>,
+    /// What is kept.
+    pub(crate) record: Option<Record>,
+    /// The initial access token to spend, by its id.
+    pub(crate) spend: Option<String>,
+}
+
+impl CreateOptions {
+    /// What the registration keeps to itself.
+    pub(crate) fn hidden(&self, management: Option<Vec<u8>>, secret: Option<&NewSecret>) -> Hidden {
+        let mut hidden = Hidden { management, access_token: self.access_token, ..Hidden::default() };
+        if let Some(record) = &self.record {
+            record.clone().keep(&mut hidden);
+            note_secret(&mut hidden, secret);
+        }
+        hidden
+    }
+}
+
+/// Somebody who was let in to register.
+#[derive(Debug)]
+pub struct Visitor {
+    /// The route that was named.
+    route: Option<String>,
+    token: Option<InitialAccessToken>,
+    address: Option<IpAddr>,
+}
+
+impl Visitor {
+    /// The name for the journal.
+    #[must_use]
+    pub fn principal(&self) -> String {
+        match (&self.token, self.address) {
+            (Some(token), _) => format!("iat:{}", token.id),
+            (None, Some(address)) => format!("open:{address}"),
+            (None, None) => "open".to_owned(),
+        }
+    }
+}
+
+/// A client as just registered at the standards face.
+#[derive(Debug)]
+pub struct Registered {
+    /// The client.
+    pub written: Written,
+    /// Its registration access token.
+    pub access_token: SecretString,
+}
+
+/// Where a registration goes and under which conditions.
+struct Door {
+    access: Access,
+    rate: Rate,
+    quota: Option<Rate>,
+}
+
+impl Engine {
+    fn door(&self, route: Option<&RouteConfig>) -> Door {
+        let defaults = &self.options.registration;
+        let own = route.map(|r| &r.registration);
+        Door {
+            access: own.and_then(|r| r.access).unwrap_or(defaults.access),
+            rate: own.and_then(|r| r.rate).unwrap_or(defaults.rate),
+            quota: own.and_then(|r| r.quota).or(defaults.quota),
+        }
+    }
+
+    /// Who may register at a route by its name, or at the endpoint without one; `None` when there is no such route.
+    /// The endpoint without a name is as open as the most open of what it leads to.
+    #[must_use]
+    pub fn access(&self, route: Option<&str>) -> Option<Access> {
+        let runtime = self.runtime.load();
+        match route {
+            Some(name) => runtime.routes.iter().find(|r| r.name == name).map(|r| self.door(Some(r)).access),
+            None => runtime
+                .routes
+                .iter()
+                .map(|r| self.door(Some(r)).access)
+                .max()
+                .or(Some(self.options.registration.access)),
+        }
+    }
+
+    /// Lets somebody in, before the body is looked at.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Forbidden`] where registration is closed, [`ErrorKind::Unauthenticated`],
+    /// [`ErrorKind::InvalidToken`].
+    pub async fn visitor(&self, route: Option<&str>, token: Option<&str>, address: Option<IpAddr>) -> Result<Visitor> {
+        // where there is no such route, nothing is open either
+        let access = self.access(route).unwrap_or_default();
+        if access == Access::Closed {
+            return Err(closed());
+        }
+        let token = match token {
+            Some(token) => Some(token::verify(self.store.as_ref(), token).await?),
+            None if access == Access::Open => None,
+            None => return Err(unauthenticated()),
+        };
+        Ok(Visitor { route: route.map(str::to_owned), token, address })
+    }
+
+    /// Registers a client (RFC 7591 §3.1).
+    ///
+    /// # Errors
+    /// As [`Self::create`]; and what [`Self::visitor`] says, where the route was not known before.
+    pub async fn register(
+        self: &Arc<Self>,
+        visitor: &Visitor,
+        caller: &Caller,
+        mut request: NewRegistration,
+    ) -> Result<Registered, Failure> {
+        // unknown members are ignored here (RFC 7591 §2), not reported
+        request.unknown.clear();
+        let options = self.open(visitor, &mut request)?;
+        let (access_token, stored) = token::new_access_token()?;
+        let record = options.record.clone();
+        let options = CreateOptions { access_token: Some(stored), ..options };
+        let written = self.create_with(caller, request, options).await?;
+        if !written.replayed {
+            return Ok(Registered { written, access_token });
+        }
+        // the first answer was lost, and its token with it
+        let access_token = self.reissue(caller, written.registration.id, record).await?;
+        Ok(Registered { written, access_token })
+    }
+
+    /// Chooses the route and holds the request against everything that it demands.
+    fn open(&self, visitor: &Visitor, request: &mut NewRegistration) -> Result<CreateOptions> {
+        let runtime = self.runtime.load();
+        let name = match &visitor.route {
+            Some(name) => Some(name.clone()),
+            None => routing::evaluate(&runtime.routes, request).route,
+        };
+        let Some(route) = runtime.routes.iter().find(|r| Some(&r.name) == name.as_ref()) else {
+            let detail = "no route matches this client; the operator decides what is registered where";
+            return Err(Error::new(ErrorKind::NoRoute, detail));
+        };
+        let door = self.door(Some(route));
+        let terms: Option<Terms> = match (&visitor.token, door.access) {
+            (_, Access::Closed) => return Err(closed()),
+            (None, Access::Token) => return Err(unauthenticated()),
+            (None, Access::Open) => {
+                let now = Instant::now();
+                self.limiter.take(Some(&route.name), visitor.address, door.rate, now)?;
+                if let Some(quota) = door.quota {
+                    self.limiter.take(Some(&route.name), None, quota, now)?;
+                }
+                None
+            }
+            // terms that cannot be read allow nothing
+            (Some(token), _) => Some(serde_json::from_value(token.terms.clone()).map_err(|_| token::refused())?),
+        };
+        if terms.as_ref().and_then(|t| t.routes.as_ref()).is_some_and(|routes| !routes.contains(&route.name)) {
+            let detail = "the initial access token is not for this route";
+            return Err(Error::new(ErrorKind::Forbidden, detail));
+        }
+        self.demand(Some(route), terms.as_ref(), &mut request.spec.metadata)?;
+        request.backend = Some(route.backend.clone());
+        Ok(CreateOptions {
+            on_loss: route.on_loss,
+            access_token: None,
+            record: Some(Record { route: Some(route.name.clone()), terms, secret: None }),
+            spend: visitor.token.as_ref().map(|t| t.id.clone()),
+        })
+    }
+
+    /// Holds metadata, of a create and of an update alike, against the terms and the policy in force.
+    fn demand(&self, route: Option<&RouteConfig>, terms: Option<&Terms>, metadata: &mut ClientMetadata) -> Result<()> {
+        let mut issues = Issues::new();
+        let own = route.and_then(|r| r.registration.redirect_hosts.as_ref());
+        let redirect_hosts = own.or(self.options.registration.redirect_hosts.as_ref()).cloned();
+        Terms { redirect_hosts, ..Terms::default() }.apply(metadata, &mut issues);
+        if let Some(terms) = terms {
+            terms.apply(metadata, &mut issues);
+        }
+        if self.options.registration.strict_schemes {
+            terms::refuse_claimable(metadata, &mut issues);
+        }
+        issues.into_result(()).map_err(Error::validation)?;
+        match route.and_then(|r| r.registration.policy.as_ref().map(|p| (&r.name, p))) {
+            Some((name, policy)) => terms::check_policy(name, policy, metadata),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes one use of an initial access token.
+    pub(crate) async fn spend(&self, id: Option<&str>) -> Result<()> {
+        let Some(id) = id else { return Ok(()) };
+        match self.store.spend_initial_access_token(id, now_ms()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(token::refused()),
+            Err(error) => Err(store_error(error)),
+        }
+    }
+
+    /// Gives the use back when it led to nothing.
+    pub(crate) async fn settle_spending(&self, id: Option<&str>, result: &Result<Written, Failure>) {
+        let led_to_nothing = match result {
+            Ok(written) => written.replayed,
+            Err(failure) => failure.error.outcome() == Outcome::NotPerformed,
+        };
+        if let (Some(id), true) = (id, led_to_nothing)
+            && let Err(error) = self.store.refund_initial_access_token(id).await
+        {
+            tracing::warn!(token = id, %error, "a use of this initial access token was not given back");
+        }
+    }
+
+    /// The members of a route's discovery document that its configuration has.
+    #[must_use]
+    pub fn discovery(&self, route: Option<&str>) -> Map<String, Value> {
+        let runtime = self.runtime.load();
+        let mut routes = runtime.routes.iter();
+        match route {
+            Some(name) => routes.find(|r| r.name == name).map(|r| r.registration.discovery.clone()),
+            // one set of endpoints for all, or none
+            None if runtime.routes.len() == 1 => routes.next().map(|r| r.registration.discovery.clone()),
+            None => None,
+        }
+        .unwrap_or_default()
+    }
+
+    /// Which of `values` a registration at a route, or at any, may have in one member, as far as the adapters say.
+    #[must_use]
+    pub fn supported(
+        &self,
+        route: Option<&str>,
+        field: &str,
+        values: &[(&'static str, ClientMetadata)],
+    ) -> Vec<&'static str> {
+        let runtime = self.runtime.load();
+        let routes = runtime.routes.iter().filter(|r| route.is_none_or(|name| r.name == name));
+        let backends: Vec<_> = routes.filter_map(|r| runtime.backends.get(&r.backend)).collect();
+        let holds = |metadata: &ClientMetadata| {
+            let spec = registrar_model::ClientSpec { metadata: Box::new(metadata.clone()), ..Default::default() };
+            // more than was asked for, as by vendors that always add refresh_token, is not a lack
+            let lacks = |l: &Loss| l.severity == Severity::Security || l.kind != LossKind::Widened;
+            let lost = |l: &Loss| l.field == field && l.is_refusable() && lacks(l);
+            backends.iter().any(|b| b.adapter.preview(&spec).is_ok_and(|m| !m.losses.iter().any(lost)))
+        };
+        values.iter().filter(|(_, metadata)| holds(metadata)).map(|(word, _)| *word).collect()
+    }
+}
+
+fn closed() -> Error {
+    let detail = "registration is closed; the operator opens it with `access` in [registration] or `registration` of a route: \"token\" or \"open\"";
+    Error::new(ErrorKind::Forbidden, detail)
+}
+
+fn unauthenticated() -> Error {
+    let detail =
+        "registration needs an initial access token: Authorization: Bearer iat_...; the operator gives them out";
+    Error::new(ErrorKind::Unauthenticated, detail)
+}

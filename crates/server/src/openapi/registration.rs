@@ -1,0 +1,261 @@
+//! The standards face and its tokens in the API document.
+
+use registrar_core::ErrorKind as K;
+use serde_json::{Map, Value, json};
+
+use super::{Call, reference, with};
+
+/// How the standards face refuses (RFC 7591 §3.2.2).
+const REFUSALS: [(u16, &str); 7] = [
+    (400, "The metadata is not acceptable"),
+    (401, "A token is needed, or the one that was sent is not valid"),
+    (403, "Registration is closed, or this is not permitted"),
+    (429, "Too many registrations; see Retry-After"),
+    (502, "The vendor failed"),
+    (503, "Not available now; see Retry-After"),
+    (504, "The vendor did not answer; whether it did anything is not known"),
+];
+
+/// Its paths, and those that make its tokens.
+pub(super) const CALLS: &[Call] = &[
+    Call {
+        method: "post",
+        path: "/v1/initial-access-tokens",
+        tag: "tokens",
+        id: "createInitialAccessToken",
+        summary: "Make a token that allows registrations (RFC 7591)",
+        scope: Some("clients:write"),
+        parameters: &[],
+        request: Some(("application/json", "NewInitialAccessToken")),
+        responses: &[(201, "The token, shown once", Some("IssuedInitialAccessToken"))],
+        errors: &[K::MalformedBody, K::UnsupportedMediaType, K::PayloadTooLarge, K::Validation, K::InvalidRequest],
+    },
+    Call {
+        method: "get",
+        path: "/v1/initial-access-tokens",
+        tag: "tokens",
+        id: "listInitialAccessTokens",
+        summary: "List initial access tokens, oldest first",
+        scope: Some("clients:write"),
+        parameters: &[],
+        request: None,
+        responses: &[(200, "The tokens, without what is secret", Some("InitialAccessTokenList"))],
+        errors: &[K::InvalidRequest],
+    },
+    Call {
+        method: "delete",
+        path: "/v1/initial-access-tokens/{id}",
+        tag: "tokens",
+        id: "deleteInitialAccessToken",
+        summary: "Forget an initial access token: it stops working at once",
+        scope: Some("clients:write"),
+        parameters: &["id"],
+        request: None,
+        responses: &[(204, "It is forgotten", None)],
+        errors: &[K::TokenNotFound, K::InvalidRequest],
+    },
+    Call {
+        method: "post",
+        path: "/register",
+        tag: "registration",
+        id: "register",
+        summary: "Register a client (RFC 7591); the routes decide where",
+        scope: Some("iat"),
+        parameters: &[],
+        request: Some(("application/json", "ClientMetadata")),
+        responses: &[(
+            201,
+            "The client and how it manages itself; its secret is shown once",
+            Some("ClientInformation"),
+        )],
+        errors: &[],
+    },
+    Call {
+        method: "post",
+        path: "/{route}/register",
+        tag: "registration",
+        id: "registerAt",
+        summary: "Register a client at a route (RFC 7591)",
+        scope: Some("iat"),
+        parameters: &["route"],
+        request: Some(("application/json", "ClientMetadata")),
+        responses: &[(
+            201,
+            "The client and how it manages itself; its secret is shown once",
+            Some("ClientInformation"),
+        )],
+        errors: &[],
+    },
+    Call {
+        method: "post",
+        path: "/{route}/register/{ticket}",
+        tag: "registration",
+        id: "registerWithTicket",
+        summary: "Register a client with the initial access token in the path",
+        scope: Some("iat"),
+        parameters: &["route", "ticket"],
+        request: Some(("application/json", "ClientMetadata")),
+        responses: &[(
+            201,
+            "The client and how it manages itself; its secret is shown once",
+            Some("ClientInformation"),
+        )],
+        errors: &[],
+    },
+    Call {
+        method: "get",
+        path: "/register/{id}",
+        tag: "registration",
+        id: "readOwnRegistration",
+        summary: "What is registered (RFC 7592)",
+        scope: Some("rat"),
+        parameters: &["id"],
+        request: None,
+        responses: &[(200, "The client", Some("ClientInformation"))],
+        errors: &[],
+    },
+    Call {
+        method: "put",
+        path: "/register/{id}",
+        tag: "registration",
+        id: "replaceOwnRegistration",
+        summary: "Make the metadata be exactly this (RFC 7592)",
+        scope: Some("rat"),
+        parameters: &["id"],
+        request: Some(("application/json", "ClientMetadata")),
+        responses: &[(200, "The client as it is now", Some("ClientInformation"))],
+        errors: &[],
+    },
+    Call {
+        method: "delete",
+        path: "/register/{id}",
+        tag: "registration",
+        id: "deleteOwnRegistration",
+        summary: "Delete the client (RFC 7592)",
+        scope: Some("rat"),
+        parameters: &["id"],
+        request: None,
+        responses: &[
+            (204, "The vendor has deleted it", None),
+            (405, "The vendor documents no deletion", Some("RegistrationError")),
+        ],
+        errors: &[],
+    },
+    Call {
+        method: "get",
+        path: "/.well-known/oauth-authorization-server",
+        tag: "registration",
+        id: "discover",
+        summary: "Where clients are registered (RFC 8414)",
+        scope: None,
+        parameters: &[],
+        request: None,
+        responses: &[
+            (200, "The document", Some("Discovery")),
+            (404, "Nothing can be registered here", Some("RegistrationError")),
+        ],
+        errors: &[],
+    },
+    Call {
+        method: "get",
+        path: "/.well-known/oauth-authorization-server/{route}",
+        tag: "registration",
+        id: "discoverRoute",
+        summary: "Where clients are registered (RFC 8414)",
+        scope: None,
+        parameters: &["route"],
+        request: None,
+        responses: &[
+            (200, "The document", Some("Discovery")),
+            (404, "Nothing can be registered here", Some("RegistrationError")),
+        ],
+        errors: &[],
+    },
+    Call {
+        method: "get",
+        path: "/.well-known/openid-configuration",
+        tag: "registration",
+        id: "discoverOpenid",
+        summary: "Where clients are registered (RFC 8414)",
+        scope: None,
+        parameters: &[],
+        request: None,
+        responses: &[
+            (200, "The document", Some("Discovery")),
+            (404, "Nothing can be registered here", Some("RegistrationError")),
+        ],
+        errors: &[],
+    },
+    Call {
+        method: "get",
+        path: "/.well-known/openid-configuration/{route}",
+        tag: "registration",
+        id: "discoverOpenidRoute",
+        summary: "Where clients are registered (RFC 8414)",
+        scope: None,
+        parameters: &["route"],
+        request: None,
+        responses: &[
+            (200, "The document", Some("Discovery")),
+            (404, "Nothing can be registered here", Some("RegistrationError")),
+        ],
+        errors: &[],
+    },
+    Call {
+        method: "get",
+        path: "/{route}/.well-known/openid-configuration",
+        tag: "registration",
+        id: "discoverOpenidAppended",
+        summary: "Where clients are registered (RFC 8414)",
+        scope: None,
+        parameters: &["route"],
+        request: None,
+        responses: &[
+            (200, "The document", Some("Discovery")),
+            (404, "Nothing can be registered here", Some("RegistrationError")),
+        ],
+        errors: &[],
+    },
+];
+
+/// Adds how a call of the standards face refuses.
+pub(super) fn refusals(call: &Call, responses: &mut Map<String, Value>) {
+    if matches!(call.scope, Some("iat" | "rat")) {
+        for (status, description) in REFUSALS {
+            responses.insert(
+                status.to_string(),
+                json!({ "description": description, "content": { "application/json": { "schema": reference("RegistrationError") } } }),
+            );
+        }
+    }
+}
+
+/// What its answers look like.
+pub(super) fn schemas() -> Value {
+    let text = json!({ "type": "string" });
+    let time = json!({ "type": "string", "format": "date-time" });
+    let token = json!({
+        "id": text, "name": text, "created_at": time, "expires_at": time, "uses_left": { "type": "integer" },
+        "routes": { "type": "array", "items": text }, "scopes": { "type": "array", "items": text }, "redirect_hosts": { "type": "array", "items": text }
+    });
+    json!({
+        "ClientInformation": { "type": "object", "description": "Client metadata at the top level, with what the server assigns (RFC 7591 §3.2.1, RFC 7592 §3)",
+            "required": ["client_id", "redirect_uris", "registration_access_token", "registration_client_uri"], "properties": {
+            "client_id": text, "client_secret": text, "client_secret_expires_at": { "type": "integer" }, "client_id_issued_at": { "type": "integer" },
+            "registration_access_token": text, "registration_client_uri": { "type": "string", "format": "uri" }, "redirect_uris": { "type": "array", "items": text },
+            "registrar_warnings": { "type": "array", "items": text }, "registrar_losses": { "type": "array", "description": "What the vendor could not hold as asked", "items": { "type": "object" } }
+        } },
+        "RegistrationError": { "type": "object", "description": "RFC 7591 §3.2.2", "required": ["error", "error_description", "request_id"],
+            "properties": { "error": text, "error_description": text, "request_id": text, "operation": text } },
+        "Discovery": { "type": "object", "description": "RFC 8414", "required": ["issuer", "registration_endpoint"],
+            "properties": { "issuer": text, "registration_endpoint": { "type": "string", "format": "uri" } } },
+        "NewInitialAccessToken": { "type": "object", "additionalProperties": false, "properties": {
+            "name": text, "uses": { "type": "integer", "minimum": 1 }, "expires_in": { "type": "integer", "minimum": 1, "description": "Seconds" },
+            "routes": { "type": "array", "items": text }, "scopes": { "type": "array", "items": text },
+            "redirect_hosts": { "type": "array", "items": text, "description": "Host names; or schemes that end with a colon" }
+        } },
+        "InitialAccessToken": { "type": "object", "required": ["id", "name", "created_at"], "properties": token },
+        "IssuedInitialAccessToken": { "type": "object", "required": ["id", "name", "created_at", "token"], "properties": with(&token, json!({ "token": text })) },
+        "InitialAccessTokenList": { "type": "object", "required": ["items"], "properties": { "items": { "type": "array", "items": reference("InitialAccessToken") } } }
+    })
+}
