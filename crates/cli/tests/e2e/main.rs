@@ -23,5 +23,6 @@ mod fault_matrix;
 mod hostile;
 mod http;
 mod kill_loop;
+mod real_clients;
 mod running;
 mod survival;
