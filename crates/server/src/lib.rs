@@ -17,7 +17,7 @@ pub mod serve;
 mod system;
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -40,7 +40,8 @@ struct Inner {
     metrics: PrometheusHandle,
     draining: AtomicBool,
     observations: access::Observations,
-    openapi: String,
+    /// Made when somebody asks for it: its making takes some megabytes.
+    openapi: OnceLock<String>,
 }
 
 impl std::fmt::Debug for App {
@@ -54,7 +55,6 @@ impl App {
     #[must_use]
     pub fn new(engine: Arc<Engine>, auth: AuthMode, public_url: &str, metrics: PrometheusHandle) -> Self {
         let public_url: Arc<str> = Arc::from(public_url.trim_end_matches('/'));
-        let openapi = openapi::document(&public_url).to_string();
         Self {
             inner: Arc::new(Inner {
                 engine,
@@ -63,7 +63,7 @@ impl App {
                 metrics,
                 draining: AtomicBool::new(false),
                 observations: access::Observations::default(),
-                openapi,
+                openapi: OnceLock::new(),
             }),
         }
     }
@@ -74,6 +74,10 @@ impl App {
 
     fn public_url(&self) -> &Arc<str> {
         &self.inner.public_url
+    }
+
+    fn openapi(&self) -> &str {
+        self.inner.openapi.get_or_init(|| openapi::document(&self.inner.public_url).to_string())
     }
 
     /// From now on `/readyz` says no, so that load balancers look elsewhere.

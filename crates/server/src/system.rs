@@ -127,7 +127,7 @@ pub(crate) async fn metrics(
 
 /// `GET /openapi.json`
 pub(crate) async fn openapi(State(app): State<App>) -> Response {
-    let mut response = app.inner.openapi.clone().into_response();
+    let mut response = app.openapi().to_owned().into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
