@@ -57,6 +57,34 @@ impl Api {
         Ok(Self { base, key, client })
     }
 
+    /// The items of a list, page by page, at most `limit`; true when there are more.
+    ///
+    /// # Errors
+    /// As [`Api::expect`].
+    pub(crate) async fn items(
+        &self,
+        segments: &[&str],
+        filter: &[(&str, String)],
+        limit: usize,
+    ) -> Result<(Vec<Value>, bool), Failure> {
+        let size = limit.clamp(1, 200).to_string();
+        let mut items: Vec<Value> = Vec::new();
+        let mut cursor: Option<String> = None;
+        let more = loop {
+            let mut query = vec![("limit", size.as_str())];
+            query.extend(filter.iter().map(|(k, v)| (*k, v.as_str())));
+            query.extend(cursor.as_deref().map(|c| ("cursor", c)));
+            let page = self.expect(Method::GET, segments, &query, None, &[]).await?;
+            items.extend(page.get("items").and_then(Value::as_array).into_iter().flatten().cloned());
+            cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+            if cursor.is_none() || items.len() >= limit {
+                break cursor.is_some() || items.len() > limit;
+            }
+        };
+        items.truncate(limit);
+        Ok((items, more))
+    }
+
     /// One call; any status is an answer.
     ///
     /// # Errors

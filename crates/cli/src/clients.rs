@@ -99,25 +99,11 @@ async fn list(
     limit: usize,
     format: Format,
 ) -> Result<(), Failure> {
-    let mut filter: Vec<(&str, String)> = vec![("limit", limit.clamp(1, 200).to_string())];
+    let mut filter: Vec<(&str, String)> = Vec::new();
     filter.extend(backend.map(|b| ("backend", b)));
     filter.extend(q.map(|q| ("q", q)));
     filter.extend(pairs(labels)?.into_iter().map(|(k, v)| ("label", format!("{k}:{v}"))));
-    let mut items: Vec<Value> = Vec::new();
-    let mut cursor: Option<String> = None;
-    let more = loop {
-        let mut query: Vec<(&str, &str)> = filter.iter().map(|(k, v)| (*k, v.as_str())).collect();
-        if let Some(cursor) = &cursor {
-            query.push(("cursor", cursor));
-        }
-        let page = api.expect(Method::GET, &["v1", "clients"], &query, None, &[]).await?;
-        items.extend(page.get("items").and_then(Value::as_array).into_iter().flatten().cloned());
-        cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
-        if cursor.is_none() || items.len() >= limit {
-            break cursor.is_some() || items.len() > limit;
-        }
-    };
-    items.truncate(limit);
+    let (items, more) = api.items(&["v1", "clients"], &filter, limit).await?;
     match format {
         Format::Json => output::json(&items)?,
         Format::Table => {

@@ -50,21 +50,8 @@ async fn command(api: &Api, command: OperationsCommand, format: Format) -> Resul
 }
 
 async fn list(api: &Api, state: Option<&str>, limit: usize, format: Format) -> Result<(), Failure> {
-    let size = limit.clamp(1, 200).to_string();
-    let mut items: Vec<Value> = Vec::new();
-    let mut cursor: Option<String> = None;
-    let more = loop {
-        let mut query = vec![("limit", size.as_str())];
-        query.extend(state.map(|s| ("state", s)));
-        query.extend(cursor.as_deref().map(|c| ("cursor", c)));
-        let page = api.expect(Method::GET, &["v1", "operations"], &query, None, &[]).await?;
-        items.extend(page.get("items").and_then(Value::as_array).into_iter().flatten().cloned());
-        cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
-        if cursor.is_none() || items.len() >= limit {
-            break cursor.is_some() || items.len() > limit;
-        }
-    };
-    items.truncate(limit);
+    let filter: Vec<(&str, String)> = state.map(|s| ("state", s.to_owned())).into_iter().collect();
+    let (items, more) = api.items(&["v1", "operations"], &filter, limit).await?;
     match format {
         Format::Json => output::json(&items)?,
         Format::Table => {

@@ -268,7 +268,13 @@ impl Engine {
     /// Earlier writes to the same client whose outcome is unknown, and which a newer success has made irrelevant.
     pub(crate) async fn supersede(&self, newer: &Operation, actions: &[Action]) {
         let page = PageRequest { limit: 200, after: None };
-        let Ok(open) = self.store.operations(Some(OperationState::Unknown), page).await else { return };
+        let open = match self.store.operations(Some(OperationState::Unknown), page).await {
+            Ok(open) => open,
+            Err(error) => {
+                tracing::warn!(operation = %newer.id, %error, "earlier unknown writes to the client stay open");
+                return;
+            }
+        };
         for old in open
             .items
             .iter()
