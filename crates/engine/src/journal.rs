@@ -218,7 +218,7 @@ impl Engine {
                 done => return done,
             }
         }
-        Ok(())
+        Err(StoreError::Unavailable(Trouble::Stopped))
     }
 
     /// Records a failure; a client whose write ended without a known outcome is marked.

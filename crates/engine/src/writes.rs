@@ -25,8 +25,16 @@ use crate::{
 /// What a caller expects the version of a client to be (`If-Match`).
 pub type ExpectedVersion = Option<u64>;
 
-/// The answer to a rotation: the secret, or, to a repetition, what became of it.
-pub type Rotated = (Result<NewSecret, SecretState>, OperationId);
+/// The answer to a rotation.
+#[derive(Debug)]
+pub struct Rotated {
+    /// The secret, or, to a repetition, what became of it.
+    pub secret: Result<NewSecret, SecretState>,
+    /// The journal entry.
+    pub operation: OperationId,
+    /// As [`Written::recorded`].
+    pub recorded: bool,
+}
 
 impl Engine {
     /// Registers a client.
@@ -332,7 +340,8 @@ impl Engine {
     /// [`ErrorKind::UnsupportedByBackend`], before any call, for public clients and vendors without rotation.
     pub async fn rotate_secret(self: &Arc<Self>, caller: &Caller, id: RegistrationId) -> Result<Rotated, Failure> {
         if let Some(done) = self.earlier(caller).await? {
-            return Ok((self.issued_again(caller, &done).await?, done.id));
+            let secret = self.issued_again(caller, &done).await?;
+            return Ok(Rotated { secret, operation: done.id, recorded: true });
         }
         let guard = self.lock(id).await;
         let current = self.registration(id).await?;
@@ -351,7 +360,10 @@ impl Engine {
                 Wish { id: operation_id, action: Action::Rotate, backend: &backend, registration: id, desired: None };
             let operation = match engine.begin(&caller, wish).await? {
                 Start::Now(operation) => operation,
-                Start::Done(earlier) => return Ok((engine.issued_again(&caller, &earlier).await?, earlier.id)),
+                Start::Done(earlier) => {
+                    let secret = engine.issued_again(&caller, &earlier).await?;
+                    return Ok(Rotated { secret, operation: earlier.id, recorded: true });
+                }
             };
             let secret = match backend.adapter.rotate_secret(&target).await {
                 Ok(secret) => issued(secret),
@@ -367,10 +379,11 @@ impl Engine {
             let success =
                 Success { summary: "issued a new secret".to_owned(), losses: &[], change, secret: Some(&secret) };
             // the caller gets the only copy of the secret even if it is not recorded (reliability F31)
-            if engine.succeeded(&caller, &operation, &backend, success).await.is_ok() && had_open_writes {
+            let recorded = engine.succeeded(&caller, &operation, &backend, success).await.is_ok();
+            if recorded && had_open_writes {
                 engine.supersede(&operation, &[Action::Rotate]).await;
             }
-            Ok((Ok(secret), operation_id))
+            Ok(Rotated { secret: Ok(secret), operation: operation_id, recorded })
         })
         .await
     }

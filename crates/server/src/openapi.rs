@@ -539,7 +539,7 @@ fn schemas() -> Value {
             "adopt": { "type": "object", "required": ["client_id"], "additionalProperties": false, "properties": { "client_id": text, "vendor_ref": text } },
             "absent": { "type": "boolean", "const": true }
         } },
-        "IssuedSecret": { "type": "object", "required": ["operation"], "properties": with(&secret, json!({ "operation": text })) },
+        "IssuedSecret": { "type": "object", "required": ["operation"], "properties": with(&secret, json!({ "operation": text, "warning": { "type": "string", "enum": ["not_recorded"] } })) },
         "RegistrationPage": page("Registration"),
         "DryRun": { "type": "object", "required": ["backend", "requests", "losses", "would"], "properties": {
             "backend": text, "route": text, "losses": losses, "would": { "type": "string", "enum": ["create", "refuse"] }, "reason": text,

@@ -85,10 +85,13 @@ pub(crate) struct Issued<'s>(pub(crate) &'s Rotated);
 impl Serialize for Issued<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut out = serializer.serialize_map(None)?;
-        let (secret, operation) = self.0;
+        let Rotated { secret, operation, recorded } = self.0;
         match secret {
             Ok(secret) => issued(&mut out, secret)?,
             Err(state) => out.serialize_entry("secret_state", state)?,
+        }
+        if !recorded {
+            out.serialize_entry("warning", "not_recorded")?;
         }
         out.serialize_entry("operation", operation)?;
         out.end()
