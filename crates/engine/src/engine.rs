@@ -25,6 +25,7 @@ use crate::{
     dcr,
     idempotency::{self, Idempotency},
     loss_policy,
+    reported::Reported,
     routing::{self, Evaluation},
     seal::Vault,
 };
@@ -72,7 +73,7 @@ pub struct Written {
     /// The secret, where one was issued: shown here and nowhere else.
     pub secret: Option<NewSecret>,
     /// What did not survive.
-    pub losses: Vec<Loss>,
+    pub losses: Reported,
     /// The journal entry.
     pub operation: registrar_model::OperationId,
     /// Why a secret that was issued is not shown (any more).
@@ -89,7 +90,7 @@ impl Written {
     pub(crate) fn new(
         registration: Arc<Registration>,
         secret: Option<NewSecret>,
-        losses: Vec<Loss>,
+        losses: Reported,
         operation: registrar_model::OperationId,
     ) -> Self {
         Self { registration, secret, losses, operation, secret_state: None, replayed: false, recorded: true }

@@ -1,6 +1,6 @@
 //! The journal's side of a write: the intent before it, the result after it, and the answer to its repetition.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use registrar_core::{Error, ErrorKind, Outcome, Result, SecretString, VendorDetail};
 use registrar_model::{Loss, OperationId, Registration, RegistrationId, State};
@@ -16,6 +16,7 @@ use crate::{
     clock::now_ms,
     engine::{Caller, Engine, Failure, NewSecret, SecretState, Written, store_error},
     idempotency::Idempotency,
+    reported::Reported,
 };
 
 /// How long after a call's own deadline its operation still belongs to whoever began it.
@@ -35,14 +36,14 @@ pub(crate) struct Wish<'a> {
     pub(crate) action: Action,
     pub(crate) backend: &'a Backend,
     pub(crate) registration: RegistrationId,
-    /// What is asked for, to compare the vendor with if the answer is lost.
-    pub(crate) desired: Option<Value>,
+    /// What is asked for, to compare the vendor with if the answer is lost: the text of a JSON object.
+    pub(crate) desired: Option<String>,
 }
 
 /// A result to be recorded.
 pub(crate) struct Success<'a> {
     pub(crate) summary: String,
-    pub(crate) losses: &'a [Loss],
+    pub(crate) losses: &'a Reported,
     pub(crate) change: Option<RegistrationChange>,
     pub(crate) secret: Option<&'a NewSecret>,
 }
@@ -50,7 +51,7 @@ pub(crate) struct Success<'a> {
 /// The evidence of a success.
 #[derive(Serialize)]
 struct Account<'l> {
-    losses: &'l [Loss],
+    losses: &'l Reported,
 }
 
 /// A one-time secret in its sealed form.
@@ -120,14 +121,14 @@ impl Engine {
             evidence: json!({}),
             request_id: caller.request_id.clone(),
             principal: caller.principal.clone(),
-            desired: wish.desired,
+            desired: None,
             lease: Lease { owner: self.instance.clone(), until: now.saturating_add(millis(lease)), fence: 1 },
         };
         if crate::failpoint::naive_writes() {
             return Ok(Start::Now(operation));
         }
         let key = caller.idempotency.as_ref().map(|key| key.claim(now));
-        let intent = Intent { operation: operation.clone(), key };
+        let intent = Intent { operation: Operation { desired: wish.desired, ..operation.clone() }, key };
         match self.store.begin(intent).await.map_err(store_error)? {
             Begun::New => {
                 crate::failpoint::reach("intent");
@@ -144,7 +145,8 @@ impl Engine {
     pub(crate) async fn detached<T: Send + 'static>(
         &self,
         operation: OperationId,
-        write: impl Future<Output = Result<T, Failure>> + Send + 'static,
+        // boxed where it is made: it is large, and handed on several times
+        write: Pin<Box<dyn Future<Output = Result<T, Failure>> + Send>>,
     ) -> Result<T, Failure> {
         match self.writes.spawn(write).await {
             Ok(result) => result,
@@ -318,7 +320,7 @@ impl Engine {
             secret_state: (issues_secrets && secret.is_none()).then(|| secret_state(&operation)),
             registration: Arc::new(registration),
             secret,
-            losses: serde_json::from_value(losses).unwrap_or_default(),
+            losses: serde_json::from_value::<Vec<Loss>>(losses).unwrap_or_default().into(),
             operation: operation.id,
             replayed: true,
             recorded: true,

@@ -13,6 +13,7 @@ pub mod loss_policy;
 mod management;
 pub mod matrix;
 mod reconcile;
+mod reported;
 pub mod routing;
 mod seal;
 pub mod writes;
@@ -23,3 +24,4 @@ pub use engine::{Caller, DryRun, Engine, EngineOptions, Failure, NewSecret, Secr
 pub use idempotency::Idempotency;
 pub use keys::Scope;
 pub use reconcile::Resolution;
+pub use reported::Reported;

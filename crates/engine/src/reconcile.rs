@@ -368,7 +368,7 @@ impl Engine {
                     o.id != operation.id
                         && o.action == Action::Create
                         && o.backend == operation.backend
-                        && o.desired == operation.desired
+                        && wish(o) == wish(operation)
                 });
                 *(if state == OperationState::Pending { &mut out.pending } else { &mut out.unknown }) += alike.count();
                 match found.next {
@@ -413,8 +413,12 @@ pub(crate) struct Asked {
     pub(crate) labels: std::collections::BTreeMap<String, String>,
 }
 
+fn wish(operation: &Operation) -> Option<Map<String, Value>> {
+    serde_json::from_str(operation.desired.as_deref()?).ok()
+}
+
 pub(crate) fn desired(operation: &Operation) -> Option<Asked> {
-    let object = operation.desired.as_ref()?.as_object()?;
+    let object = &wish(operation)?;
     let mut issues = Issues::lenient();
     let (spec, _) = ClientSpec::decode(object, &Pointer::root(), &mut issues);
     let labels = object.get("labels").cloned().map(serde_json::from_value).transpose().ok()?.unwrap_or_default();

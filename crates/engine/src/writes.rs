@@ -20,6 +20,7 @@ use crate::{
     engine::{Admission, Caller, Engine, Failure, NewSecret, SecretState, Written, moving, own_losses},
     journal::{Start, Success, Wish},
     loss_policy,
+    reported::Reported,
 };
 
 /// What a caller expects the version of a client to be (`If-Match`).
@@ -61,12 +62,15 @@ impl Engine {
         }
         admission.backend.admits_writes()?;
         let (engine, caller, id) = (Arc::clone(self), caller.clone(), OperationId::generate());
-        self.detached(id, async move {
-            engine.spend(options.spend.as_deref()).await?;
-            let result = engine.created(&caller, admission, id, request, &options).await;
-            engine.settle_spending(options.spend.as_deref(), &result).await;
-            result
-        })
+        self.detached(
+            id,
+            Box::pin(async move {
+                engine.spend(options.spend.as_deref()).await?;
+                let result = engine.created(&caller, admission, id, request, &options).await;
+                engine.settle_spending(options.spend.as_deref(), &result).await;
+                result
+            }),
+        )
         .await
     }
 
@@ -80,7 +84,7 @@ impl Engine {
     ) -> Result<Written, Failure> {
         let Admission { backend, plan, own, .. } = admission;
         let registration = RegistrationId::generate();
-        let desired = Some(Value::Object(request.writable()));
+        let desired = Some(request.to_json());
         let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired };
         let operation = match self.begin(caller, wish).await? {
             Start::Now(operation) => operation,
@@ -183,41 +187,44 @@ impl Engine {
         backend.admits_writes()?;
 
         let (engine, caller, id) = (Arc::clone(self), caller.clone(), OperationId::generate());
-        self.detached(id, async move {
-            let _one_at_a_time = guard;
-            let desired = Some(Value::Object(request.writable()));
-            let wish = Wish { id, action: Action::Update, backend: &backend, registration: current.id, desired };
-            let operation = match engine.begin(&caller, wish).await? {
-                Start::Now(operation) => operation,
-                Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
-            };
-            let own = own_losses(&request);
-            let NewRegistration { spec, labels, .. } = request;
-            let updated = match backend.adapter.update(&target, &current.spec, &spec).await {
-                Ok(updated) => updated,
-                Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
-            };
-            let mut client = updated.value;
-            // some vendors issue a new secret with a change, as when a public client becomes confidential
-            let secret = client.secret.take().map(issued);
-            let (losses, shown) = settle(&spec, &client.spec, updated.losses, own);
-            let had_open_writes = current.state == State::Unknown;
-            let management = engine.kept(current.id, client.management.as_ref()).await;
-            let mut registration = changed(current, shown, client.spec, labels, management);
-            dcr::note_secret(&mut registration.hidden, secret.as_ref());
-            let registration = Arc::new(registration);
-            let success = Success {
-                summary: "updated".to_owned(),
-                losses: &losses,
-                change: Some(replacement(&registration)),
-                secret: secret.as_ref(),
-            };
-            engine.succeeded(&caller, &operation, &backend, success).await?;
-            if had_open_writes {
-                engine.supersede(&operation, &[Action::Update, Action::Delete]).await;
-            }
-            Ok(Written::new(registration, secret, losses, id))
-        })
+        self.detached(
+            id,
+            Box::pin(async move {
+                let _one_at_a_time = guard;
+                let desired = Some(request.to_json());
+                let wish = Wish { id, action: Action::Update, backend: &backend, registration: current.id, desired };
+                let operation = match engine.begin(&caller, wish).await? {
+                    Start::Now(operation) => operation,
+                    Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
+                };
+                let own = own_losses(&request);
+                let NewRegistration { spec, labels, .. } = request;
+                let updated = match backend.adapter.update(&target, &current.spec, &spec).await {
+                    Ok(updated) => updated,
+                    Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
+                };
+                let mut client = updated.value;
+                // some vendors issue a new secret with a change, as when a public client becomes confidential
+                let secret = client.secret.take().map(issued);
+                let (losses, shown) = settle(&spec, &client.spec, updated.losses, own);
+                let had_open_writes = current.state == State::Unknown;
+                let management = engine.kept(current.id, client.management.as_ref()).await;
+                let mut registration = changed(current, shown, client.spec, labels, management);
+                dcr::note_secret(&mut registration.hidden, secret.as_ref());
+                let registration = Arc::new(registration);
+                let success = Success {
+                    summary: "updated".to_owned(),
+                    losses: &losses,
+                    change: Some(replacement(&registration)),
+                    secret: secret.as_ref(),
+                };
+                engine.succeeded(&caller, &operation, &backend, success).await?;
+                if had_open_writes {
+                    engine.supersede(&operation, &[Action::Update, Action::Delete]).await;
+                }
+                Ok(Written::new(registration, secret, losses, id))
+            }),
+        )
         .await
     }
 
@@ -251,33 +258,41 @@ impl Engine {
         backend.admits_writes()?;
         let target = self.target(&current).await?;
         let (engine, caller, operation_id) = (Arc::clone(self), caller.clone(), OperationId::generate());
-        self.detached(operation_id, async move {
-            let _one_at_a_time = guard;
-            let wish =
-                Wish { id: operation_id, action: Action::Delete, backend: &backend, registration: id, desired: None };
-            let operation = match engine.begin(&caller, wish).await? {
-                Start::Now(operation) => operation,
-                Start::Done(earlier) => return Ok(earlier.id),
-            };
-            let had_open_writes = current.state == State::Unknown;
-            match backend.adapter.delete(&target).await {
-                Ok(()) => {}
-                // an earlier deletion did it, and its answer was lost
-                Err(error) if had_open_writes && error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
-            }
-            let success = Success {
-                summary: format!("deleted client {}", current.client_id),
-                losses: &[],
-                change: Some(RegistrationChange::Remove { id: current.id }),
-                secret: None,
-            };
-            engine.succeeded(&caller, &operation, &backend, success).await?;
-            if had_open_writes {
-                engine.supersede(&operation, &[Action::Update, Action::Delete, Action::Rotate]).await;
-            }
-            Ok(operation_id)
-        })
+        self.detached(
+            operation_id,
+            Box::pin(async move {
+                let _one_at_a_time = guard;
+                let wish = Wish {
+                    id: operation_id,
+                    action: Action::Delete,
+                    backend: &backend,
+                    registration: id,
+                    desired: None,
+                };
+                let operation = match engine.begin(&caller, wish).await? {
+                    Start::Now(operation) => operation,
+                    Start::Done(earlier) => return Ok(earlier.id),
+                };
+                let had_open_writes = current.state == State::Unknown;
+                match backend.adapter.delete(&target).await {
+                    Ok(()) => {}
+                    // an earlier deletion did it, and its answer was lost
+                    Err(error) if had_open_writes && error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
+                }
+                let success = Success {
+                    summary: format!("deleted client {}", current.client_id),
+                    losses: &Vec::new().into(),
+                    change: Some(RegistrationChange::Remove { id: current.id }),
+                    secret: None,
+                };
+                engine.succeeded(&caller, &operation, &backend, success).await?;
+                if had_open_writes {
+                    engine.supersede(&operation, &[Action::Update, Action::Delete, Action::Rotate]).await;
+                }
+                Ok(operation_id)
+            }),
+        )
         .await
     }
 
@@ -302,35 +317,40 @@ impl Engine {
         backend.admits_writes()?;
         let target = self.target(&current).await?;
         let (engine, caller, operation_id) = (Arc::clone(self), caller.clone(), OperationId::generate());
-        self.detached(operation_id, async move {
-            let _one_at_a_time = guard;
-            let mut spec = current.spec.clone();
-            spec.policy.enabled = Some(false);
-            let desired = Some(Value::Object(Registration { spec: spec.clone(), ..current.clone() }.writable()));
-            let wish = Wish { id: operation_id, action: Action::Update, backend: &backend, registration: id, desired };
-            let operation = match engine.begin(&caller, wish).await? {
-                Start::Now(operation) => operation,
-                Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
-            };
-            let client = match backend.adapter.set_enabled(&target, false).await {
-                Ok(client) => client,
-                Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
-            };
-            let labels = current.labels.clone();
-            let management = engine.kept(id, client.management.as_ref()).await;
-            let registration = Arc::new(Registration {
-                state: State::Disabled,
-                ..changed(current, spec, client.spec, labels, management)
-            });
-            let success = Success {
-                summary: "switched off".to_owned(),
-                losses: &[],
-                change: Some(replacement(&registration)),
-                secret: None,
-            };
-            engine.succeeded(&caller, &operation, &backend, success).await?;
-            Ok(Written::new(registration, None, Vec::new(), operation_id))
-        })
+        self.detached(
+            operation_id,
+            Box::pin(async move {
+                let _one_at_a_time = guard;
+                let mut spec = current.spec.clone();
+                spec.policy.enabled = Some(false);
+                let wanted = Registration { spec: spec.clone(), ..current.clone() };
+                let desired = Some(Value::Object(wanted.writable()).to_string());
+                let wish =
+                    Wish { id: operation_id, action: Action::Update, backend: &backend, registration: id, desired };
+                let operation = match engine.begin(&caller, wish).await? {
+                    Start::Now(operation) => operation,
+                    Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
+                };
+                let client = match backend.adapter.set_enabled(&target, false).await {
+                    Ok(client) => client,
+                    Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
+                };
+                let labels = current.labels.clone();
+                let management = engine.kept(id, client.management.as_ref()).await;
+                let registration = Arc::new(Registration {
+                    state: State::Disabled,
+                    ..changed(current, spec, client.spec, labels, management)
+                });
+                let success = Success {
+                    summary: "switched off".to_owned(),
+                    losses: &Vec::new().into(),
+                    change: Some(replacement(&registration)),
+                    secret: None,
+                };
+                engine.succeeded(&caller, &operation, &backend, success).await?;
+                Ok(Written::new(registration, None, Vec::new().into(), operation_id))
+            }),
+        )
         .await
     }
 
@@ -354,37 +374,51 @@ impl Engine {
         backend.admits_writes()?;
         let target = self.target(&current).await?;
         let (engine, caller, operation_id) = (Arc::clone(self), caller.clone(), OperationId::generate());
-        self.detached(operation_id, async move {
-            let _one_at_a_time = guard;
-            let wish =
-                Wish { id: operation_id, action: Action::Rotate, backend: &backend, registration: id, desired: None };
-            let operation = match engine.begin(&caller, wish).await? {
-                Start::Now(operation) => operation,
-                Start::Done(earlier) => {
-                    let secret = engine.issued_again(&caller, &earlier).await?;
-                    return Ok(Rotated { secret, operation: earlier.id, recorded: true });
+        self.detached(
+            operation_id,
+            Box::pin(async move {
+                let _one_at_a_time = guard;
+                let wish = Wish {
+                    id: operation_id,
+                    action: Action::Rotate,
+                    backend: &backend,
+                    registration: id,
+                    desired: None,
+                };
+                let operation = match engine.begin(&caller, wish).await? {
+                    Start::Now(operation) => operation,
+                    Start::Done(earlier) => {
+                        let secret = engine.issued_again(&caller, &earlier).await?;
+                        return Ok(Rotated { secret, operation: earlier.id, recorded: true });
+                    }
+                };
+                let secret = match backend.adapter.rotate_secret(&target).await {
+                    Ok(secret) => issued(secret),
+                    Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
+                };
+                let had_open_writes = current.state == State::Unknown;
+                // clients of the standards face may show their secret later: it is recognised by its hash
+                let change = current.hidden.dcr.is_some().then(|| {
+                    let mut next =
+                        Registration { version: current.version + 1, updated_at: now_ms(), ..current.clone() };
+                    dcr::note_secret(&mut next.hidden, Some(&secret));
+                    replacement(&Arc::new(next))
+                });
+                let losses = Vec::new().into();
+                let success = Success {
+                    summary: "issued a new secret".to_owned(),
+                    losses: &losses,
+                    change,
+                    secret: Some(&secret),
+                };
+                // the caller gets the only copy of the secret even if it is not recorded (reliability F31)
+                let recorded = engine.succeeded(&caller, &operation, &backend, success).await.is_ok();
+                if recorded && had_open_writes {
+                    engine.supersede(&operation, &[Action::Rotate]).await;
                 }
-            };
-            let secret = match backend.adapter.rotate_secret(&target).await {
-                Ok(secret) => issued(secret),
-                Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
-            };
-            let had_open_writes = current.state == State::Unknown;
-            // clients of the standards face may show their secret later: it is recognised by its hash
-            let change = current.hidden.dcr.is_some().then(|| {
-                let mut next = Registration { version: current.version + 1, updated_at: now_ms(), ..current.clone() };
-                dcr::note_secret(&mut next.hidden, Some(&secret));
-                replacement(&Arc::new(next))
-            });
-            let success =
-                Success { summary: "issued a new secret".to_owned(), losses: &[], change, secret: Some(&secret) };
-            // the caller gets the only copy of the secret even if it is not recorded (reliability F31)
-            let recorded = engine.succeeded(&caller, &operation, &backend, success).await.is_ok();
-            if recorded && had_open_writes {
-                engine.supersede(&operation, &[Action::Rotate]).await;
-            }
-            Ok(Rotated { secret: Ok(secret), operation: operation_id, recorded })
-        })
+                Ok(Rotated { secret: Ok(secret), operation: operation_id, recorded })
+            }),
+        )
         .await
     }
 
@@ -479,7 +513,7 @@ pub(crate) fn settle(
     shown: &ClientSpec,
     predicted: Vec<Loss>,
     own: Vec<Loss>,
-) -> (Vec<Loss>, ClientSpec) {
+) -> (Reported, ClientSpec) {
     let mut losses = account(sent, shown, predicted);
     // a value that cannot be kept beside the vendor's would be a defect; the vendor's view is the truth then
     let record = effective(sent, shown, &losses).unwrap_or_else(|_| shown.clone());
@@ -487,7 +521,7 @@ pub(crate) fn settle(
         losses.extend(own);
         loss::sort(&mut losses);
     }
-    (losses, record)
+    (losses.into(), record)
 }
 
 pub(crate) fn state_of(spec: &ClientSpec) -> State {

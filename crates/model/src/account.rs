@@ -36,7 +36,7 @@ pub fn drift(recorded: &ClientSpec, vendor: &ClientSpec) -> Vec<Drift> {
     let differences = recorded.differences(vendor).into_iter();
     let mut out: Vec<Drift> =
         differences.map(|d| Drift { field: d.path.into_owned(), recorded: d.a, vendor: d.b }).collect();
-    out.sort_by_cached_key(|d| crate::field::Key::of(&d.field));
+    out.sort_by(|a, b| crate::field::Key::of(&a.field).cmp(&crate::field::Key::of(&b.field)));
     out
 }
 

@@ -125,10 +125,10 @@ pub fn as_set(value: &Value) -> Option<Vec<&str>> {
 
 /// The position of a path in canonical order: known metadata, other metadata, policy, vendor, labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key(usize, String);
+pub(crate) struct Key<'p>(usize, &'p str);
 
-impl Key {
-    pub(crate) fn of(path: &str) -> Self {
+impl<'p> Key<'p> {
+    pub(crate) fn of(path: &'p str) -> Self {
         let known = indexed(path).map(|(place, _)| place);
         let metadata = crate::metadata::FIELDS.len();
         let rank = match known {
@@ -140,6 +140,6 @@ impl Key {
             None if path.starts_with("vendor.") => metadata + 2 + crate::policy::FIELDS.len(),
             None => usize::MAX,
         };
-        Self(rank, path.to_owned())
+        Self(rank, path)
     }
 }

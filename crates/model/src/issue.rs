@@ -1,6 +1,6 @@
 //! What is wrong with an input: every finding, each with a pointer, a code and a sentence.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,12 +18,11 @@ impl Pointer {
 
     /// This pointer, one member or index deeper; `~` and `/` are escaped (RFC 6901 §3).
     #[must_use]
-    pub fn child(&self, token: impl fmt::Display) -> Self {
+    pub fn child(&self, token: impl ReferenceToken) -> Self {
         let mut text = String::with_capacity(self.0.len() + 32);
         text.push_str(&self.0);
         text.push('/');
-        // a `String` takes everything
-        let _ = write!(Escaped(&mut text), "{token}");
+        token.write_to(&mut text);
         Self(text)
     }
 
@@ -34,20 +33,41 @@ impl Pointer {
     }
 }
 
-/// Escapes what is written (RFC 6901 §3). Pointers are made for every member, findings for few: one allocation each.
-struct Escaped<'t>(&'t mut String);
+/// A reference token of a JSON Pointer: the name of a member or the index of an element.
+pub trait ReferenceToken {
+    /// Appends the token, escaped (RFC 6901 §3). Pointers are made for every member, findings for few: no detour through
+    /// the machinery of formatting.
+    fn write_to(&self, pointer: &mut String);
+}
 
-impl fmt::Write for Escaped<'_> {
-    fn write_str(&mut self, token: &str) -> fmt::Result {
-        let mut rest = token;
+impl ReferenceToken for str {
+    fn write_to(&self, pointer: &mut String) {
+        let mut rest = self;
         while let Some(at) = rest.find(['~', '/']) {
             let (plain, special) = rest.split_at(at);
-            self.0.push_str(plain);
-            self.0.push_str(if special.starts_with('~') { "~0" } else { "~1" });
+            pointer.push_str(plain);
+            pointer.push_str(if special.starts_with('~') { "~0" } else { "~1" });
             rest = special.get(1..).unwrap_or_default();
         }
-        self.0.push_str(rest);
-        Ok(())
+        pointer.push_str(rest);
+    }
+}
+
+impl ReferenceToken for String {
+    fn write_to(&self, pointer: &mut String) {
+        self.as_str().write_to(pointer);
+    }
+}
+
+impl ReferenceToken for usize {
+    fn write_to(&self, pointer: &mut String) {
+        pointer.push_str(&self.to_string());
+    }
+}
+
+impl<T: ReferenceToken + ?Sized> ReferenceToken for &T {
+    fn write_to(&self, pointer: &mut String) {
+        (**self).write_to(pointer);
     }
 }
 

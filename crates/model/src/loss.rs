@@ -156,7 +156,10 @@ impl Losses {
 
 /// Sorts losses into canonical field order, so that plans and snapshots are stable.
 pub fn sort(losses: &mut [Loss]) {
-    losses.sort_by_cached_key(|l| Key::of(&l.field));
+    // they mostly are in order already, being made and settled in it
+    if !losses.is_sorted_by(|a, b| Key::of(&a.field) <= Key::of(&b.field)) {
+        losses.sort_by(|a, b| Key::of(&a.field).cmp(&Key::of(&b.field)));
+    }
 }
 
 /// Records an [`Losses::unheld`] for each named member of the canonical struct:

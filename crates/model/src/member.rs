@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -11,8 +12,9 @@ use crate::{
     uri::RedirectUri,
 };
 
-/// A member type: decoding collects every issue instead of stopping at the first.
-pub trait Member: Sized {
+/// A member type: decoding collects every issue instead of stopping at the first. [`Serialize`] writes the same JSON as
+/// [`Member::encode`], without the tree.
+pub trait Member: Sized + Serialize {
     /// The JSON type, for documents.
     const JSON: JsonType;
 
@@ -21,6 +23,11 @@ pub trait Member: Sized {
 
     /// Writes the member.
     fn encode(&self) -> Value;
+
+    /// True for a text that says nothing.
+    fn is_empty_text(&self) -> bool {
+        false
+    }
 }
 
 pub(crate) fn wrong_type(value: &Value, wanted: &str, at: &Pointer, issues: &mut Issues) {
@@ -40,6 +47,10 @@ impl Member for String {
 
     fn encode(&self) -> Value {
         Value::String(self.clone())
+    }
+
+    fn is_empty_text(&self) -> bool {
+        self.is_empty()
     }
 }
 
@@ -124,7 +135,7 @@ impl<T: StringMember> Member for Vec<T> {
 pub const MAX_ITEMS: usize = 100;
 
 /// A type that is a string in JSON and may be an element of an array member.
-pub trait StringMember: Clone {
+pub trait StringMember: Clone + Serialize {
     /// Reads it; unknown words become an `Other`, never an error (vendors and registries grow).
     fn read(text: &str) -> Self;
     /// The exact text.
@@ -150,6 +161,19 @@ impl StringMember for RedirectUri {
         self.as_str()
     }
 }
+
+/// Writes a string member as its text.
+macro_rules! as_text {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.text())
+            }
+        }
+    };
+}
+
+as_text!(RedirectUri);
 
 macro_rules! word {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -177,6 +201,8 @@ macro_rules! word {
             }
         }
 
+        as_text!($name);
+
         impl Member for $name {
             const JSON: JsonType = JsonType::String;
 
@@ -186,6 +212,10 @@ macro_rules! word {
 
             fn encode(&self) -> Value {
                 Value::String(self.text().to_owned())
+            }
+
+            fn is_empty_text(&self) -> bool {
+                self.text().is_empty()
             }
         }
 
@@ -273,6 +303,8 @@ impl StringMember for ResponseType {
     }
 }
 
+as_text!(ResponseType);
+
 /// `scope`: scope tokens in their order, one space between them on the wire (RFC 6749 §3.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope(Vec<String>);
@@ -311,6 +343,12 @@ fn is_scope_token(token: &str) -> bool {
     !token.is_empty() && token.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
 }
 
+impl Serialize for Scope {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.join(" "))
+    }
+}
+
 impl Member for Scope {
     const JSON: JsonType = JsonType::String;
 
@@ -338,7 +376,8 @@ impl Member for Scope {
 }
 
 /// `jwks`: a JWK Set (RFC 7517 §5) of public keys.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
 pub struct Jwks(Map<String, Value>);
 
 impl Jwks {

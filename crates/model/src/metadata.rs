@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -55,19 +56,21 @@ macro_rules! layer {
             std::sync::LazyLock::new(|| vec![$(rows::$member()),+]);
 
         impl $name {
-            /// Reads the typed members; names that are not in the table are left to the caller.
-            /// An explicit `null` counts as absent (RFC 7592 §2.2).
+            /// Reads one typed member; false when the name is not in the table.
             fn decode_typed(
-                object: &serde_json::Map<String, serde_json::Value>,
+                &mut self,
+                name: &str,
+                value: &serde_json::Value,
                 at: &$crate::issue::Pointer,
                 issues: &mut $crate::issue::Issues,
-            ) -> Self {
-                let mut out = Self::default();
-                $(out.$member = object
-                    .get(stringify!($member))
-                    .filter(|v| !v.is_null())
-                    .and_then(|v| <$ty as $crate::member::Member>::decode(v, &at.child(stringify!($member)), issues));)+
-                out
+            ) -> bool {
+                match name {
+                    $(stringify!($member) => {
+                        self.$member = <$ty as $crate::member::Member>::decode(value, &at.child(name), issues);
+                    })+
+                    _ => return false,
+                }
+                true
             }
 
             /// One typed member as JSON; `None` when it is absent or no member of the table.
@@ -87,7 +90,22 @@ macro_rules! layer {
                 })+
             }
 
-            /// Writes the typed members that are present.
+            /// Writes the typed members that are present, in canonical order.
+            fn serialize_typed<M: serde::ser::SerializeMap>(&self, out: &mut M) -> Result<(), M::Error> {
+                $(if let Some(value) = &self.$member {
+                    out.serialize_entry(stringify!($member), value)?;
+                })+
+                Ok(())
+            }
+
+            /// The text members that are there and empty.
+            fn empty_texts(&self, mut found: impl FnMut(&'static str)) {
+                $(if self.$member.as_ref().is_some_and($crate::member::Member::is_empty_text) {
+                    found(stringify!($member));
+                })+
+            }
+
+            /// As [`Serialize`](serde::Serialize), as a tree.
             fn encode_typed(&self, object: &mut serde_json::Map<String, serde_json::Value>) {
                 $(if let Some(value) = &self.$member {
                     object.insert(stringify!($member).to_owned(), $crate::member::Member::encode(value));
@@ -201,15 +219,27 @@ pub const SERVER_ASSIGNED: [&str; 6] = [
     "registration_client_uri",
 ];
 
+impl Serialize for ClientMetadata {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_map(None)?;
+        self.serialize_typed(&mut out)?;
+        for (name, value) in self.localized.iter().chain(&self.extra) {
+            out.serialize_entry(name, value)?;
+        }
+        out.end()
+    }
+}
+
 impl ClientMetadata {
     /// Reads a metadata object. Names that no registry knows come back in the list: they are ignored
     /// (RFC 7591 §2) and must be reported as dropped.
     #[must_use]
     pub fn decode(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
-        let mut out = Self::decode_typed(object, at, issues);
+        let mut out = Self::default();
         let mut unknown = Vec::new();
-        for (name, value) in object {
-            if value.is_null() || FIELDS.iter().any(|f| f.name == name) {
+        // an explicit `null` counts as absent (RFC 7592 §2.2)
+        for (name, value) in object.iter().filter(|(_, v)| !v.is_null()) {
+            if out.decode_typed(name, value, at, issues) {
                 continue;
             }
             if let Some((base, tag)) = name.split_once('#') {
@@ -233,6 +263,15 @@ impl ClientMetadata {
             }
         }
         (out, unknown)
+    }
+
+    /// The names of text members that are there and empty, localised ones included.
+    pub(crate) fn empty_members(&self) -> Vec<&str> {
+        let mut empty = Vec::new();
+        self.empty_texts(|name| empty.push(name));
+        let localized = self.localized.iter().filter(|(_, v)| v.as_str() == Some(""));
+        empty.extend(localized.map(|(name, _)| name.as_str()));
+        empty
     }
 
     /// The metadata as a JSON object: absent members are absent, never `null`.
@@ -266,13 +305,13 @@ impl ClientMetadata {
     /// True when the client has no credentials (RFC 6749 §2.1).
     #[must_use]
     pub fn is_public(&self) -> bool {
-        self.auth_method() == AuthMethod::None
+        self.token_endpoint_auth_method == Some(AuthMethod::None)
     }
 
     /// The grant types in effect: `authorization_code` when absent (RFC 7591 §2).
     #[must_use]
-    pub fn effective_grant_types(&self) -> Vec<GrantType> {
-        self.grant_types.clone().unwrap_or_else(|| vec![GrantType::AuthorizationCode])
+    pub fn effective_grant_types(&self) -> &[GrantType] {
+        self.grant_types.as_deref().unwrap_or(&[GrantType::AuthorizationCode])
     }
 
     /// The response types in effect: `code` when absent, none when no grant uses the authorization endpoint.

@@ -1,5 +1,6 @@
 //! `policy`: admin-only members that RFC 7591 lacks. Never writable through `/register`.
 
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -26,16 +27,42 @@ layer! {
     audiences: Vec<String>, Security, Set, None, false, "Registrar", "Audiences that tokens may name.";
 }
 
+impl Serialize for Policy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_map(None)?;
+        self.serialize_typed(&mut out)?;
+        out.end()
+    }
+}
+
 impl Policy {
     /// Reads a policy object; an unknown member is an issue, because this object is ours.
     #[must_use]
     pub fn decode(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> Self {
-        for name in object.keys().filter(|n| !FIELDS.iter().any(|f| f.name == *n)) {
+        let mut out = Self::default();
+        for (name, value) in object {
+            // `null` counts as absent, as everywhere
+            if value.is_null() && FIELDS.iter().any(|f| f.name == name) || out.decode_typed(name, value, at, issues) {
+                continue;
+            }
             let known: Vec<&str> = FIELDS.iter().map(|f| f.name).collect();
             let detail = format!("`policy` has no such member; it has {}", known.join(", "));
             issues.push(&at.child(name), IssueCode::UnknownMember, detail);
         }
-        Self::decode_typed(object, at, issues)
+        out
+    }
+
+    /// The names of text members that are there and empty.
+    pub(crate) fn empty_members(&self) -> Vec<&'static str> {
+        let mut empty = Vec::new();
+        self.empty_texts(|name| empty.push(name));
+        empty
+    }
+
+    /// True when no member is there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     /// One member as JSON, by its name.

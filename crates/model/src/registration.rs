@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -102,5 +102,37 @@ impl Registration {
             out.insert("labels".to_owned(), json!(self.labels));
         }
         out
+    }
+}
+
+/// What a `PUT` would send, written without a tree.
+#[derive(Clone, Copy, Debug)]
+pub struct Writable<'r> {
+    /// The three layers.
+    pub spec: &'r ClientSpec,
+    /// The gateway's own labels.
+    pub labels: &'r BTreeMap<String, String>,
+}
+
+impl Writable<'_> {
+    /// Writes the members `metadata`, `policy`, `vendor` and `labels` into a map that is being written; the last three
+    /// only when they hold something.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize_members<M: SerializeMap>(&self, out: &mut M) -> Result<(), M::Error> {
+        self.spec.serialize_members(out)?;
+        if !self.labels.is_empty() {
+            out.serialize_entry("labels", self.labels)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Writable<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_map(None)?;
+        self.serialize_members(&mut out)?;
+        out.end()
     }
 }

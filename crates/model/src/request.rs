@@ -10,6 +10,7 @@ use crate::{
     loss::{Loss, LossKind, Severity},
     member::Member,
     metadata::SERVER_ASSIGNED,
+    registration::Writable,
     spec::ClientSpec,
     text,
 };
@@ -83,6 +84,13 @@ impl NewRegistration {
             out.insert("labels".to_owned(), serde_json::json!(self.labels));
         }
         out
+    }
+
+    /// The text of [`NewRegistration::writable`], without the tree.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // only a map whose keys are not text has no JSON
+        serde_json::to_string(&Writable { spec: &self.spec, labels: &self.labels }).unwrap_or_default()
     }
 
     /// The losses of names that no registry knows or that only a server may set.

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -93,6 +94,21 @@ impl ClientSpec {
         out
     }
 
+    /// Writes the same members into a map that is being written, without the tree.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize_members<M: SerializeMap>(&self, out: &mut M) -> Result<(), M::Error> {
+        out.serialize_entry("metadata", &self.metadata)?;
+        if !self.policy.is_empty() {
+            out.serialize_entry("policy", &self.policy)?;
+        }
+        if self.vendor.values().any(|members| !members.is_empty()) {
+            out.serialize_entry("vendor", &Vendor(&self.vendor))?;
+        }
+        Ok(())
+    }
+
     /// Reads the three layers from an object that has them as members; other members are left to the caller.
     /// The list holds metadata names that no registry knows.
     #[must_use]
@@ -136,6 +152,24 @@ impl ClientSpec {
     #[must_use]
     pub fn vendor_members(&self, kind: &str) -> Map<String, Value> {
         self.vendor.get(kind).cloned().unwrap_or_default()
+    }
+}
+
+/// The members `metadata`, `policy` and `vendor`, as [`ClientSpec::encode`] has them.
+impl Serialize for ClientSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_map(None)?;
+        self.serialize_members(&mut out)?;
+        out.end()
+    }
+}
+
+/// The vendors of whose members there are any.
+struct Vendor<'v>(&'v BTreeMap<String, Map<String, Value>>);
+
+impl Serialize for Vendor<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().filter(|(_, members)| !members.is_empty()))
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde_json::Value;
-
 use crate::{
-    field::lookup,
     issue::{IssueCode, Issues, Pointer},
     member::{AuthMethod, GrantType, StringMember},
     metadata::{ClientMetadata, check_untyped},
@@ -58,10 +55,8 @@ pub fn policy(p: &Policy, at: &Pointer, issues: &mut Issues) {
     for (name, list) in lists {
         non_empty(list.as_deref().unwrap_or_default(), &at.child(name), issues);
     }
-    for (name, text) in [("owner", &p.owner), ("tenant", &p.tenant), ("security_profile", &p.security_profile)] {
-        if text.as_deref() == Some("") {
-            issues.push(&at.child(name), IssueCode::InvalidValue, "must not be empty; leave it out instead");
-        }
+    for name in p.empty_members() {
+        issues.push(&at.child(name), IssueCode::InvalidValue, "must not be empty; leave it out instead");
     }
 }
 
@@ -334,11 +329,8 @@ fn texts(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
     for (name, list) in lists {
         non_empty(list.as_deref().unwrap_or_default(), &at.child(name), issues);
     }
-    for (name, value) in m.encode() {
-        let typed_text = lookup(&format!("metadata.{name}")).is_some_and(|f| f.json == crate::JsonType::String);
-        if typed_text && value == Value::String(String::new()) && name != "scope" {
-            issues.push(&at.child(&name), IssueCode::InvalidValue, "must not be empty; leave it out instead");
-        }
+    for name in m.empty_members() {
+        issues.push(&at.child(name), IssueCode::InvalidValue, "must not be empty; leave it out instead");
     }
     for (name, value) in &m.extra {
         check_untyped(value, &at.child(name), issues);

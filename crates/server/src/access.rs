@@ -1,7 +1,8 @@
-//! Around every request: an id, a line in the log, metrics, and the headers that every answer has.
+//! Around every request: an id, a line in the log, metrics, the headers that every answer has, and an answer for panics.
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{Arc, PoisonError, RwLock},
     time::Instant,
 };
@@ -9,13 +10,14 @@ use std::{
 use axum::{
     extract::{MatchedPath, Request, State},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
-use http::{HeaderName, HeaderValue, header};
+use futures_util::FutureExt as _;
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use metrics::{Counter, Histogram};
 use uuid::Uuid;
 
-use crate::{App, problem::Context, register};
+use crate::{App, problem::Context, register, system};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -39,7 +41,7 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
         .extensions_mut()
         .insert(Context { public_url: Arc::clone(app.public_url()), request_id: request_id.clone() });
 
-    let mut response = next.run(request).await;
+    let mut response = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| panicked());
 
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
@@ -61,6 +63,14 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
     headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+    response
+}
+
+/// The answer of a handler that panicked. The payload may hold anything: it is neither logged nor sent.
+fn panicked() -> Response {
+    tracing::error!("a handler panicked");
+    let mut response = (StatusCode::INTERNAL_SERVER_ERROR, system::panicked().to_string()).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response
 }
 

@@ -1,11 +1,12 @@
 //! Who is asking.
 
+use std::borrow::Cow;
+
 use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
+    extract::FromRequestParts,
+    response::{IntoResponse as _, Response},
 };
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts};
 use registrar_core::{Error, ErrorKind, Result};
 use registrar_engine::{AuthMode, Caller, Idempotency, Scope, keys};
 use serde_json::Value;
@@ -37,8 +38,8 @@ impl Write<'_> {
 /// The authenticated caller and what it may do.
 #[derive(Clone, Debug)]
 pub(crate) struct Principal {
-    pub(crate) name: String,
-    scopes: Vec<Scope>,
+    pub(crate) name: Cow<'static, str>,
+    scopes: Cow<'static, [Scope]>,
 }
 
 impl Principal {
@@ -57,7 +58,7 @@ impl Principal {
             (None, Some(window)) => Some(Idempotency::implicit(&self.name, &write.canonical(), window)),
             (sent, _) => sent,
         };
-        Ok(Caller { principal: self.name.clone(), request_id: context.request_id.clone(), idempotency })
+        Ok(Caller { principal: self.name.to_string(), request_id: context.request_id.clone(), idempotency })
     }
 }
 
@@ -73,33 +74,32 @@ pub(crate) fn idempotency(principal: &str, write: &Write<'_>) -> Result<Option<I
     }
 }
 
-/// Finds out who is asking before anything else is looked at.
-pub(crate) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let context = request.extensions().get::<Context>().cloned();
-    let Some(context) = context else { return next.run(request).await };
-    let principal = match app.inner.auth {
-        AuthMode::None => local(&app, &request),
-        AuthMode::Keys => match token(&request) {
-            // the request is not held while the store is asked
-            Ok(token) => keys::verify(app.engine().store().as_ref(), &token)
-                .await
-                .map(|(name, scopes)| Principal { name, scopes }),
-            Err(error) => Err(error),
-        },
-    };
-    match principal {
-        Ok(principal) => {
-            request.extensions_mut().insert(principal);
-            next.run(request).await
-        }
-        Err(error) => context.error(&error),
+/// Finds out who is asking before the handler looks at anything else. There is no other way to a [`Principal`], so a
+/// handler that asks for a scope is behind authentication.
+impl FromRequestParts<App> for Principal {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> std::result::Result<Self, Response> {
+        let Some(context) = parts.extensions.get::<Context>() else {
+            return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
+        };
+        let principal = match app.inner.auth {
+            AuthMode::None => local(app, parts),
+            AuthMode::Keys => match token(&parts.headers) {
+                Ok(token) => keys::verify(app.engine().store().as_ref(), &token)
+                    .await
+                    .map(|(name, scopes)| Self { name: name.into(), scopes: scopes.into() }),
+                Err(error) => Err(error),
+            },
+        };
+        principal.map_err(|error| context.error(&error))
     }
 }
 
 /// Without authentication only this machine may ask, and not through a browser that was told that some name is this
 /// machine (DNS rebinding): the `Host` must be a loopback one or that of the public URL.
-fn local(app: &App, request: &Request) -> Result<Principal> {
-    let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).or_else(|| request.uri().host());
+fn local(app: &App, request: &Parts) -> Result<Principal> {
+    let host = request.headers.get(header::HOST).and_then(|h| h.to_str().ok()).or_else(|| request.uri.host());
     let name = host.map(|h| match h.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => name,
         _ => h,
@@ -112,15 +112,15 @@ fn local(app: &App, request: &Request) -> Result<Principal> {
             || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     });
     if is_local {
-        return Ok(Principal { name: "anonymous".to_owned(), scopes: Scope::ALL.to_vec() });
+        return Ok(Principal { name: Cow::Borrowed("anonymous"), scopes: Cow::Borrowed(&Scope::ALL) });
     }
     let detail = "without authentication only loopback host names are served; set auth.mode = \"keys\" to serve others";
     Err(Error::new(ErrorKind::Forbidden, detail))
 }
 
 /// The one bearer token of a request.
-fn token(request: &Request) -> Result<String> {
-    match bearer(request.headers()) {
+fn token(headers: &HeaderMap) -> Result<String> {
+    match bearer(headers) {
         Ok(Some(token)) => Ok(token),
         Ok(None) => Err(Error::new(ErrorKind::Unauthenticated, "send an API key: `Authorization: Bearer rk_...`")),
         Err(()) => Err(Error::new(ErrorKind::InvalidToken, "the API key is not valid")),

@@ -27,7 +27,7 @@ pub(crate) type Id = std::result::Result<Path<String>, PathRejection>;
 pub(crate) async fn create(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     request: Request,
 ) -> Response {
     let answer = async {
@@ -56,7 +56,7 @@ pub(crate) async fn create(
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     uri: Uri,
 ) -> Response {
     let answer = async {
@@ -116,7 +116,7 @@ fn next_link(app: &App, query: &Query, limit: u32, cursor: &str) -> String {
 pub(crate) async fn read(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     id: Id,
     uri: Uri,
     headers: HeaderMap,
@@ -148,7 +148,7 @@ pub(crate) async fn read(
 pub(crate) async fn replace(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     id: Id,
     request: Request,
 ) -> Response {
@@ -170,7 +170,7 @@ pub(crate) async fn replace(
 pub(crate) async fn patch(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     id: Id,
     request: Request,
 ) -> Response {
@@ -199,7 +199,7 @@ pub(crate) async fn patch(
 pub(crate) async fn delete(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     id: Id,
     uri: Uri,
     headers: HeaderMap,
@@ -225,7 +225,7 @@ pub(crate) async fn delete(
 pub(crate) async fn rotate_secret(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     id: Id,
     uri: Uri,
     headers: HeaderMap,

@@ -26,7 +26,7 @@ use crate::{
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     uri: Uri,
 ) -> Response {
     let answer = async {
@@ -55,7 +55,7 @@ pub(crate) async fn list(
 pub(crate) async fn read(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     id: Id,
     uri: Uri,
 ) -> Response {
@@ -75,7 +75,7 @@ pub(crate) async fn read(
 pub(crate) async fn act(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     id: Id,
     request: Request,
 ) -> Response {

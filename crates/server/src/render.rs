@@ -5,7 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use registrar_core::ExposeSecret;
 use registrar_engine::{NewSecret, Written, writes::Rotated};
-use registrar_model::{Registration, account::Drift};
+use registrar_model::{Registration, account::Drift, registration::Writable};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, json};
 
@@ -55,9 +55,7 @@ impl Serialize for View<'_> {
         out.serialize_entry("state", r.state.as_str())?;
         out.serialize_entry("created_at", &time(r.created_at))?;
         out.serialize_entry("updated_at", &time(r.updated_at))?;
-        for (name, value) in r.writable() {
-            out.serialize_entry(&name, &value)?;
-        }
+        Writable { spec: &r.spec, labels: &r.labels }.serialize_members(&mut out)?;
         if let Some(written) = self.written {
             if let Some(secret) = &written.secret {
                 issued(&mut out, secret)?;

@@ -2,18 +2,15 @@
 
 use axum::{
     Router, middleware,
-    response::{IntoResponse, Response},
     routing::{get, post},
 };
-use http::{HeaderValue, StatusCode, header};
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::{App, access, auth, clients, operations, register, system};
+use crate::{App, access, clients, operations, register, system};
 
 /// The gateway as a router: for [`crate::serve`] and for tests.
 pub fn router(app: App) -> Router {
-    // behind authentication
+    // behind authentication: their handlers take a `Principal`
     let protected = Router::new()
         .route("/v1/clients", post(clients::create).get(clients::list))
         .route(
@@ -32,8 +29,7 @@ pub fn router(app: App) -> Router {
         // the same path, as clients write it that encode every reserved character
         .route("/v1/routes%3Aevaluate", post(system::evaluate))
         .route("/metrics", get(system::metrics))
-        .method_not_allowed_fallback(system::method_not_allowed)
-        .route_layer(middleware::from_fn_with_state(app.clone(), auth::authenticate));
+        .method_not_allowed_fallback(system::method_not_allowed_here);
     let open = Router::new()
         .route("/healthz", get(system::healthz))
         .route("/readyz", get(system::readyz))
@@ -46,15 +42,6 @@ pub fn router(app: App) -> Router {
         .merge(docs)
         .merge(register::routes())
         .fallback(system::not_found)
-        .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app.clone(), access::observe))
         .with_state(app)
-}
-
-fn panicked(_payload: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    // the payload may hold anything: it is neither logged nor sent
-    tracing::error!("a handler panicked");
-    let mut response = (StatusCode::INTERNAL_SERVER_ERROR, system::panicked().to_string()).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    response
 }

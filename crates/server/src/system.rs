@@ -25,7 +25,7 @@ use crate::{
 pub(crate) async fn backends(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     uri: Uri,
 ) -> Response {
     let answer = principal
@@ -39,7 +39,7 @@ pub(crate) async fn backends(
 pub(crate) async fn backend(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     name: Id,
     uri: Uri,
 ) -> Response {
@@ -66,7 +66,12 @@ pub(crate) async fn backend(
 }
 
 /// `GET /v1/vendors`
-pub(crate) async fn vendors(State(app): State<App>, Extension(context): Extension<Context>, uri: Uri) -> Response {
+pub(crate) async fn vendors(
+    State(app): State<App>,
+    Extension(context): Extension<Context>,
+    _anyone: Principal,
+    uri: Uri,
+) -> Response {
     let answer =
         Query::read(&uri, &[]).map(|_| render::json(StatusCode::OK, &json!({ "items": app.engine().vendors() })));
     answer.unwrap_or_else(|error| context.error(&error))
@@ -76,6 +81,7 @@ pub(crate) async fn vendors(State(app): State<App>, Extension(context): Extensio
 pub(crate) async fn evaluate(
     State(app): State<App>,
     Extension(context): Extension<Context>,
+    _anyone: Principal,
     request: Request,
 ) -> Response {
     let answer = async {
@@ -114,7 +120,7 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
 pub(crate) async fn metrics(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
 ) -> Response {
     if let Err(error) = principal.require(Scope::OpsRead) {
         return context.error(&error);
@@ -163,6 +169,11 @@ pub(crate) async fn method_not_allowed(Extension(context): Extension<Context>) -
         ErrorKind::MethodNotAllowed,
         "this path does not have this method; `Allow` lists those that it has",
     ))
+}
+
+/// The same, for callers that are known only.
+pub(crate) async fn method_not_allowed_here(context: Extension<Context>, _anyone: Principal) -> Response {
+    method_not_allowed(context).await
 }
 
 /// The answer to a panic in a handler: a defect, but not a closed connection.

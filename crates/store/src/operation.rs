@@ -102,10 +102,10 @@ pub struct Operation {
     /// Who asked for it; not shown.
     #[serde(skip)]
     pub principal: String,
-    /// What was asked for, as an object, to compare the vendor with; not shown, never holds a secret, and gone once the
-    /// operation is final.
+    /// What was asked for, as the text of a JSON object, to compare the vendor with; not shown, never holds a secret, and
+    /// gone once the operation is final.
     #[serde(skip)]
-    pub desired: Option<Value>,
+    pub desired: Option<String>,
     /// Who works on it; not shown.
     #[serde(skip)]
     pub lease: Lease,
@@ -215,7 +215,7 @@ mod tests {
             evidence: json!({"sent": true}),
             request_id: "hidden-request".to_owned(),
             principal: "hidden-principal".to_owned(),
-            desired: Some(json!({"hidden": "desired"})),
+            desired: Some(r#"{"hidden": "desired"}"#.to_owned()),
             lease: Lease { owner: "hidden-owner".to_owned(), until: 7, fence: 1 },
         }
     }

@@ -17,7 +17,6 @@ pub(crate) struct OperationRow {
     pub id: String,
     pub registration: Option<String>,
     pub evidence: String,
-    pub desired: Option<String>,
     pub rest: Operation,
 }
 
@@ -27,7 +26,6 @@ impl OperationRow {
             id: operation.id.to_string(),
             registration: operation.registration.map(|id| id.to_string()),
             evidence: json(&operation.evidence)?,
-            desired: operation.desired.as_ref().map(json).transpose()?,
             rest: operation,
         })
     }
@@ -107,7 +105,7 @@ impl RegistrationRow {
             hidden,
         } = registration;
         // comparing is cheaper than encoding, and they mostly are equal
-        let observed = (observed != spec).then(|| json(&observed.encode())).transpose()?;
+        let observed = (observed != spec).then(|| json(observed)).transpose()?;
         Ok(Box::new(Self {
             id: id.to_string(),
             backend: backend.to_string(),
@@ -119,7 +117,7 @@ impl RegistrationRow {
             created_at: *created_at,
             updated_at: *updated_at,
             state: state.as_str(),
-            spec: json(&spec.encode())?,
+            spec: json(spec)?,
             observed,
             search,
             labels: labels.clone(),
@@ -242,7 +240,7 @@ impl OperationParts<'_> {
             evidence: serde_json::from_str(self.evidence).map_err(|_| damaged("evidence"))?,
             request_id: self.request_id,
             principal: self.principal,
-            desired: self.desired.map(serde_json::from_str).transpose().map_err(|_| damaged("desired"))?,
+            desired: self.desired.map(str::to_owned),
             lease: Lease { owner: self.owner, until: self.lease_until, fence: read_version(self.fence) },
         })
     }

@@ -196,7 +196,7 @@ fn grants(metadata: &ClientMetadata, losses: &mut Losses) -> Result<Vec<String>>
         let reason = "not sent; registered with the standard's default (RFC 7591 §2)";
         losses.defaulted("metadata.grant_types", json!(["authorization_code"]), reason);
     }
-    shared::derived_response_types(metadata, &grants, "authms", losses);
+    shared::derived_response_types(metadata, grants, "authms", losses);
     Ok(grants.iter().map(|g| g.text().to_owned()).collect())
 }
 

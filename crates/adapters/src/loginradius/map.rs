@@ -211,7 +211,7 @@ fn auth_method(metadata: &ClientMetadata, losses: &mut Losses) -> String {
 
 /// Always sent: the vendor's default is not documented, and absent does not mean every grant (trap 31).
 fn grant_types(metadata: &ClientMetadata, losses: &mut Losses) -> Result<Vec<GrantType>> {
-    let grants = metadata.effective_grant_types();
+    let grants = metadata.effective_grant_types().to_vec();
     let unknown: Vec<Issue> = (grants.iter().enumerate().filter(|(_, grant)| !GRANTS.contains(grant)))
         .map(|(i, grant)| Issue {
             pointer: Pointer::root().child("metadata").child("grant_types").child(i),

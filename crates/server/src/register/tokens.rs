@@ -29,7 +29,7 @@ const MAX_LIFE: u64 = 10 * 365 * 24 * 60 * 60;
 pub(crate) async fn create(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     request: Request,
 ) -> Response {
     let answer = async {
@@ -48,7 +48,7 @@ pub(crate) async fn create(
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     uri: Uri,
 ) -> Response {
     let answer = async {
@@ -65,7 +65,7 @@ pub(crate) async fn list(
 pub(crate) async fn delete(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    Extension(principal): Extension<Principal>,
+    principal: Principal,
     id: Id,
     uri: Uri,
 ) -> Response {

@@ -53,7 +53,7 @@ pub(super) async fn begin(c: &Object, row: &OperationRow, key: Option<&KeyClaim>
         &row.evidence,
         &request_id,
         &principal,
-        &row.desired,
+        &operation.desired,
         &owner,
         &operation.lease.until,
         &fence,

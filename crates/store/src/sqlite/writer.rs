@@ -46,7 +46,6 @@ pub(super) struct Claim {
 
 /// A write.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "every write is boxed on its way")]
 pub(super) enum Write {
     Begin(OperationRow, Option<KeyClaim>),
     Finish(UpdateRow, Option<ChangeRow>),
@@ -262,7 +261,7 @@ fn begin(connection: &Connection, row: &OperationRow, key: Option<&KeyClaim>) ->
             row.evidence,
             operation.request_id,
             operation.principal,
-            row.desired,
+            operation.desired,
             operation.lease.owner,
             operation.lease.until,
             stored_version(operation.lease.fence),

@@ -76,7 +76,7 @@ pub fn intent() -> Operation {
         evidence: json!({}),
         request_id: "req-1".to_owned(),
         principal: "ci".to_owned(),
-        desired: Some(json!({"metadata": {"client_name": "a"}})),
+        desired: Some(json!({"metadata": {"client_name": "a"}}).to_string()),
         lease: Lease { owner: "one".to_owned(), until: NOW + 60_000, fence: 1 },
     }
 }
