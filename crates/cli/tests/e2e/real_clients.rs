@@ -1,46 +1,223 @@
 //! Clients that nobody here wrote, unchanged, register at a running gateway in front of each vendor:
-//! `cd tests/clients && npm ci`, then `CLIENTS=1 cargo test -p registrar --test e2e real_clients`.
+//! `tests/clients/install`, then `CLIENTS=1 cargo test -p registrar --test e2e real_clients`. What each of them taught:
+//! `docs/clients.md`.
 
-use std::{path::Path, process::Command};
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
 
 use serde_json::{Value, json};
 
-use crate::running::Gateway;
+use crate::{
+    http::{Answer, call},
+    running::Gateway,
+};
 
-const CLIENTS: [&str; 3] = ["mcp-typescript-sdk", "oauth4webapi", "openid-client"];
-const VENDORS: [&str; 4] = ["authms", "bitgo", "loop", "loginradius"];
+pub(crate) const VENDORS: [&str; 4] = ["authms", "bitgo", "loop", "loginradius"];
 
-#[test]
-fn dsc_06_real_clients_register_at_every_vendor() {
-    if std::env::var_os("CLIENTS").is_none() {
-        println!("skipped: set CLIENTS=1 after `npm ci` in tests/clients");
-        return;
+/// A client, what its registration asks for, and which members of the answer it hands to the application. What it
+/// does not hand over it has parsed and dropped.
+struct Client {
+    name: &'static str,
+    auth_method: &'static str,
+    redirect_uri: &'static str,
+    reads: &'static [&'static str],
+}
+
+const WEB: &str = "https://client.example/callback";
+const CLIENTS: [Client; 6] = [
+    Client {
+        name: "openid-client",
+        auth_method: "client_secret_post",
+        redirect_uri: WEB,
+        reads: &["token_endpoint_auth_method", "registration_client_uri", "registration_access_token"],
+    },
+    Client {
+        name: "oauth4webapi",
+        auth_method: "client_secret_post",
+        redirect_uri: WEB,
+        reads: &["token_endpoint_auth_method", "registration_client_uri", "registration_access_token"],
+    },
+    Client {
+        name: "openidconnect",
+        auth_method: "client_secret_post",
+        redirect_uri: WEB,
+        reads: &["token_endpoint_auth_method", "registration_client_uri", "registration_access_token"],
+    },
+    Client {
+        name: "mcp-typescript-sdk",
+        auth_method: "client_secret_post",
+        redirect_uri: WEB,
+        reads: &["token_endpoint_auth_method", "authorization_url"],
+    },
+    Client {
+        name: "mcp-python-sdk",
+        auth_method: "client_secret_post",
+        redirect_uri: WEB,
+        reads: &["token_endpoint_auth_method", "authorization_url"],
+    },
+    Client { name: "rmcp", auth_method: "none", redirect_uri: "http://127.0.0.1:8765/callback", reads: &[] },
+];
+
+/// Whether the clients are there to be run.
+pub(crate) fn wanted() -> bool {
+    let wanted = std::env::var_os("CLIENTS").is_some();
+    if !wanted {
+        println!("skipped: set CLIENTS=1 after tests/clients/install");
     }
-    let gateway = Gateway::start_edited("none", |text| {
+    wanted
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients")
+}
+
+/// Runs a client in a process of its own; what it made of the answers, or what it told of its trouble.
+pub(crate) fn run(client: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Value, String> {
+    let folder = folder();
+    let mut command = match client {
+        "rmcp" | "openidconnect" => Command::new(folder.join("rust/target/debug/registrar-real-clients")),
+        "mcp-python-sdk" => Command::new(folder.join(".venv/bin/python")),
+        _ => Command::new("node"),
+    };
+    match client {
+        "rmcp" | "openidconnect" => {}
+        "mcp-python-sdk" => _ = command.arg(folder.join("register.py")),
+        _ => _ = command.arg(folder.join("register.mjs")),
+    }
+    let (task, rest) = arguments.split_first().unwrap();
+    let run = command.arg(task).arg(client).args(rest).envs(environment.iter().copied()).output().unwrap();
+    let (told, trouble) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    if !run.status.success() {
+        return Err(trouble.into_owned());
+    }
+    Ok(serde_json::from_str(&told).unwrap_or_else(|e| panic!("{client}: {e}: {told}")))
+}
+
+/// The authorization server of a simulated vendor, and an MCP server behind whichever authorization server.
+pub(crate) struct Issuer {
+    /// Where it listens.
+    pub(crate) address: String,
+    /// What the world calls it.
+    pub(crate) origin: String,
+    child: Child,
+}
+
+impl Issuer {
+    /// `origin`: what the world calls it, if something stands in front; `members`: more of its discovery document.
+    pub(crate) fn start(origin: Option<&str>, members: &Value) -> Self {
+        let mut settings = json!({ "members": members });
+        if let Some(origin) = origin {
+            settings["origin"] = json!(origin);
+        }
+        let mut child = Command::new("node")
+            .arg(folder().join("issuer.mjs"))
+            .arg(settings.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().to_owned();
+        assert!(address.starts_with("http://"), "{line:?}");
+        Self { origin: origin.map_or_else(|| address.clone(), str::to_owned), address, child }
+    }
+
+    /// The MCP server whose protected resource metadata (RFC 9728) names this authorization server.
+    pub(crate) fn resource(&self, authorization_server: &str) -> String {
+        format!("{}/for/{}", self.origin, base64url(authorization_server))
+    }
+
+    /// Who got tokens, with what they said to prove it.
+    pub(crate) fn seen(&self) -> Vec<Value> {
+        let address = self.address.strip_prefix("http://").unwrap().parse().unwrap();
+        let answer: Answer = call(address, "GET", "/seen", &[], b"");
+        answer.json().as_array().unwrap().clone()
+    }
+
+    /// What a route says about this vendor: the endpoints, and what OpenID Connect Discovery requires beside them.
+    pub(crate) fn discovery(&self) -> String {
+        let at = &self.origin;
+        format!(
+            "{{ authorization_endpoint = \"{at}/authorize\", token_endpoint = \"{at}/token\", jwks_uri = \"{at}/jwks\", \
+             code_challenge_methods_supported = [\"S256\"], subject_types_supported = [\"public\"], \
+             id_token_signing_alg_values_supported = [\"RS256\"] }}"
+        )
+    }
+}
+
+impl Drop for Issuer {
+    fn drop(&mut self) {
+        // it may have ended already
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn base64url(text: &str) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let encode = |chunk: &[u8]| {
+        let bits = chunk.iter().enumerate().fold(0, |bits, (i, byte)| bits | u32::from(*byte) << (16 - 8 * i));
+        (0..=chunk.len()).map(move |i| char::from(LETTERS[(bits >> (18 - 6 * i) & 63) as usize])).collect::<String>()
+    };
+    text.as_bytes().chunks(3).map(encode).collect()
+}
+
+/// A gateway with an open route to each vendor, named after it.
+pub(crate) fn gateway(discovery: &str) -> Gateway {
+    Gateway::start_edited("none", |text| {
         let routes = VENDORS.map(|vendor| {
             format!(
-                "[[routes]]\nname = \"{vendor}\"\nbackend = \"{vendor}\"\nwhen = \"false\"\nregistration = \"open\"\non_loss = \"report\"\n\
-                 discovery = {{ authorization_endpoint = \"https://vendor.example/authorize\", token_endpoint = \"https://vendor.example/token\", code_challenge_methods_supported = [\"S256\"] }}\n"
+                "[[routes]]\nname = \"{vendor}\"\nbackend = \"{vendor}\"\nwhen = \"false\"\nregistration = \"open\"\n\
+                 registration_rate = \"1000/hour\"\non_loss = \"report\"\ndiscovery = {discovery}\n"
             )
         });
         format!("{text}{}", routes.concat())
-    });
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/register.mjs");
+    })
+}
+
+#[test]
+fn dsc_06_mcp_01_real_clients_register_at_every_vendor() {
+    if !wanted() {
+        return;
+    }
+    let vendor_side = Issuer::start(None, &json!({}));
+    let gateway = gateway(&vendor_side.discovery());
+    let mut registered = 0;
     for client in CLIENTS {
         for vendor in VENDORS {
+            let at = format!("{} at {vendor}", client.name);
             let issuer = format!("http://{}/{vendor}", gateway.address);
-            let run = Command::new("node").arg(&script).args([client, &issuer]).output().unwrap();
-            let (told, trouble) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-            assert!(run.status.success(), "{client} at {vendor}: {trouble}");
-            let shown: Value =
-                serde_json::from_str(&told).unwrap_or_else(|e| panic!("{client} at {vendor}: {e}: {told}"));
-            let id = shown["client_id"].as_str().unwrap_or_else(|| panic!("{client} at {vendor}: {shown}"));
-            assert!(shown["client_secret"].is_string(), "{client} at {vendor}: {shown}");
-            assert_eq!(shown["redirect_uris"], json!(["https://client.example/callback"]), "{client} at {vendor}");
-            // what the client believes to have is what the vendor has
+            let before = gateway.fakes.fake(vendor).unwrap().clients().len();
+            let result = run(client.name, &["register", &issuer, &vendor_side.resource(&issuer)], &[]);
+            println!("{at}: {result:?}");
             let clients = gateway.fakes.fake(vendor).unwrap().clients();
-            assert!(clients.iter().any(|c| c.to_string().contains(id)), "{client} at {vendor}: {id}");
+            let shown = result.unwrap_or_else(|trouble| panic!("{at}: {trouble}"));
+            registered += 1;
+            let id = shown["client_id"].as_str().unwrap_or_else(|| panic!("{at}: {shown}"));
+            assert_eq!(shown["redirect_uris"], json!([client.redirect_uri]), "{at}");
+            assert_eq!(shown["client_secret"].is_string(), client.auth_method != "none", "{at}: {shown}");
+            for member in client.reads {
+                let value = shown[*member].as_str().unwrap_or_else(|| panic!("{at}: no {member} in {shown}"));
+                match *member {
+                    "token_endpoint_auth_method" => assert_eq!(value, client.auth_method, "{at}"),
+                    "registration_client_uri" => {
+                        assert!(value.starts_with(&format!("http://{}/register/", gateway.address)), "{at}: {value}");
+                    }
+                    "registration_access_token" => assert!(value.starts_with("rat_"), "{at}: {value}"),
+                    // where it would send the user next: to the vendor, as the client that was registered
+                    _ => {
+                        assert!(value.starts_with(&format!("{}/authorize?", vendor_side.origin)), "{at}: {value}");
+                        assert!(value.contains(&format!("client_id={id}")), "{at}: {value}");
+                    }
+                }
+            }
+            // what the client believes to have is what the vendor has
+            assert_eq!(clients.len(), before + 1, "{at}");
+            assert!(clients.iter().any(|c| c.to_string().contains(id)), "{at}: {id}");
         }
     }
-    println!("{} clients x {} vendors registered", CLIENTS.len(), VENDORS.len());
+    println!("{registered} of {} registered", CLIENTS.len() * VENDORS.len());
 }
