@@ -11,6 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    dcr::initial_token,
     http::{Answer, call},
     running::Gateway,
 };
@@ -27,7 +28,7 @@ struct Client {
 }
 
 const WEB: &str = "https://client.example/callback";
-const CLIENTS: [Client; 6] = [
+const CLIENTS: [Client; 7] = [
     Client {
         name: "openid-client",
         auth_method: "client_secret_post",
@@ -48,6 +49,12 @@ const CLIENTS: [Client; 6] = [
     },
     Client {
         name: "mcp-typescript-sdk",
+        auth_method: "client_secret_post",
+        redirect_uri: WEB,
+        reads: &["token_endpoint_auth_method", "authorization_url"],
+    },
+    Client {
+        name: "mcp-typescript-client",
         auth_method: "client_secret_post",
         redirect_uri: WEB,
         reads: &["token_endpoint_auth_method", "authorization_url"],
@@ -88,7 +95,8 @@ pub(crate) fn run(client: &str, arguments: &[&str], environment: &[(&str, &str)]
         _ => _ = command.arg(folder.join("register.mjs")),
     }
     let (task, rest) = arguments.split_first().unwrap();
-    let run = command.arg(task).arg(client).args(rest).envs(environment.iter().copied()).output().unwrap();
+    command.env_remove("SCOPE").env_remove("TOKEN").envs(environment.iter().copied());
+    let run = command.arg(task).arg(client).args(rest).output().unwrap();
     let (told, trouble) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     if !run.status.success() {
         return Err(trouble.into_owned());
@@ -165,16 +173,20 @@ fn base64url(text: &str) -> String {
     text.as_bytes().chunks(3).map(encode).collect()
 }
 
-/// A gateway with an open route to each vendor, named after it.
+/// The route to BitGo that reports what is lost, whatever it is.
+const LENIENT: &str = "lenient";
+
+/// A gateway with an open route to each vendor, named after it, and the lenient one.
 pub(crate) fn gateway(discovery: &str) -> Gateway {
+    let route = |name: &str, vendor: &str, more: &str| {
+        format!(
+            "[[routes]]\nname = \"{name}\"\nbackend = \"{vendor}\"\nwhen = \"false\"\nregistration = \"open\"\n\
+             registration_rate = \"1000/hour\"\ndiscovery = {discovery}\n{more}"
+        )
+    };
     Gateway::start_edited("none", |text| {
-        let routes = VENDORS.map(|vendor| {
-            format!(
-                "[[routes]]\nname = \"{vendor}\"\nbackend = \"{vendor}\"\nwhen = \"false\"\nregistration = \"open\"\n\
-                 registration_rate = \"1000/hour\"\non_loss = \"report\"\ndiscovery = {discovery}\n"
-            )
-        });
-        format!("{text}{}", routes.concat())
+        let strict = VENDORS.map(|vendor| route(vendor, vendor, "")).concat();
+        format!("{text}{strict}{}", route(LENIENT, "bitgo", "on_loss = \"report\"\n"))
     })
 }
 
@@ -186,14 +198,20 @@ fn dsc_06_mcp_01_real_clients_register_at_every_vendor() {
     let vendor_side = Issuer::start(None, &json!({}));
     let gateway = gateway(&vendor_side.discovery());
     let mut registered = 0;
-    for client in CLIENTS {
+    for client in &CLIENTS {
         for vendor in VENDORS {
             let at = format!("{} at {vendor}", client.name);
             let issuer = format!("http://{}/{vendor}", gateway.address);
             let before = gateway.fakes.fake(vendor).unwrap().clients().len();
             let result = run(client.name, &["register", &issuer, &vendor_side.resource(&issuer)], &[]);
-            println!("{at}: {result:?}");
             let clients = gateway.fakes.fake(vendor).unwrap().clients();
+            if client.auth_method == "none" && vendor == "bitgo" {
+                let trouble = result.unwrap_err();
+                assert!(trouble.contains("invalid_client_metadata"), "{at}: {trouble}");
+                assert!(trouble.contains("BitGo has no public clients"), "{at}: {trouble}");
+                assert_eq!(clients.len(), before, "{at}: it was refused, and registered");
+                continue;
+            }
             let shown = result.unwrap_or_else(|trouble| panic!("{at}: {trouble}"));
             registered += 1;
             let id = shown["client_id"].as_str().unwrap_or_else(|| panic!("{at}: {shown}"));
@@ -220,4 +238,73 @@ fn dsc_06_mcp_01_real_clients_register_at_every_vendor() {
         }
     }
     println!("{registered} of {} registered", CLIENTS.len() * VENDORS.len());
+    assert_eq!(registered, CLIENTS.len() * VENDORS.len() - 1);
+    // who asked to be public, and may get a secret instead, has it
+    let issuer = format!("http://{}/{LENIENT}", gateway.address);
+    let shown = run("rmcp", &["register", &issuer, &vendor_side.resource(&issuer)], &[]).unwrap();
+    assert!(shown["client_secret"].is_string(), "{shown}");
+}
+
+/// Nobody but who has a token may register: clients that can send one do, the others have it in the URL that a document
+/// names.
+#[test]
+fn real_clients_register_with_an_initial_access_token() {
+    if !wanted() {
+        return;
+    }
+    let gateway = Gateway::start_edited("none", |text| {
+        text.replace("name = \"named\"", "registration = \"token\"\nname = \"named\"")
+    });
+    let endpoint = format!("http://{}/named/register", gateway.address);
+    let vendor_side = Issuer::start(None, &json!({ "registration_endpoint": endpoint }));
+    let arguments = ["register", &vendor_side.origin, &vendor_side.resource(&vendor_side.origin)];
+    for client in ["openid-client", "oauth4webapi", "openidconnect"] {
+        let token = initial_token(&gateway, json!({"name": client, "uses": 1}));
+        let environment = [("TOKEN", token.as_str())];
+        let shown = run(client, &arguments, &environment).unwrap_or_else(|e| panic!("{client}: {e}"));
+        assert!(shown["client_secret"].is_string(), "{client}: {shown}");
+        assert!(run(client, &arguments, &environment).is_err(), "{client}: it had one use");
+    }
+    for client in ["mcp-typescript-sdk", "mcp-typescript-client", "mcp-python-sdk", "rmcp"] {
+        let trouble = run(client, &arguments, &[]).expect_err(client);
+        assert!(trouble.to_lowercase().contains("token"), "{client}: {trouble}");
+        let token = initial_token(&gateway, json!({"name": client, "uses": 1}));
+        let members = json!({ "registration_endpoint": format!("{endpoint}/{token}") });
+        let with_ticket = Issuer::start(None, &members);
+        let arguments = ["register", &with_ticket.origin, &with_ticket.resource(&with_ticket.origin)];
+        let shown = run(client, &arguments, &[]).unwrap_or_else(|e| panic!("{client}: {e}"));
+        assert!(shown["client_id"].is_string(), "{client}: {shown}");
+        assert!(run(client, &arguments, &[]).is_err(), "{client}: it had one use");
+    }
+}
+
+/// A refusal reaches the application through every client: why it is refused, and that it needs a token.
+#[test]
+fn real_clients_show_why_they_are_refused() {
+    if !wanted() {
+        return;
+    }
+    let gateway = Gateway::start_edited("none", |text| {
+        let policy = "registration = \"open\"\npolicy = 'metadata.client_name == \"somebody else\"'\n";
+        let text = text.replace("name = \"named\"", &format!("{policy}name = \"named\""));
+        text.replace("name = \"wallets\"", "registration = \"token\"\nname = \"wallets\"")
+    });
+    for (route, status) in [("named", 400), ("wallets", 401)] {
+        let endpoint = format!("http://{}/{route}/register", gateway.address);
+        let vendor_side = Issuer::start(None, &json!({ "registration_endpoint": endpoint }));
+        for client in &CLIENTS {
+            let resource = vendor_side.resource(&vendor_side.origin);
+            let trouble = run(client.name, &["register", &vendor_side.origin, &resource], &[]).expect_err(client.name);
+            let told = match (status, client.name) {
+                (400, _) => "the registration policy of route `named` refuses this",
+                // these read the challenge, and leave the body
+                (_, "openid-client" | "oauth4webapi") => "realm: 'registrar'",
+                // all but 201 and 400 is a status and a body that nobody has read
+                (_, "openidconnect") => "status 401 Unauthorized",
+                _ => "registration needs an initial access token",
+            };
+            assert!(trouble.contains(told), "{}: {trouble}", client.name);
+        }
+    }
+    assert_eq!(gateway.vendor_writes(), 0);
 }

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, env, error::Error, process::ExitCode};
 
 use openidconnect::{
-    AuthenticationFlow, AuthorizationCode, ClientId, ClientName, ClientSecret, CsrfToken, IssuerUrl, Nonce,
-    OAuth2TokenResponse as _, PkceCodeChallenge, RedirectUrl, Scope,
+    AccessToken, AuthenticationFlow, AuthorizationCode, ClientId, ClientName, ClientSecret, CsrfToken, IssuerUrl,
+    Nonce, OAuth2TokenResponse as _, PkceCodeChallenge, RedirectUrl, Scope,
     core::{
         CoreClient, CoreClientAuthMethod, CoreClientRegistrationRequest, CoreGrantType, CoreProviderMetadata,
         CoreResponseType,
@@ -85,6 +85,7 @@ async fn openidconnect(task: &Task) -> Result<Value> {
     } else {
         let request = CoreClientRegistrationRequest::new(vec![callback.clone()], Default::default())
             .set_client_name(Some(std::iter::once((None, ClientName::new("openidconnect".to_owned()))).collect()))
+            .set_initial_access_token(env::var("TOKEN").ok().map(AccessToken::new))
             .set_token_endpoint_auth_method(Some(CoreClientAuthMethod::ClientSecretPost))
             .set_grant_types(Some(vec![CoreGrantType::AuthorizationCode, CoreGrantType::RefreshToken]));
         let endpoint = provider.registration_endpoint().ok_or("the document has no registration_endpoint")?;
