@@ -80,6 +80,17 @@ fn the_vendors_document_names_the_gateway() {
     }
     let shown = run("oauth4webapi", &["register", &vendor.origin, ""], &[]).unwrap();
     assert!(shown["registration_access_token"].is_string(), "{shown}");
+    // to register, the gateway's own document is enough, though it has no other endpoint
+    let shown = run("openid-client", &["register", &endpoint.replace("/register", ""), ""], &[]).unwrap();
+    assert!(shown["registration_access_token"].is_string(), "{shown}");
+}
+
+/// The lines for nginx that `docs/clients.md` shows.
+fn recipe() -> String {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/clients.md");
+    let text = std::fs::read_to_string(document).unwrap();
+    let (_, rest) = text.split_once("```nginx\n").unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
 }
 
 /// nginx before the vendor's authorization server, which adds one member to its documents.
@@ -87,16 +98,11 @@ struct Proxy(Child);
 
 impl Proxy {
     fn start(at: SocketAddr, vendor: &str, endpoint: &str, folder: &Path) -> Self {
-        let adding = |path: &str| {
-            format!(
-                "location = /.well-known/{path} {{ proxy_pass {vendor}; proxy_set_header Accept-Encoding \"\"; sub_filter_types application/json; sub_filter '\"issuer\":' '\"registration_endpoint\":\"{endpoint}\",\"issuer\":'; }}"
-            )
-        };
+        let adding = recipe().replace("https://vendor-upstream", vendor);
+        let adding = adding.replace("https://gw.example/loop/register", endpoint);
         let text = format!(
-            "daemon off; worker_processes 1; pid {0}/nginx.pid; error_log stderr error;\nevents {{ worker_connections 64; }}\nhttp {{ access_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\nserver {{ listen {at};\n{1}\n{2}\nlocation / {{ proxy_pass {vendor}; }}\n}} }}\n",
+            "daemon off; worker_processes 1; pid {0}/nginx.pid; error_log stderr error;\nevents {{ worker_connections 64; }}\nhttp {{ access_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\nserver {{ listen {at};\n{adding}\nlocation / {{ proxy_pass {vendor}; }}\n}} }}\n",
             folder.display(),
-            adding("openid-configuration"),
-            adding("oauth-authorization-server"),
         );
         let file = folder.join("nginx.conf");
         std::fs::write(&file, text).unwrap();

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    dcr::initial_token,
+    dcr::{bearer, initial_token},
     http::{Answer, call},
     running::Gateway,
 };
@@ -234,7 +234,18 @@ fn dsc_06_mcp_01_real_clients_register_at_every_vendor() {
             }
             // what the client believes to have is what the vendor has
             assert_eq!(clients.len(), before + 1, "{at}");
-            assert!(clients.iter().any(|c| c.to_string().contains(id)), "{at}: {id}");
+            let its = clients.iter().map(ToString::to_string).find(|c| c.contains(id));
+            assert!(its.is_some_and(|c| c.contains(client.redirect_uri)), "{at}: {id}");
+            if let Some(secret) = shown["client_secret"].as_str() {
+                assert!(secret.starts_with(&format!("{vendor}-secret-")), "{at}: {secret}");
+            }
+            // who reads where it manages itself can (RFC 7592)
+            if let Some(uri) = shown["registration_client_uri"].as_str() {
+                let path = uri.strip_prefix(&format!("http://{}", gateway.address)).unwrap();
+                let token = shown["registration_access_token"].as_str().unwrap();
+                let answer = bearer(&gateway, "GET", path, token, &Value::Null);
+                assert_eq!((answer.status, answer.text("/client_id")), (200, id.to_owned()), "{at}");
+            }
         }
     }
     println!("{registered} of {} registered", CLIENTS.len() * VENDORS.len());
@@ -307,4 +318,35 @@ fn real_clients_show_why_they_are_refused() {
         }
     }
     assert_eq!(gateway.vendor_writes(), 0);
+}
+
+/// The examples that the README shows are files that run.
+#[test]
+fn the_examples_of_the_readme_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let examples = ["examples/openid-client.mjs", "examples/mcp.mjs", "rust/examples/openidconnect.rs"];
+    for example in examples {
+        let text = std::fs::read_to_string(folder().join(example)).unwrap();
+        assert!(readme.contains(&text), "README.md does not have {example} as it is");
+    }
+    if !wanted() {
+        return;
+    }
+    // and with the configuration that is shown
+    let document = std::fs::read_to_string(root.join("docs/clients.md")).unwrap();
+    let discovery = document.lines().find_map(|line| line.strip_prefix("discovery = ")).unwrap();
+    let gateway = gateway(discovery);
+    for example in examples {
+        let (program, script) = match example {
+            "rust/examples/openidconnect.rs" => (folder().join("rust/target/debug/examples/openidconnect"), None),
+            script => (PathBuf::from("node"), Some(folder().join(script))),
+        };
+        let route = format!("http://{}/loop", gateway.address);
+        let run = Command::new(program).args(script).arg(route).output().unwrap();
+        assert!(run.status.success(), "{example}: {}", String::from_utf8_lossy(&run.stderr));
+        let shown: Value = serde_json::from_slice(&run.stdout).unwrap();
+        assert!(shown["client_id"].is_string() && shown["client_secret"].is_string(), "{example}: {shown}");
+    }
+    assert_eq!(gateway.fakes.fake("loop").unwrap().clients().len(), examples.len());
 }
