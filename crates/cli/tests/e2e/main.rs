@@ -22,6 +22,7 @@ mod exactly_once;
 mod fault_matrix;
 mod hostile;
 mod http;
+mod issuer;
 mod kill_loop;
 mod real_clients;
 mod running;
