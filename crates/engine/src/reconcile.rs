@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use registrar_core::{Error, ErrorKind, IdempotencyClass, Outcome, Result, Target, VendorClient};
 use registrar_model::{ClientSpec, Hidden, Issues, Loss, Pointer, Registration, State, account};
 use registrar_store::{
-    Action, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange, RegistrationFilter, StoreError,
+    Action, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange, StoreError,
 };
 use serde_json::{Map, Value, json};
 
@@ -381,22 +381,8 @@ impl Engine {
     }
 
     pub(crate) async fn is_registered(&self, backend: &Backend, client: &VendorClient) -> Result<bool> {
-        let filter = RegistrationFilter {
-            backend: Some(backend.name.clone()),
-            q: Some(client.client_id.to_string()),
-            ..RegistrationFilter::default()
-        };
-        let mut page = PageRequest { limit: 200, after: None };
-        loop {
-            let found = self.store.registrations(&filter, page).await.map_err(store_error)?;
-            if found.items.iter().any(|r| r.client_id == client.client_id) {
-                return Ok(true);
-            }
-            match found.next {
-                Some(next) => page = PageRequest { limit: 200, after: Some(next) },
-                None => return Ok(false),
-            }
-        }
+        let found = self.store.registered(&backend.name, &client.client_id).await;
+        found.map(|id| id.is_some()).map_err(store_error)
     }
 }
 

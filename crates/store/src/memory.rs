@@ -228,6 +228,16 @@ impl Store for MemoryStore {
         Ok(self.tables()?.registry.registrations.get(&id).cloned())
     }
 
+    async fn registered(
+        &self,
+        backend: &BackendName,
+        client_id: &ClientId,
+    ) -> Result<Option<RegistrationId>, StoreError> {
+        let registry = &self.tables()?.registry;
+        let mut all = registry.registrations.values();
+        Ok(all.find(|r| r.backend == *backend && r.client_id == *client_id).map(|r| r.id))
+    }
+
     async fn registrations(
         &self,
         filter: &RegistrationFilter,

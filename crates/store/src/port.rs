@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use registrar_model::{BackendName, OperationId, Registration, RegistrationId};
+use registrar_model::{BackendName, ClientId, OperationId, Registration, RegistrationId};
 
 use crate::{ApiKey, InitialAccessToken, Operation, OperationState, OperationUpdate, Sealed, StoreError};
 
@@ -85,6 +85,16 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::Unavailable`], [`StoreError::Closed`]; so for every read.
     async fn registration(&self, id: RegistrationId) -> Result<Option<Registration>, StoreError>;
+
+    /// The registration that has this `client_id` at this backend.
+    ///
+    /// # Errors
+    /// As every read.
+    async fn registered(
+        &self,
+        backend: &BackendName,
+        client_id: &ClientId,
+    ) -> Result<Option<RegistrationId>, StoreError>;
 
     /// The registrations that match a filter, oldest id first. Following `next` visits each registration that exists
     /// throughout exactly once, whatever is inserted and removed meanwhile.

@@ -54,6 +54,7 @@ suite! {
     a_registration_reads_back_as_it_was_written,
     an_update_replaces_everything,
     an_update_of_another_version_changes_nothing,
+    a_client_id_is_found_at_its_own_backend_only,
     removing_leaves_the_operation,
     duplicates_are_refused_and_leave_nothing,
     a_client_id_can_be_used_again_after_it_is_free,
@@ -155,6 +156,22 @@ async fn an_update_of_another_version_changes_nothing(store: Any) {
     assert_eq!(store.finish(succeeded(id), Some(update)).await, Err(StoreError::NotFound("registration")));
     // the operation can still be finished
     store.finish(succeeded(id), None).await.unwrap();
+}
+
+async fn a_client_id_is_found_at_its_own_backend_only(store: Any) {
+    let (first, second) = (registration("a", "c1", "A"), registration("b", "c1", "B"));
+    insert(&*store, &first).await;
+    insert(&*store, &second).await;
+    for (backend, client_id, found) in [
+        ("a", "c1", Some(first.id)),
+        ("b", "c1", Some(second.id)),
+        ("c", "c1", None),
+        ("a", "C1", None),
+        ("a", "c", None),
+    ] {
+        let (backend, client_id) = (backend.parse().unwrap(), client_id.parse().unwrap());
+        assert_eq!(store.registered(&backend, &client_id).await, Ok(found), "{backend} {client_id}");
+    }
 }
 
 async fn removing_leaves_the_operation(store: Any) {

@@ -9,7 +9,7 @@ use registrar_adapters::VENDORS;
 use registrar_engine::{
     AlwaysOpen, Config, Connect, ConnectOptions, Connection, Engine, Environment, config::resolve_secret,
 };
-use registrar_model::{OperationId, Registration, RegistrationId};
+use registrar_model::{BackendName, ClientId, OperationId, Registration, RegistrationId};
 use registrar_server::App;
 use registrar_store::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
@@ -83,6 +83,9 @@ impl Store for Forgetting {
         Ok(())
     }
     async fn registration(&self, _: RegistrationId) -> Result<Option<Registration>, StoreError> {
+        Ok(None)
+    }
+    async fn registered(&self, _: &BackendName, _: &ClientId) -> Result<Option<RegistrationId>, StoreError> {
         Ok(None)
     }
     async fn registrations(&self, _: &RegistrationFilter, _: PageRequest) -> Result<PageOf<Registration>, StoreError> {

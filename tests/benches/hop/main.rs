@@ -40,6 +40,9 @@ type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 const CONNECTIONS: usize = 64;
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(2);
+/// At one connection: this many requests in a row, this many times.
+const SEQUENCE: usize = 100;
+const SEQUENCES: usize = 20;
 /// The vendor kind that is called.
 const KIND: &str = "loop";
 
@@ -120,9 +123,48 @@ fn main() -> Fallible<()> {
             *idle as f64 / 1024.0
         );
     }
+    one_by_one(&runtime, &proxies, folder.path())?;
     let worst = ready.iter().max().copied().unwrap_or_default();
     println!("start to ready: {} ms at the most", worst.as_millis());
     Ok(())
+}
+
+/// Latencies at one connection, interleaved with the disk's own: a durable create waits for two fsyncs.
+fn one_by_one(runtime: &tokio::runtime::Runtime, proxies: &[Proxy], folder: &Path) -> Fallible<()> {
+    let mut file = std::fs::File::create(folder.join("fsync"))?;
+    let mut syncs = Vec::new();
+    let mut creates = vec![Vec::new(); proxies.len()];
+    for _ in 0..SEQUENCES {
+        for (proxy, creates) in proxies.iter().zip(&mut creates) {
+            creates.extend(runtime.block_on(sequence(proxy.address, &proxy.request))?);
+        }
+        for _ in 0..SEQUENCE {
+            let began = Instant::now();
+            std::io::Write::write_all(&mut file, &[1; 4096])?;
+            file.sync_all()?;
+            syncs.push(began.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    println!("one connection, {} requests each:", SEQUENCES * SEQUENCE);
+    for (name, times) in proxies.iter().map(|p| p.name).zip(&creates).chain([("append 4 KiB + fsync", &syncs)]) {
+        println!("{name:<24}p50{:>8.0} us   p99{:>8.0} us", quantile(times, 0.5), quantile(times, 0.99));
+    }
+    Ok(())
+}
+
+/// Requests one after the other over one connection; how long each took, in microseconds.
+async fn sequence(address: SocketAddr, request: &[u8]) -> Fallible<Vec<f64>> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let mut buffer = Vec::with_capacity(16 * 1024);
+    let mut times = Vec::with_capacity(SEQUENCE);
+    for _ in 0..SEQUENCE {
+        let began = Instant::now();
+        stream.write_all(request).await?;
+        answer(&mut stream, &mut buffer).await?;
+        times.push(began.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(times)
 }
 
 fn binary() -> Fallible<PathBuf> {
@@ -282,7 +324,13 @@ fn rss_kib(pid: u32) -> u64 {
 }
 
 fn median(values: &[f64]) -> f64 {
+    quantile(values, 0.5)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index into some thousands of values")]
+fn quantile(values: &[f64], part: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+    let at = (sorted.len() as f64 * part) as usize;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
 }

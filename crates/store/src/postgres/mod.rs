@@ -9,7 +9,7 @@ mod schema;
 mod write;
 
 use async_trait::async_trait;
-use registrar_model::{OperationId, Registration, RegistrationId};
+use registrar_model::{BackendName, ClientId, OperationId, Registration, RegistrationId};
 
 use crate::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
@@ -97,6 +97,15 @@ impl Store for PostgresStore {
 
     async fn registration(&self, id: RegistrationId) -> Result<Option<Registration>, StoreError> {
         self.link.run(Work::Read, |c| async move { read::registration(&c, id).await }).await
+    }
+
+    async fn registered(
+        &self,
+        backend: &BackendName,
+        client_id: &ClientId,
+    ) -> Result<Option<RegistrationId>, StoreError> {
+        let (backend, client_id) = (backend.as_str(), client_id.as_str());
+        self.link.run(Work::Read, |c| async move { read::registered(&c, backend, client_id).await }).await
     }
 
     async fn registrations(

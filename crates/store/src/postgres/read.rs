@@ -23,6 +23,15 @@ pub(super) async fn registration<C: GenericClient>(c: &C, id: RegistrationId) ->
     one(c, &sql, &[&id.to_string()], row::registration).await
 }
 
+pub(super) async fn registered<C: GenericClient>(
+    c: &C,
+    backend: &str,
+    client_id: &str,
+) -> Result<Option<RegistrationId>, Failure> {
+    let sql = "SELECT id FROM registrations WHERE backend = $1 AND client_id = $2";
+    one(c, sql, &[&escape(backend), &escape(client_id)], row::registered).await
+}
+
 pub(super) async fn operation<C: GenericClient>(c: &C, id: OperationId) -> Result<Option<Operation>, Failure> {
     let sql = format!("SELECT {} FROM operations WHERE id = $1", row::OPERATION);
     one(c, &sql, &[&id.to_string()], row::operation).await

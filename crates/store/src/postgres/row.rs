@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use registrar_model::{Hidden, Registration};
+use registrar_model::{Hidden, Registration, RegistrationId};
 use tokio_postgres::{Row, types::FromSql};
 
 use crate::{
@@ -123,6 +123,11 @@ pub(super) fn operation(row: &Row) -> Result<Operation, StoreError> {
         fence: column(row, 16)?,
     }
     .decode()
+}
+
+/// `id` of `registrations`.
+pub(super) fn registered(row: &Row) -> Result<RegistrationId, StoreError> {
+    parsed(column(row, 0)?, "the id of a registration")
 }
 
 /// `operation, fingerprint` of `idempotency_keys`.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use registrar_model::{OperationId, Registration, RegistrationId};
+use registrar_model::{BackendName, ClientId, OperationId, Registration, RegistrationId};
 
 use crate::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
@@ -111,6 +111,15 @@ impl Store for SqliteStore {
 
     async fn registration(&self, id: RegistrationId) -> Result<Option<Registration>, StoreError> {
         self.readers.run(move |connection| read::registration(connection, id)).await
+    }
+
+    async fn registered(
+        &self,
+        backend: &BackendName,
+        client_id: &ClientId,
+    ) -> Result<Option<RegistrationId>, StoreError> {
+        let (backend, client_id) = (backend.to_string(), client_id.to_string());
+        self.readers.run(move |connection| read::registered(connection, &backend, &client_id)).await
     }
 
     async fn registrations(

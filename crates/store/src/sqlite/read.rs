@@ -85,6 +85,16 @@ pub(super) fn registration(connection: &Connection, id: RegistrationId) -> Resul
     one(connection, &sql, params![id.to_string()], row::registration)
 }
 
+pub(super) fn registered(
+    connection: &Connection,
+    backend: &str,
+    client_id: &str,
+) -> Result<Option<RegistrationId>, StoreError> {
+    one(connection, REGISTERED, &[&backend, &client_id], row::registered)
+}
+
+const REGISTERED: &str = "SELECT id FROM registrations WHERE backend = ?1 AND client_id = ?2";
+
 pub(super) fn operation(connection: &Connection, id: OperationId) -> Result<Option<Operation>, StoreError> {
     let sql = format!("SELECT {} FROM operations WHERE id = ?1", row::OPERATION);
     one(connection, &sql, params![id.to_string()], row::operation)
@@ -264,6 +274,7 @@ mod tests {
                 registrations(Some("a"), &["team", "env"]),
                 "SEARCH l USING COVERING INDEX labels_by_value (key=? AND value=? AND registration_id>?)",
             ),
+            (REGISTERED.to_owned(), "SEARCH registrations USING INDEX sqlite_autoindex_registrations_2"),
             (operations_sql(None), "SEARCH operations USING INDEX sqlite_autoindex_operations_1 (id>?)"),
             (
                 operations_sql(Some(OperationState::Unknown)),

@@ -1,6 +1,6 @@
 //! Reading SQLite's rows, on a reader's thread.
 
-use registrar_model::{Hidden, Registration};
+use registrar_model::{Hidden, Registration, RegistrationId};
 use rusqlite::Row;
 
 use super::store_error;
@@ -76,6 +76,11 @@ pub(super) fn operation(row: &Row<'_>) -> Result<Operation, StoreError> {
         fence: row.get(16).map_err(store_error)?,
     }
     .decode()
+}
+
+/// `id` of `registrations`.
+pub(super) fn registered(row: &Row<'_>) -> Result<RegistrationId, StoreError> {
+    parsed(text(row, 0)?, "the id of a registration")
 }
 
 /// `operation, fingerprint` of `idempotency_keys`.

@@ -4,7 +4,10 @@
 use std::{io, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, ffi, params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 use super::{open, read, row, store_error};
 use crate::{
@@ -72,6 +75,24 @@ enum Job {
     Close(oneshot::Sender<()>),
 }
 
+/// What a batch came to, and who waits for it.
+type Answers = Vec<(oneshot::Sender<Verdict>, Verdict)>;
+
+/// Hands the verdicts of each batch to those who wait. To wake a task from another thread is a system call; this way it
+/// is one for a batch instead of one for a write.
+async fn hand_out(mut batches: mpsc::UnboundedReceiver<Answers>) {
+    while let Some(batch) = batches.recv().await {
+        answer(batch);
+    }
+}
+
+fn answer(batch: Answers) {
+    for (answer, verdict) in batch {
+        // nobody may be waiting any more; the write stands
+        let _ = answer.send(verdict);
+    }
+}
+
 /// The handle of the writer's thread, which ends when this is dropped or closed, after what was queued is written.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -79,9 +100,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    /// Starts the thread.
     pub(super) fn start(connection: Connection) -> io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let scribe = Scribe { connection, stopped: false };
+        let (verdicts, batches) = mpsc::unbounded_channel();
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(hand_out(batches));
+        }
+        let scribe = Scribe { connection, verdicts, stopped: false };
         std::thread::Builder::new().name("registrar-store".to_owned()).spawn(move || scribe.run(jobs))?;
         Ok(Self { queue })
     }
@@ -106,6 +132,7 @@ impl Writer {
 /// The writer's side of the queue.
 struct Scribe {
     connection: Connection,
+    verdicts: mpsc::UnboundedSender<Answers>,
     /// The disk failed in a way after which a later `fsync` may lie: nothing is written any more.
     stopped: bool,
 }
@@ -144,9 +171,9 @@ impl Scribe {
             }
             let verdicts = self.record(&batch);
             batch.clear();
-            for (answer, verdict) in answers.drain(..).zip(verdicts) {
-                // nobody may be waiting any more; the write stands
-                let _ = answer.send(verdict);
+            if let Err(mpsc::error::SendError(batch)) = self.verdicts.send(answers.drain(..).zip(verdicts).collect()) {
+                // there is no runtime, or it has ended
+                answer(batch);
             }
         }
         open::leave(self.connection, self.stopped);
@@ -529,7 +556,8 @@ mod tests {
 
     fn scribe(folder: &tempfile::TempDir) -> Scribe {
         let path = folder.path().join("registrar.db");
-        Scribe { connection: open::writer(&path, Duration::ZERO).unwrap(), stopped: false }
+        let connection = open::writer(&path, Duration::ZERO).unwrap();
+        Scribe { connection, verdicts: mpsc::unbounded_channel().0, stopped: false }
     }
 
     fn operations(scribe: &Scribe) -> i64 {
