@@ -36,11 +36,12 @@ pub(crate) async fn create(
         principal.require(if dry_run { Scope::ClientsRead } else { Scope::ClientsWrite })?;
         let (head, body) = body::read(request, JSON).await?;
         let registration = NewRegistration::decode(&body).map_err(Error::validation)?;
+        // first, because a look refuses the header that the write would refuse
+        let caller = principal.caller(&app, &context, write(&head, &body))?;
         if dry_run {
             let plan = app.engine().dry_run(&registration)?;
             return Ok(render::json(StatusCode::OK, &plan));
         }
-        let caller = principal.caller(&app, &context, write(&head, &body))?;
         let written = app.engine().create(&caller, registration).await?;
         let mut response = render::written(StatusCode::CREATED, &written);
         let location = format!("{}/v1/clients/{}", app.public_url(), written.registration.id);

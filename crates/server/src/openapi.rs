@@ -1,10 +1,13 @@
 //! The API document (OpenAPI 3.1): paths from one table, schemas from the model's own field tables, so that neither
 //! can be forgotten.
 
+mod answers;
+mod parameters;
 mod registration;
+mod requests;
+mod schemas;
 
 use registrar_core::ErrorKind;
-use registrar_model::{FieldInfo, IssueCode, JsonType};
 use serde_json::{Map, Value, json};
 
 use crate::problem;
@@ -84,7 +87,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "readClient",
         summary: "Read a client from the registry, or live from the vendor with its drift",
         scope: Some("clients:read"),
-        parameters: &["id", "source", "If-None-Match"],
+        parameters: &["registration", "source", "If-None-Match"],
         request: None,
         responses: &[
             (200, "The client", Some("Registration")),
@@ -99,8 +102,8 @@ pub(crate) const CALLS: &[Call] = &[
         id: "replaceClient",
         summary: "Make the client be exactly this: members left out are removed",
         scope: Some("clients:write"),
-        parameters: &["id", "If-Match", "Idempotency-Key"],
-        request: Some(("application/json", "NewRegistration")),
+        parameters: &["registration", "If-Match", "Idempotency-Key"],
+        request: Some(("application/json", "RegistrationReplacement")),
         responses: &[(200, "The client as it is now", Some("WrittenRegistration"))],
         errors: &join::<10, 4, 14>(
             WRITE,
@@ -114,7 +117,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "patchClient",
         summary: "Change some members (RFC 7396): null removes, absent keeps, arrays are replaced",
         scope: Some("clients:write"),
-        parameters: &["id", "If-Match", "Idempotency-Key"],
+        parameters: &["registration", "If-Match", "Idempotency-Key"],
         request: Some(("application/merge-patch+json", "RegistrationPatch")),
         responses: &[(200, "The client as it is now", Some("WrittenRegistration"))],
         errors: &join::<10, 4, 14>(
@@ -129,7 +132,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "deleteClient",
         summary: "Delete the client at the vendor, or with mode=disable switch it off",
         scope: Some("clients:write"),
-        parameters: &["id", "mode", "If-Match", "Idempotency-Key"],
+        parameters: &["registration", "mode", "If-Match", "Idempotency-Key"],
         request: None,
         responses: &[
             (204, "The vendor has deleted it", None),
@@ -147,7 +150,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "rotateSecret",
         summary: "Issue a new secret",
         scope: Some("clients:write"),
-        parameters: &["id", "Idempotency-Key"],
+        parameters: &["registration", "Idempotency-Key"],
         request: None,
         responses: &[(200, "The new secret, shown once", Some("IssuedSecret"))],
         errors: &join::<6, 3, 9>(VENDOR, [K::NotFound, K::UnsupportedByBackend, K::InvalidRequest]),
@@ -171,7 +174,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "readOperation",
         summary: "One journalled write",
         scope: Some("ops:read"),
-        parameters: &["id"],
+        parameters: &["operation"],
         request: None,
         responses: &[(200, "The operation", Some("Operation"))],
         errors: &[K::OperationNotFound, K::InvalidRequest, K::StoreUnavailable],
@@ -183,7 +186,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "acknowledgeOperation",
         summary: "Destroy the sealed secret of a write: the caller has it",
         scope: Some("clients:write"),
-        parameters: &["id"],
+        parameters: &["operation"],
         request: None,
         responses: &[(204, "It is destroyed, or there was none", None)],
         errors: &[K::OperationNotFound, K::InvalidRequest],
@@ -195,7 +198,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "resolveOperation",
         summary: "Say what became of a write that the gateway cannot find out about",
         scope: Some("clients:write"),
-        parameters: &["id"],
+        parameters: &["operation"],
         request: Some(("application/json", "Resolution")),
         responses: &[(200, "The operation, settled", Some("Operation"))],
         errors: &join::<10, 3, 13>(WRITE, [K::OperationNotFound, K::NotFound, K::InvalidRequest]),
@@ -316,13 +319,9 @@ pub fn document(public_url: &str) -> Value {
         ],
         "paths": paths,
         "components": {
-            "schemas": with(&schemas(), registration::schemas()),
-            "parameters": parameters(),
-            "headers": {
-                "ETag": { "description": "The version of the client, for If-Match", "schema": { "type": "string" } },
-                "Location": { "description": "Where the client is", "schema": { "type": "string" } },
-                "Link": { "description": "rel=\"next\": the next page", "schema": { "type": "string" } }
-            },
+            "schemas": with(&with(&schemas::schemas(), requests::schemas()), registration::schemas()),
+            "parameters": parameters::all(),
+            "headers": answers::headers(),
             "securitySchemes": { "apiKey": { "type": "http", "scheme": "bearer", "description": "An API key made by `registrar keys create`" },
                 "initialAccessToken": { "type": "http", "scheme": "bearer", "description": "RFC 7591 §3; made by `registrar initial-access-tokens create`" },
                 "registrationAccessToken": { "type": "http", "scheme": "bearer", "description": "RFC 7592 §3; comes with the registration" } }
@@ -339,19 +338,11 @@ fn operation(call: &Call) -> Value {
             Some(name) => response["content"] = json!({ "application/json": { "schema": reference(name) } }),
             None => {}
         }
-        let mut headers = Map::new();
-        if matches!(*schema, Some("WrittenRegistration" | "Registration")) {
-            headers.insert("ETag".to_owned(), json!({ "$ref": "#/components/headers/ETag" }));
+        let links = answers::links_of(call, *status);
+        if links.as_object().is_some_and(|links| !links.is_empty()) {
+            response["links"] = links;
         }
-        if *status == 201 {
-            headers.insert("Location".to_owned(), json!({ "$ref": "#/components/headers/Location" }));
-        }
-        if *schema == Some("RegistrationPage") {
-            headers.insert("Link".to_owned(), json!({ "$ref": "#/components/headers/Link" }));
-        }
-        if !headers.is_empty() {
-            response["headers"] = Value::Object(headers);
-        }
+        response["headers"] = answers::headers_of(call, *status, *schema);
         responses.insert(status.to_string(), response);
     }
     registration::refusals(call, &mut responses);
@@ -386,7 +377,7 @@ fn operation(call: &Call) -> Value {
     for (status, codes) in by_status {
         responses.insert(
             status.to_string(),
-            json!({ "description": format!("`code`: {}", codes.join(", ")), "content": { "application/problem+json": { "schema": reference("Problem") } } }),
+            json!({ "description": format!("`code`: {}", codes.join(", ")), "headers": answers::headers_of(call, status, None), "content": { "application/problem+json": { "schema": reference("Problem") } } }),
         );
     }
     let mut out = json!({
@@ -410,7 +401,11 @@ fn operation(call: &Call) -> Value {
             call.parameters.iter().map(|p| json!({ "$ref": format!("#/components/parameters/{p}") })).collect();
     }
     if let Some((media_type, schema)) = call.request {
-        out["requestBody"] = json!({ "required": true, "content": { media_type: { "schema": reference(schema) } } });
+        let mut content = json!({ "schema": reference(schema) });
+        if let Some(examples) = answers::examples_of(schema) {
+            content["examples"] = examples;
+        }
+        out["requestBody"] = json!({ "required": true, "content": { media_type: content } });
     }
     out
 }
@@ -426,160 +421,4 @@ fn with(base: &Value, more: Value) -> Value {
 
 fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
-}
-
-fn parameters() -> Value {
-    let query = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "description": description, "schema": schema });
-    let header = |name: &str, description: &str| json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string" } });
-    json!({
-        "id": { "name": "id", "in": "path", "required": true, "description": "The gateway's id", "schema": { "type": "string" } },
-        "route": { "name": "route", "in": "path", "required": true, "description": "The route's name", "schema": { "type": "string" } },
-        "ticket": { "name": "ticket", "in": "path", "required": true, "description": "An initial access token", "schema": { "type": "string" } },
-        "name": { "name": "name", "in": "path", "required": true, "description": "The backend's name", "schema": { "type": "string" } },
-        "dry_run": query("dry_run", "Only show what would be sent and lost", json!({ "type": "boolean", "default": false })),
-        "backend": query("backend", "Only clients at this backend", json!({ "type": "string" })),
-        "label": query("label", "Only clients with this label, as KEY:VALUE; may be repeated", json!({ "type": "array", "items": { "type": "string" } })),
-        "q": query("q", "Only clients whose name or client_id has this text, in any case", json!({ "type": "string" })),
-        "limit": query("limit", "How many a page", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 })),
-        "cursor": query("cursor", "`next_cursor` of the page before", json!({ "type": "string" })),
-        "source": query("source", "`vendor` reads live and adds `drift`", json!({ "type": "string", "enum": ["registry", "vendor"], "default": "registry" })),
-        "mode": query("mode", "`disable` switches the client off instead", json!({ "type": "string", "enum": ["delete", "disable"], "default": "delete" })),
-        "state": query("state", "Only operations in this state", json!({ "type": "string", "enum": ["pending", "succeeded", "failed", "unknown"] })),
-        "check": query("check", "Also make one cheap read at the vendor", json!({ "type": "boolean", "default": false })),
-        "Idempotency-Key": header("Idempotency-Key", "The same request with the same key is one write; its answer, with the secret for a while, is repeated"),
-        "If-Match": header("If-Match", "The ETag of the version that is to be changed"),
-        "If-None-Match": header("If-None-Match", "The ETag of the version that the caller has")
-    })
-}
-
-fn field_schema(field: &FieldInfo) -> Value {
-    let mut out = match field.json {
-        JsonType::String => json!({ "type": "string" }),
-        JsonType::Strings => json!({ "type": "array", "items": { "type": "string" } }),
-        JsonType::Boolean => json!({ "type": "boolean" }),
-        JsonType::Integer => json!({ "type": "integer", "minimum": 0 }),
-        JsonType::Object => json!({ "type": "object" }),
-    };
-    out["description"] = json!(format!("{} ({})", field.doc, field.source));
-    out
-}
-
-fn layer(fields: &[&'static FieldInfo], open: bool) -> Value {
-    let properties: Map<String, Value> = fields.iter().map(|f| (f.name.to_owned(), field_schema(f))).collect();
-    json!({ "type": "object", "properties": properties, "additionalProperties": open })
-}
-
-fn schemas() -> Value {
-    let metadata = layer(&registrar_model::metadata::FIELDS, true);
-    let policy = layer(&registrar_model::policy::FIELDS, false);
-    let text = json!({ "type": "string" });
-    let time = json!({ "type": "string", "format": "date-time" });
-    let losses = json!({ "type": "array", "items": reference("Loss") });
-    let writable = json!({
-        "metadata": reference("ClientMetadata"),
-        "policy": reference("Policy"),
-        "vendor": { "type": "object", "description": "Vendor-only members by vendor kind", "additionalProperties": { "type": "object" } },
-        "labels": { "type": "object", "description": "The gateway's own labels", "additionalProperties": { "type": "string" } }
-    });
-    let request = with(
-        &writable,
-        json!({
-            "backend": { "type": "string", "description": "Where to register; the routes decide when absent" },
-            "allow_loss": { "type": "array", "items": { "type": "string" }, "description": "Fields whose loss is accepted, such as metadata.jwks_uri" }
-        }),
-    );
-    let identity = json!({
-        "id": text, "backend": text, "kind": text, "client_id": text, "client_id_issued_at": { "type": "integer" },
-        "version": { "type": "integer" }, "state": { "type": "string", "enum": ["active", "disabled", "unknown", "gone"] },
-        "created_at": time, "updated_at": time
-    });
-    let registration = with(&identity, writable.clone());
-    let secret = json!({
-        "client_secret": { "type": "string", "description": "Shown once" },
-        "client_secret_expires_at": { "type": "integer", "description": "Unix seconds; 0 means never" },
-        "previous_secret_valid_until": { "type": "integer", "description": "Unix seconds, where the vendor documents it" },
-        "secret_state": { "type": "string", "enum": ["expired", "undelivered"], "description": "Why a repeated answer has no secret; issue a new one" }
-    });
-    let required = ["id", "backend", "client_id", "version", "state", "created_at", "updated_at", "metadata"];
-    let page = |item: &str| json!({ "type": "object", "required": ["items"], "properties": { "items": { "type": "array", "items": reference(item) }, "next_cursor": text } });
-    let issue_codes: Vec<Value> = [
-        IssueCode::WrongType,
-        IssueCode::Required,
-        IssueCode::UnknownMember,
-        IssueCode::DuplicateMember,
-        IssueCode::InvalidValue,
-        IssueCode::InvalidRedirectUri,
-        IssueCode::InvalidUrl,
-        IssueCode::TooLong,
-        IssueCode::ForbiddenCharacter,
-        IssueCode::Conflict,
-        IssueCode::PrivateKey,
-        IssueCode::Unsupported,
-    ]
-    .iter()
-    .map(|c| json!(c))
-    .collect();
-    let codes: Vec<&str> = ErrorKind::ALL.iter().map(|k| k.slug()).collect();
-    let outcome = json!({ "type": "string", "enum": ["not_performed", "performed", "unknown"], "description": "Whether the vendor was changed" });
-    json!({
-        "ClientMetadata": metadata,
-        "Policy": policy,
-        "NewRegistration": { "type": "object", "required": ["metadata"], "properties": request, "additionalProperties": false },
-        "RegistrationPatch": { "type": "object", "description": "A merge patch (RFC 7396) of a NewRegistration" },
-        "Registration": { "type": "object", "required": required, "properties": with(&registration, json!({
-            "source": { "type": "string", "enum": ["vendor"] },
-            "drift": { "type": "array", "items": reference("Drift"), "description": "With source=vendor: what changed there since the last write" }
-        })) },
-        "WrittenRegistration": { "type": "object", "required": ["id", "backend", "client_id", "version", "state", "created_at", "updated_at", "metadata", "losses", "operation"],
-            "properties": with(&with(&registration, secret.clone()), json!({
-                "losses": losses, "operation": text,
-                "warning": { "type": "string", "enum": ["not_recorded"], "description": "Done at the vendor; the gateway's record of it follows later" }
-            })) },
-        "Resolution": { "type": "object", "description": "One of the two members", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": {
-            "adopt": { "type": "object", "required": ["client_id"], "additionalProperties": false, "properties": { "client_id": text, "vendor_ref": text } },
-            "absent": { "type": "boolean", "const": true }
-        } },
-        "IssuedSecret": { "type": "object", "required": ["operation"], "properties": with(&secret, json!({ "operation": text, "warning": { "type": "string", "enum": ["not_recorded"] } })) },
-        "RegistrationPage": page("Registration"),
-        "DryRun": { "type": "object", "required": ["backend", "requests", "losses", "would"], "properties": {
-            "backend": text, "route": text, "losses": losses, "would": { "type": "string", "enum": ["create", "refuse"] }, "reason": text,
-            "requests": { "type": "array", "items": { "type": "object", "required": ["method", "url"], "properties": { "method": text, "url": text, "body": {} } } }
-        } },
-        "Loss": { "type": "object", "required": ["field", "kind", "severity", "reason"], "properties": {
-            "field": text, "kind": { "type": "string", "enum": ["dropped", "local_only", "narrowed", "widened", "defaulted", "substituted"] },
-            "severity": { "type": "string", "enum": ["info", "functional", "security"] }, "reason": text,
-            "wanted": { "description": "What was asked for" }, "got": { "description": "What the vendor has" }
-        } },
-        "Drift": { "type": "object", "required": ["field"], "properties": { "field": text, "recorded": {}, "vendor": {} } },
-        "Operation": { "type": "object", "required": ["id", "action", "backend", "state", "outcome", "summary", "created_at", "updated_at", "attempts", "evidence"], "properties": {
-            "id": text, "action": { "type": "string", "enum": ["create", "update", "delete", "rotate"] }, "backend": text, "registration": text,
-            "state": { "type": "string", "enum": ["pending", "succeeded", "failed", "unknown"] }, "outcome": outcome, "summary": text,
-            "created_at": time, "updated_at": time, "attempts": { "type": "integer" }, "evidence": { "type": "object" }
-        } },
-        "OperationPage": page("Operation"),
-        "Backend": { "type": "object", "required": ["name", "kind", "enabled", "health", "capabilities"], "properties": {
-            "name": text, "kind": text, "title": text, "enabled": { "type": "boolean" }, "on_loss": text, "health": { "type": "object" },
-            "capabilities": reference("Vendor"), "check": { "type": "object" }
-        } },
-        "BackendList": page("Backend"),
-        "Vendor": { "type": "object", "required": ["kind", "operations", "fields", "limits", "secret", "source"], "properties": {
-            "kind": text, "title": text, "source": text, "verified": text, "operations": { "type": "object", "additionalProperties": { "type": "string", "enum": ["full", "partial", "unsupported"] } },
-            "fields": { "type": "object", "additionalProperties": { "type": "string", "enum": ["full", "partial", "unsupported", "not_implemented"] } },
-            "notes": { "type": "object", "additionalProperties": text }, "vendor_members": { "type": "object", "additionalProperties": text },
-            "settings": { "type": "object", "additionalProperties": text }, "limits": { "type": "object" }, "update_style": text, "secret": text, "idempotency": text, "delete": text
-        } },
-        "VendorList": page("Vendor"),
-        "Evaluation": { "type": "object", "required": ["considered"], "properties": {
-            "backend": text, "route": text,
-            "considered": { "type": "array", "items": { "type": "object", "required": ["route", "matched", "reason"], "properties": { "route": text, "matched": { "type": "boolean" }, "reason": text } } }
-        } },
-        "Status": { "type": "object", "required": ["status"], "properties": { "status": text, "reason": text } },
-        "Problem": { "type": "object", "description": "RFC 9457", "required": ["type", "title", "status", "detail", "code", "outcome", "retryable", "request_id"], "properties": {
-            "type": { "type": "string", "format": "uri" }, "title": text, "status": { "type": "integer" }, "detail": text,
-            "code": { "type": "string", "enum": codes }, "outcome": outcome, "retryable": { "type": "boolean" }, "request_id": text,
-            "operation": text, "backend": text, "losses": losses,
-            "vendor": { "type": "object", "properties": { "status": { "type": "integer" }, "code": text, "message": text, "request_id": text } },
-            "errors": { "type": "array", "items": { "type": "object", "required": ["pointer", "code", "detail"], "properties": { "pointer": text, "code": { "type": "string", "enum": issue_codes }, "detail": text } } }
-        } }
-    })
 }

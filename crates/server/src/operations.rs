@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, Request, State},
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, Uri};
+use http::{HeaderValue, StatusCode, Uri, header};
 use registrar_core::{Error, ErrorKind, Result};
 use registrar_engine::{Resolution, Scope, store_error};
 use registrar_model::{IssueCode, Issues, OperationId, Pointer};
@@ -59,10 +59,14 @@ pub(crate) async fn read(
     id: Id,
     uri: Uri,
 ) -> Response {
+    let segment = id.map(|Path(text)| text).unwrap_or_default();
+    if is_verb(&segment) {
+        return not_allowed(&context, &segment);
+    }
     let answer = async {
         principal.require(Scope::OpsRead)?;
         Query::read(&uri, &[])?;
-        let id = id.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(missing)?;
+        let id = segment.parse().map_err(|_| missing())?;
         let found = app.engine().store().operation(id).await.map_err(store_error)?;
         Ok::<_, Error>(render::json(StatusCode::OK, &json!(found.ok_or_else(missing)?)))
     };
@@ -79,10 +83,13 @@ pub(crate) async fn act(
     id: Id,
     request: Request,
 ) -> Response {
+    let segment = id.map(|Path(text)| text).unwrap_or_default();
+    if !segment.contains(':') {
+        return not_allowed(&context, &segment);
+    }
     let answer = async {
         principal.require(Scope::ClientsWrite)?;
         Query::read(request.uri(), &[])?;
-        let segment = id.map(|Path(text)| text).unwrap_or_default();
         let (id, verb) = segment.split_once(':').unwrap_or((&segment, ""));
         let id = id.parse::<OperationId>().map_err(|_| missing());
         match verb {
@@ -103,6 +110,24 @@ pub(crate) async fn act(
         }
     };
     answer.await.unwrap_or_else(|error| context.error(&error))
+}
+
+/// A method that neither an operation nor what can be done with it has.
+pub(crate) async fn method_not_allowed(Extension(context): Extension<Context>, id: Id) -> Response {
+    not_allowed(&context, &id.map(|Path(text)| text).unwrap_or_default())
+}
+
+fn is_verb(segment: &str) -> bool {
+    segment.ends_with(":acknowledge") || segment.ends_with(":resolve")
+}
+
+/// 405 with the methods of this very path: the router takes `ID` and `ID:resolve` for one.
+fn not_allowed(context: &Context, segment: &str) -> Response {
+    let detail = "this path does not have this method; `Allow` lists those that it has";
+    let mut response = context.error(&Error::new(ErrorKind::MethodNotAllowed, detail));
+    let methods = if is_verb(segment) { "POST" } else { "GET,HEAD" };
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    response
 }
 
 fn missing() -> Error {

@@ -76,7 +76,8 @@ fn decode(query: &str) -> Result<Vec<(String, String)>> {
 }
 
 fn unescape(text: &str) -> Result<String> {
-    let invalid = || Error::new(ErrorKind::InvalidRequest, "the query is not percent-encoded UTF-8");
+    let invalid =
+        || Error::new(ErrorKind::InvalidRequest, "the query is not percent-encoded UTF-8 without control characters");
     let text = text.replace('+', " ");
     let decoded = percent_encoding::percent_decode_str(&text).decode_utf8().map_err(|_| invalid())?;
     if decoded.chars().any(char::is_control) { Err(invalid()) } else { Ok(decoded.into_owned()) }

@@ -19,7 +19,10 @@ pub fn router(app: App) -> Router {
         )
         .route("/v1/clients/{id}/secret", post(clients::rotate_secret))
         .route("/v1/operations", get(operations::list))
-        .route("/v1/operations/{id}", get(operations::read).post(operations::act))
+        .route(
+            "/v1/operations/{id}",
+            get(operations::read).post(operations::act).fallback(operations::method_not_allowed),
+        )
         .route("/v1/initial-access-tokens", post(register::tokens::create).get(register::tokens::list))
         .route("/v1/initial-access-tokens/{id}", axum::routing::delete(register::tokens::delete))
         .route("/v1/backends", get(system::backends))

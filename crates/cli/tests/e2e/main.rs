@@ -26,4 +26,5 @@ mod issuer;
 mod kill_loop;
 mod real_clients;
 mod running;
+mod schemathesis;
 mod survival;

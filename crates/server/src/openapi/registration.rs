@@ -3,7 +3,7 @@
 use registrar_core::ErrorKind as K;
 use serde_json::{Map, Value, json};
 
-use super::{Call, reference, with};
+use super::{Call, answers, reference, with};
 
 /// How the standards face refuses (RFC 7591 §3.2.2).
 const REFUSALS: [(u16, &str); 7] = [
@@ -15,6 +15,9 @@ const REFUSALS: [(u16, &str); 7] = [
     (503, "Not available now; see Retry-After"),
     (504, "The vendor did not answer; whether it did anything is not known"),
 ];
+
+/// How it refuses a body.
+const BODY_REFUSALS: [(u16, &str); 2] = [(413, "A body may have 64 KiB"), (415, "Send Content-Type: application/json")];
 
 /// Its paths, and those that make its tokens.
 pub(super) const CALLS: &[Call] = &[
@@ -49,7 +52,7 @@ pub(super) const CALLS: &[Call] = &[
         id: "deleteInitialAccessToken",
         summary: "Forget an initial access token: it stops working at once",
         scope: Some("clients:write"),
-        parameters: &["id"],
+        parameters: &["token"],
         request: None,
         responses: &[(204, "It is forgotten", None)],
         errors: &[K::TokenNotFound, K::InvalidRequest],
@@ -62,7 +65,7 @@ pub(super) const CALLS: &[Call] = &[
         summary: "Register a client (RFC 7591); the routes decide where",
         scope: Some("iat"),
         parameters: &[],
-        request: Some(("application/json", "ClientMetadata")),
+        request: Some(("application/json", "NewClientMetadata")),
         responses: &[(
             201,
             "The client and how it manages itself; its secret is shown once",
@@ -78,7 +81,7 @@ pub(super) const CALLS: &[Call] = &[
         summary: "Register a client at a route (RFC 7591)",
         scope: Some("iat"),
         parameters: &["route"],
-        request: Some(("application/json", "ClientMetadata")),
+        request: Some(("application/json", "NewClientMetadata")),
         responses: &[(
             201,
             "The client and how it manages itself; its secret is shown once",
@@ -94,7 +97,7 @@ pub(super) const CALLS: &[Call] = &[
         summary: "Register a client with the initial access token in the path",
         scope: Some("iat"),
         parameters: &["route", "ticket"],
-        request: Some(("application/json", "ClientMetadata")),
+        request: Some(("application/json", "NewClientMetadata")),
         responses: &[(
             201,
             "The client and how it manages itself; its secret is shown once",
@@ -109,7 +112,7 @@ pub(super) const CALLS: &[Call] = &[
         id: "readOwnRegistration",
         summary: "What is registered (RFC 7592)",
         scope: Some("rat"),
-        parameters: &["id"],
+        parameters: &["registration"],
         request: None,
         responses: &[(200, "The client", Some("ClientInformation"))],
         errors: &[],
@@ -121,8 +124,8 @@ pub(super) const CALLS: &[Call] = &[
         id: "replaceOwnRegistration",
         summary: "Make the metadata be exactly this (RFC 7592)",
         scope: Some("rat"),
-        parameters: &["id"],
-        request: Some(("application/json", "ClientMetadata")),
+        parameters: &["registration"],
+        request: Some(("application/json", "OwnClientMetadata")),
         responses: &[(200, "The client as it is now", Some("ClientInformation"))],
         errors: &[],
     },
@@ -133,7 +136,7 @@ pub(super) const CALLS: &[Call] = &[
         id: "deleteOwnRegistration",
         summary: "Delete the client (RFC 7592)",
         scope: Some("rat"),
-        parameters: &["id"],
+        parameters: &["registration"],
         request: None,
         responses: &[
             (204, "The vendor has deleted it", None),
@@ -221,10 +224,11 @@ pub(super) const CALLS: &[Call] = &[
 /// Adds how a call of the standards face refuses.
 pub(super) fn refusals(call: &Call, responses: &mut Map<String, Value>) {
     if matches!(call.scope, Some("iat" | "rat")) {
-        for (status, description) in REFUSALS {
+        let of_body = BODY_REFUSALS.iter().filter(|_| call.request.is_some());
+        for (status, description) in REFUSALS.iter().chain(of_body) {
             responses.insert(
                 status.to_string(),
-                json!({ "description": description, "content": { "application/json": { "schema": reference("RegistrationError") } } }),
+                json!({ "description": description, "headers": answers::headers_of(call, *status, None), "content": { "application/json": { "schema": reference("RegistrationError") } } }),
             );
         }
     }
@@ -233,6 +237,7 @@ pub(super) fn refusals(call: &Call, responses: &mut Map<String, Value>) {
 /// What its answers look like.
 pub(super) fn schemas() -> Value {
     let text = json!({ "type": "string" });
+    let metadata = Value::Object(super::schemas::layer(&registrar_model::metadata::FIELDS));
     let time = json!({ "type": "string", "format": "date-time" });
     let token = json!({
         "id": text, "name": text, "created_at": time, "expires_at": time, "uses_left": { "type": "integer" },
@@ -240,20 +245,19 @@ pub(super) fn schemas() -> Value {
     });
     json!({
         "ClientInformation": { "type": "object", "description": "Client metadata at the top level, with what the server assigns (RFC 7591 §3.2.1, RFC 7592 §3)",
-            "required": ["client_id", "redirect_uris", "registration_access_token", "registration_client_uri"], "properties": {
-            "client_id": text, "client_secret": text, "client_secret_expires_at": { "type": "integer" }, "client_id_issued_at": { "type": "integer" },
-            "registration_access_token": text, "registration_client_uri": { "type": "string", "format": "uri" }, "redirect_uris": { "type": "array", "items": text },
-            "registrar_warnings": { "type": "array", "items": text }, "registrar_losses": { "type": "array", "description": "What the vendor could not hold as asked", "items": { "type": "object" } }
-        } },
+            "required": ["client_id", "redirect_uris", "token_endpoint_auth_method", "grant_types", "response_types", "registration_access_token", "registration_client_uri"],
+            "properties": with(&metadata, json!({
+                "client_id": text, "client_secret": text, "client_secret_expires_at": { "type": "integer" }, "client_id_issued_at": { "type": "integer" },
+                "registration_access_token": text, "registration_client_uri": { "type": "string", "format": "uri" },
+                "registrar_warnings": { "type": "array", "items": text }, "registrar_losses": { "type": "array", "description": "What the vendor could not hold as asked", "items": {
+                    "type": "object", "required": ["field", "kind", "severity", "reason"], "properties": { "field": text, "kind": text, "severity": text, "reason": text }
+                } }
+            }))
+        },
         "RegistrationError": { "type": "object", "description": "RFC 7591 §3.2.2", "required": ["error", "error_description", "request_id"],
             "properties": { "error": text, "error_description": text, "request_id": text, "operation": text } },
         "Discovery": { "type": "object", "description": "RFC 8414", "required": ["issuer", "registration_endpoint"],
             "properties": { "issuer": text, "registration_endpoint": { "type": "string", "format": "uri" } } },
-        "NewInitialAccessToken": { "type": "object", "additionalProperties": false, "properties": {
-            "name": text, "uses": { "type": "integer", "minimum": 1 }, "expires_in": { "type": "integer", "minimum": 1, "description": "Seconds" },
-            "routes": { "type": "array", "items": text }, "scopes": { "type": "array", "items": text },
-            "redirect_hosts": { "type": "array", "items": text, "description": "Host names; or schemes that end with a colon" }
-        } },
         "InitialAccessToken": { "type": "object", "required": ["id", "name", "created_at"], "properties": token },
         "IssuedInitialAccessToken": { "type": "object", "required": ["id", "name", "created_at", "token"], "properties": with(&token, json!({ "token": text })) },
         "InitialAccessTokenList": { "type": "object", "required": ["items"], "properties": { "items": { "type": "array", "items": reference("InitialAccessToken") } } }

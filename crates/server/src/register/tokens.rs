@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The longest life, in seconds: ten years.
-const MAX_LIFE: u64 = 10 * 365 * 24 * 60 * 60;
+pub(crate) const MAX_LIFE: u64 = 10 * 365 * 24 * 60 * 60;
 
 /// `POST /v1/initial-access-tokens`
 pub(crate) async fn create(

@@ -1,0 +1,310 @@
+//! What may be sent: the rules of `registrar_model::validate` as far as JSON Schema can say them. Beyond it are the rules
+//! between members (`conflict`) and those for the host of a URI, which a pattern can only approach.
+
+use registrar_model::{
+    FieldInfo, JsonType,
+    member::{MAX_ITEMS, PRIVATE_KEY_MEMBERS},
+    request::MAX_LABELS,
+    text::MAX_TEXT,
+    uri::MAX_URI,
+    validate::MAX_NAME,
+};
+use serde_json::{Map, Value, json};
+
+use super::with;
+
+/// No control characters, no bidirectional ones.
+const TEXT: &str = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$";
+/// The same with something to see.
+const WORD: &str = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*[^\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069][^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$";
+/// The name of a backend.
+pub(super) const NAME: &str = r"^[a-z0-9][a-z0-9._-]{0,62}$";
+/// The name of an algorithm (RFC 7518 §3.1).
+const ALGORITHM: &str = r"^[A-Za-z0-9+_-]{1,64}$";
+/// RFC 6749 §3.3.
+const SCOPE: &str = r"^ *(?:[!#-\[\]-~]+ *)*$";
+/// Words in any order (OAuth 2.0 Multiple Response Type Encoding Practices §3).
+const RESPONSE_TYPE: &str = r"^(?:code|token|id_token|none)(?: (?:code|token|id_token|none))*$";
+const DOMAIN: &str =
+    r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+$";
+const LABEL: &str = r"^[A-Za-z0-9._/-]{1,63}$";
+
+/// A character of a host name.
+macro_rules! host {
+    () => {
+        "[A-Za-z0-9_~!$&'()+,;=-]"
+    };
+}
+/// A host's last label: not a number, which would make it a disguised address.
+macro_rules! last {
+    () => {
+        concat!(host!(), "*[A-Za-z_~!$&'()+,;=-]", host!(), r"*\.?")
+    };
+}
+macro_rules! address {
+    () => {
+        r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[[0-9A-Fa-f:.]+\])"
+    };
+}
+macro_rules! loopback {
+    () => {
+        r"(?:localhost|127(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[::1\])"
+    };
+}
+macro_rules! port {
+    () => {
+        "(?::[0-9]{0,5})?"
+    };
+}
+/// What may follow the authority, without a fragment (RFC 3986 §3).
+macro_rules! rest {
+    () => {
+        r"(?:[!$&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]|%[0-9A-Fa-f]{2})"
+    };
+}
+macro_rules! https {
+    () => {
+        "[Hh][Tt][Tt][Pp][Ss]://"
+    };
+}
+
+/// A page that is shown to people.
+const SHOWN: &str = concat!(
+    "^[Hh][Tt][Tt][Pp][Ss]?://(?:(?:",
+    "[A-Za-z0-9._~!$&'()+,;=-]*",
+    r"\.)?",
+    last!(),
+    "|",
+    address!(),
+    ")",
+    port!(),
+    "(?:[/?#](?:#|",
+    rest!(),
+    ")*)?$"
+);
+/// What browsers follow: `https`, or `http` on loopback.
+const FOLLOWED: &str = concat!(
+    "^(?:",
+    https!(),
+    "(?:(?:[A-Za-z0-9._~!$&'()+,;=-]*",
+    r"\.)?",
+    last!(),
+    "|",
+    address!(),
+    ")|[Hh][Tt][Tt][Pp]://",
+    loopback!(),
+    ")",
+    port!(),
+    "(?:[/?]",
+    rest!(),
+    "*)?$"
+);
+/// What a vendor fetches: `https` and a name with a dot.
+const FETCHED: &str =
+    concat!("^", https!(), "[A-Za-z0-9._~!$&'()+,;=-]*", r"\.", last!(), port!(), "(?:[/?]", rest!(), "*)?$");
+/// As above; the fragment is a hash of the request object (OIDC Core §6.2).
+const REQUEST_URI: &str = concat!(
+    "^",
+    https!(),
+    "[A-Za-z0-9._~!$&'()+,;=-]*",
+    r"\.",
+    last!(),
+    port!(),
+    "(?:[/?]",
+    rest!(),
+    r"*)?(?:#[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*)?$"
+);
+/// `https`, `http` on loopback, or the scheme of an application.
+const REDIRECT: &str = concat!(
+    "^(?:(?:",
+    https!(),
+    "(?:(?:[A-Za-z0-9._~!$&'()+,;=-]*",
+    r"\.)?",
+    last!(),
+    "|",
+    address!(),
+    ")|[Hh][Tt][Tt][Pp]://",
+    loopback!(),
+    ")",
+    port!(),
+    "(?:[/?]",
+    rest!(),
+    "*)?|",
+    "(?!(?:https?|javascript|data|vbscript|file|blob|about|filesystem|view-source|chrome|resource|jar|ftp|wss?|mailto|tel|intent):)",
+    r"[A-Za-z][A-Za-z0-9+.-]*:/*(?:[!$&'()+,0-9;=?A-Z_a-z~-])",
+    rest!(),
+    "*)$"
+);
+const ORIGIN: &str = concat!(
+    "^[Hh][Tt][Tt][Pp][Ss]?://(?:(?:[A-Za-z0-9._~!$&'()+,;=-]*",
+    r"\.)?",
+    last!(),
+    "|",
+    address!(),
+    ")",
+    port!(),
+    "$"
+);
+
+fn uri(pattern: &str) -> Value {
+    json!({ "pattern": pattern, "maxLength": MAX_URI })
+}
+
+/// What a text or an entry of a list has to be.
+fn text_rule(field: &FieldInfo) -> Value {
+    match field.path {
+        "metadata.client_name" => json!({ "pattern": TEXT, "minLength": 1, "maxLength": MAX_NAME }),
+        "metadata.application_type" => json!({ "enum": ["web", "native", null] }),
+        "metadata.subject_type" => json!({ "enum": ["public", "pairwise", null] }),
+        "metadata.backchannel_token_delivery_mode" => json!({ "enum": ["poll", "ping", "push", null] }),
+        "metadata.scope" => json!({ "pattern": SCOPE }),
+        "metadata.token_endpoint_auth_method" => json!({ "anyOf": [
+            { "enum": ["none", "client_secret_post", "client_secret_basic", "client_secret_jwt", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth", null] },
+            { "pattern": "^[A-Za-z][A-Za-z0-9+.-]*:", "format": "uri", "description": "RFC 7591 §2: or an absolute URI" }
+        ], "maxLength": MAX_TEXT }),
+        "metadata.tls_client_auth_san_ip" => json!({ "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] }),
+        "metadata.jwks_uri"
+        | "metadata.signed_jwks_uri"
+        | "metadata.sector_identifier_uri"
+        | "metadata.backchannel_logout_uri"
+        | "metadata.backchannel_client_notification_endpoint" => uri(FETCHED),
+        "metadata.initiate_login_uri" | "metadata.frontchannel_logout_uri" => uri(FOLLOWED),
+        "metadata.client_uri"
+        | "metadata.logo_uri"
+        | "metadata.tos_uri"
+        | "metadata.policy_uri"
+        | "metadata.organization_uri"
+        | "metadata.information_uri" => uri(SHOWN),
+        "metadata.redirect_uris" | "metadata.post_logout_redirect_uris" | "metadata.claims_redirect_uris" => {
+            uri(REDIRECT)
+        }
+        "metadata.request_uris" => json!({ "pattern": REQUEST_URI }),
+        "metadata.response_types" => json!({ "pattern": RESPONSE_TYPE }),
+        // RFC 9700 §2.4
+        "metadata.grant_types" => {
+            json!({ "pattern": r"^[^ \x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+$", "not": { "const": "password" }, "maxLength": MAX_TEXT })
+        }
+        "metadata.token_endpoint_auth_signing_alg" | "metadata.authorization_signed_response_alg" => {
+            json!({ "pattern": ALGORITHM, "not": { "const": "none" } })
+        }
+        path if path.ends_with("_alg") || path.ends_with("_enc") => json!({ "pattern": ALGORITHM }),
+        "policy.allowed_cors_origins" | "policy.allowed_web_origins" => uri(ORIGIN),
+        "policy.redirect_domains" => json!({ "pattern": DOMAIN, "maxLength": 253 }),
+        _ if field.json == JsonType::Strings => json!({ "pattern": WORD, "maxLength": MAX_TEXT }),
+        _ => json!({ "pattern": TEXT, "minLength": 1, "maxLength": MAX_TEXT }),
+    }
+}
+
+/// One member; null is the same as leaving it out (RFC 7592 §2.2).
+fn member(field: &FieldInfo) -> Value {
+    let rule = match field.json {
+        JsonType::String => with(&text_rule(field), json!({ "type": ["string", "null"] })),
+        JsonType::Strings => json!({
+            "type": ["array", "null"], "uniqueItems": true, "maxItems": MAX_ITEMS,
+            "minItems": usize::from(field.path == "metadata.grant_types"),
+            "items": with(&text_rule(field), json!({ "type": "string" }))
+        }),
+        JsonType::Boolean => json!({ "type": ["boolean", "null"] }),
+        // beyond 2^53 - 1 JSON readers disagree (RFC 8259 §6)
+        JsonType::Integer => json!({ "type": ["integer", "null"], "minimum": 0, "maximum": 9_007_199_254_740_991_u64 }),
+        JsonType::Object => jwks(),
+    };
+    with(&rule, json!({ "description": format!("{} ({})", field.doc, field.source) }))
+}
+
+/// A JWK Set of public keys (RFC 7517 §5).
+fn jwks() -> Value {
+    let private: Map<String, Value> = PRIVATE_KEY_MEMBERS.iter().map(|m| ((*m).to_owned(), json!(false))).collect();
+    let key = with(&Value::Object(private), json!({ "kty": { "type": "string" } }));
+    json!({
+        "type": ["object", "null"], "required": ["keys"],
+        "properties": { "keys": { "type": "array", "items": { "type": "object", "required": ["kty"], "properties": key } } }
+    })
+}
+
+fn layer(fields: &[&'static FieldInfo]) -> Map<String, Value> {
+    fields.iter().map(|f| (f.name.to_owned(), member(f))).collect()
+}
+
+/// The schemas of requests.
+pub(super) fn schemas() -> Value {
+    let metadata = layer(&registrar_model::metadata::FIELDS);
+    let localized: Map<String, Value> = registrar_model::metadata::FIELDS
+        .iter()
+        .filter(|f| f.localised)
+        // RFC 5646 §2.1
+        .map(|f| (format!("^{}#[A-Za-z]{{1,8}}(?:-[A-Za-z0-9]{{1,8}})*$", f.name), member(f)))
+        .collect();
+    let metadata = json!({
+        "type": "object", "properties": metadata, "patternProperties": localized,
+        "description": "Client metadata; names that no registry knows are ignored (RFC 7591 §2)"
+    });
+    let mut own = metadata.clone();
+    own["required"] = json!(["client_id"]);
+    own["properties"]["client_id"] = json!({ "type": "string", "description": "The client's own" });
+    own["properties"]["client_secret"] =
+        json!({ "type": ["string", "null"], "description": "The current one, or absent" });
+    for name in
+        ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"]
+    {
+        // RFC 7592 §2.2
+        own["properties"][name] = json!(false);
+    }
+    let policy = json!({ "type": ["object", "null"], "properties": layer(&registrar_model::policy::FIELDS), "additionalProperties": false });
+    let label = json!({ "type": "string", "pattern": TEXT, "maxLength": 255 });
+    let policies: Vec<&str> = registrar_model::policy::FIELDS.iter().map(|f| f.name).collect();
+    let lossy = format!(
+        r"^(?:labels|(?:metadata|vendor)\.[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+|policy\.(?:{}))$",
+        policies.join("|")
+    );
+    let fields = json!({ "type": ["array", "null"], "uniqueItems": true, "maxItems": MAX_ITEMS, "items": { "type": "string", "pattern": lossy, "maxLength": MAX_TEXT },
+        "description": "Fields whose loss is accepted, such as metadata.jwks_uri" });
+    let vendor = json!({ "type": ["object", "null"], "description": "Vendor-only members by vendor kind", "additionalProperties": { "type": ["object", "null"] } });
+    let envelope = json!({
+        "backend": { "type": ["string", "null"], "pattern": NAME, "description": "Where to register; the routes decide when absent" },
+        "metadata": super::reference("NewClientMetadata"),
+        "policy": super::reference("NewPolicy"),
+        "vendor": vendor,
+        "labels": { "type": ["object", "null"], "description": "The gateway's own labels", "maxProperties": MAX_LABELS, "propertyNames": { "pattern": LABEL }, "additionalProperties": label },
+        "allow_loss": fields
+    });
+    let identity: Map<String, Value> =
+        ["id", "kind", "client_id", "client_id_issued_at", "version", "state", "created_at", "updated_at"]
+            .into_iter()
+            .map(|n| (n.to_owned(), json!({ "description": "As GET showed it; ignored" })))
+            .collect();
+    // here null removes; so it may stand where nothing is
+    let mut removable = label;
+    removable["type"] = json!(["string", "null"]);
+    let mut patch_policy = policy.clone();
+    patch_policy["additionalProperties"] = json!({ "type": "null" });
+    let changes = with(
+        &envelope,
+        json!({
+            "policy": patch_policy,
+            "labels": { "type": ["object", "null"], "patternProperties": { LABEL: removable }, "additionalProperties": { "type": "null" } }
+        }),
+    );
+    json!({
+        "NewClientMetadata": metadata,
+        "OwnClientMetadata": own,
+        "NewPolicy": policy,
+        "NewRegistration": { "type": "object", "required": ["metadata"], "properties": envelope, "additionalProperties": false },
+        "RegistrationReplacement": { "type": "object", "required": ["metadata"], "properties": with(&envelope, Value::Object(identity)), "additionalProperties": false },
+        "RegistrationPatch": { "type": "object", "description": "A merge patch (RFC 7396) of a NewRegistration", "properties": changes, "additionalProperties": { "type": "null" } },
+        "Resolution": { "type": "object", "description": "One of the two members", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": {
+            "adopt": { "type": "object", "required": ["client_id"], "additionalProperties": false, "properties": {
+                "client_id": { "type": "string", "pattern": "^[ -~]{1,512}$" }, "vendor_ref": { "type": "string", "minLength": 1 }
+            } },
+            "absent": { "type": "boolean", "const": true }
+        } },
+        "NewInitialAccessToken": { "type": "object", "additionalProperties": false, "properties": {
+            "name": { "type": "string", "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$", "minLength": 1, "maxLength": 255 },
+            "uses": { "type": ["integer", "null"], "minimum": 1, "maximum": u32::MAX },
+            "expires_in": { "type": ["integer", "null"], "minimum": 1, "maximum": crate::register::tokens::MAX_LIFE, "description": "Seconds" },
+            "routes": { "type": ["array", "null"], "items": { "type": "string" } },
+            "scopes": { "type": ["array", "null"], "items": { "type": "string" } },
+            "redirect_hosts": { "type": ["array", "null"], "items": { "type": "string" }, "description": "Host names; or schemes that end with a colon" }
+        } }
+    })
+}
