@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::requests::NAME;
+use super::{requests::NAME, with};
 
 /// Text without control characters.
 const PLAIN: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
@@ -33,7 +33,10 @@ pub(super) fn all() -> Value {
         "state": query("state", "Only operations in this state", json!({ "type": "string", "enum": ["pending", "succeeded", "failed", "unknown"] })),
         "check": query("check", "Also make one cheap read at the vendor", json!({ "type": "boolean", "default": false })),
         "Idempotency-Key": header("Idempotency-Key", "The same request with the same key is one write; its answer, with the secret for a while, is repeated", "^[!-~]{1,255}$"),
-        "If-Match": header("If-Match", "The ETag of the version that is to be changed; any other gets 412", r#"^(?:\*|"[0-9]+")$"#),
+        "If-Match": with(
+            &header("If-Match", "The ETag of the version that is to be changed; any other gets 412", r#"^(?:\*|"[0-9]+")$"#),
+            json!({ "example": "\"1\"" })
+        ),
         "If-None-Match": json!({ "name": "If-None-Match", "in": "header", "description": "The ETag of the version that the caller has", "schema": { "type": "string" } })
     })
 }
