@@ -6,6 +6,8 @@ use super::{requests::NAME, with};
 
 /// Text without control characters.
 const PLAIN: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+/// A string of RFC 8941, or the bare text.
+const KEY: &str = r#"^(?:"[ -~]{1,255}"|[!#-~](?:[ -~]{0,253}[!-~])?)$"#;
 const UUID: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
 
 /// The parameters by the names that the calls use.
@@ -32,7 +34,7 @@ pub(super) fn all() -> Value {
         "mode": query("mode", "`disable` switches the client off instead", json!({ "type": "string", "enum": ["delete", "disable"], "default": "delete" })),
         "state": query("state", "Only operations in this state", json!({ "type": "string", "enum": ["pending", "succeeded", "failed", "unknown"] })),
         "check": query("check", "Also make one cheap read at the vendor", json!({ "type": "boolean", "default": false })),
-        "Idempotency-Key": header("Idempotency-Key", "The same request with the same key is one write; its answer, with the secret for a while, is repeated", "^[!-~]{1,255}$"),
+        "Idempotency-Key": header("Idempotency-Key", "The same request with the same key is one write; its answer, with the secret for a while, is repeated", KEY),
         "If-Match": with(
             &header("If-Match", "The ETag of the version that is to be changed; any other gets 412", r#"^(?:\*|"[0-9]+")$"#),
             json!({ "example": "\"1\"" })
