@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    field::{Compare, FieldInfo, as_set, lookup},
+    field::{Compare, FieldInfo, as_set, same},
     loss::{Loss, LossKind, Losses, Severity},
-    spec::{ClientSpec, Difference, same_value},
+    spec::{ClientSpec, Difference},
 };
 
 /// The canonical paths in which two specs differ, in no particular order.
@@ -48,17 +48,17 @@ pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Ve
     // few: a list is searched faster than a map is built
     let mut predicted = predicted;
     let mut losses = Losses::new();
-    for Difference { path, a: wanted, b: got } in sent.differences(read) {
+    for Difference { path, row, a: wanted, b: got } in sent.differences(read) {
         let foretold = predicted.iter().position(|l| l.field == path).map(|at| predicted.swap_remove(at));
         losses.push(match foretold {
-            None => unforeseen(path, wanted, got),
+            None => unforeseen(path, row, wanted, got),
             // as foretold
-            Some(loss) if same_option(&path, loss.got.as_ref(), got.as_ref()) => {
+            Some(loss) if same_option(row, loss.got.as_ref(), got.as_ref()) => {
                 Loss { wanted: wanted.or(loss.wanted), ..loss }
             }
             // foretold that it would not survive, but not what would be there instead
             Some(loss) => {
-                let found = unforeseen(path, wanted, got);
+                let found = unforeseen(path, row, wanted, got);
                 let defaulted = loss.kind == LossKind::Defaulted;
                 Loss {
                     kind: if loss.got.is_some() == found.got.is_some() { loss.kind } else { found.kind },
@@ -79,16 +79,20 @@ pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Ve
     losses.finish()
 }
 
-fn same_option(path: &str, a: Option<&Value>, b: Option<&Value>) -> bool {
+fn same_option(row: Option<&FieldInfo>, a: Option<&Value>, b: Option<&Value>) -> bool {
     match (a, b) {
-        (Some(a), Some(b)) => same_value(path, a, b),
+        (Some(a), Some(b)) => same(row.map_or(Compare::Exact, |f| f.compare), a, b),
         (None, None) => true,
         _ => false,
     }
 }
 
-fn unforeseen(path: Cow<'static, str>, wanted: Option<Value>, got: Option<Value>) -> Loss {
-    let field = lookup(&path);
+fn unforeseen(
+    path: Cow<'static, str>,
+    field: Option<&'static FieldInfo>,
+    wanted: Option<Value>,
+    got: Option<Value>,
+) -> Loss {
     let severity = field.map_or(Severity::Functional, |f| f.severity);
     let (kind, severity, reason) = match (&wanted, &got) {
         (None, _) => (LossKind::Defaulted, Severity::Info, "not sent; this is the vendor's own value"),

@@ -157,7 +157,8 @@ impl Losses {
 /// Sorts losses into canonical field order, so that plans and snapshots are stable.
 pub fn sort(losses: &mut [Loss]) {
     // they mostly are in order already, being made and settled in it
-    if !losses.is_sorted_by(|a, b| Key::of(&a.field) <= Key::of(&b.field)) {
+    let keys: Vec<Key<'_>> = losses.iter().map(|l| Key::of(&l.field)).collect();
+    if !keys.is_sorted() {
         losses.sort_by(|a, b| Key::of(&a.field).cmp(&Key::of(&b.field)));
     }
 }

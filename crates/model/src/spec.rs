@@ -177,6 +177,8 @@ impl Serialize for Vendor<'_> {
 #[derive(Debug)]
 pub(crate) struct Difference {
     pub(crate) path: Cow<'static, str>,
+    /// Its row in the table, if it has one.
+    pub(crate) row: Option<&'static FieldInfo>,
     pub(crate) a: Option<Value>,
     pub(crate) b: Option<Value>,
 }
@@ -209,7 +211,7 @@ impl Differences {
         }
     }
 
-    fn push(&mut self, path: Cow<'static, str>, row: Option<&FieldInfo>, a: Option<Value>, b: Option<Value>) {
+    fn push(&mut self, path: Cow<'static, str>, row: Option<&'static FieldInfo>, a: Option<Value>, b: Option<Value>) {
         let (a, b) = (a.filter(|v| !is_empty(v)), b.filter(|v| !is_empty(v)));
         let compare = row.map_or(Compare::Exact, |f| f.compare);
         let same = match (&a, &b) {
@@ -218,7 +220,7 @@ impl Differences {
             _ => false,
         };
         if !same {
-            self.0.push(Difference { path, a, b });
+            self.0.push(Difference { path, row, a, b });
         }
     }
 }
