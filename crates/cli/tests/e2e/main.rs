@@ -11,6 +11,7 @@ mod configuration;
 mod dcr;
 mod dcr_admin;
 mod dcr_conformance;
+mod dcr_corpus;
 mod dcr_discovery;
 mod dcr_errors;
 mod dcr_extensions;

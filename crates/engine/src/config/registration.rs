@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use registrar_core::settings::closest;
+use registrar_model::uri::{UrlUse, url_fault};
 use serde_json::{Map, Value};
 use toml::{Spanned, de::DeValue};
 
@@ -119,6 +120,14 @@ fn discovery(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Map<String, Va
     let members = to_json_table(table);
     if let Some(name) = OWN_DISCOVERY.iter().find(|n| members.contains_key(**n)) {
         s.error("discovery", out, format!("`{name}` is the gateway's own"), None);
+    }
+    // clients open these in a browser, some by a shell (CVE-2025-6514)
+    for (name, value) in members.iter().filter(|(n, _)| n.ends_with("_endpoint") || n.ends_with("_uri")) {
+        let fault = value.as_str().map_or(Some("it is not a string"), |url| url_fault(url, UrlUse::Followed));
+        if let Some(fault) = fault {
+            let hint = Some(format!("{name} = \"https://vendor.example/...\""));
+            s.error("discovery", out, format!("`{name}` is not a URL for clients to open: {fault}"), hint);
+        }
     }
     members
 }
