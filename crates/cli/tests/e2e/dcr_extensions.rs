@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::dcr::{gateway, open, refused, register, with};
+use crate::dcr::{gateway, metadata, open, refused, register, with};
 
 /// Refused as metadata, one by one.
 fn all_refused(cases: &[Value]) {
@@ -137,6 +137,66 @@ fn ext_18_protection_that_the_vendor_cannot_give_is_refused() {
     let own = register(&gateway, "loop", &with(json!({})));
     let answer = own.call(&gateway, "PUT", &own.update(json!({"dpop_bound_access_tokens": true})));
     assert_eq!((answer.status, answer.text("/error")), (400, "invalid_client_metadata".to_owned()));
+}
+
+#[test]
+fn ext_22_the_same_software_twice_is_refused_where_the_policy_says_so() {
+    let body = |id: &str, version: Option<&str>| with(json!({ "software_id": id, "software_version": version }));
+    // the default of all routes, and one that says otherwise
+    let gateway = gateway(&format!("{}\nsingle_instance = true", crate::dcr::OPEN), "");
+    let first = register(&gateway, "rfc7591", &body("a", Some("1")));
+    let told = refused(&gateway, &body("a", Some("1")), "invalid_client_metadata");
+    assert!(told.contains("software_id") && told.contains("registered already"), "{told}");
+    // whichever vendor has the first one, also where the vendor does not hold the members
+    let writes = gateway.vendor_writes();
+    for route in crate::dcr::ROUTES {
+        assert_eq!(gateway.post(&format!("/{route}/register"), &body("a", Some("1"))).status, 400, "{route}");
+    }
+    assert_eq!(gateway.vendor_writes(), writes);
+    let loops = register(&gateway, "loop", &body("l", Some("1")));
+    refused(&gateway, &body("l", Some("1")), "invalid_client_metadata");
+    // another version, another software, and clients that say neither
+    register(&gateway, "rfc7591", &body("a", Some("2")));
+    register(&gateway, "rfc7591", &body("b", Some("1")));
+    register(&gateway, "rfc7591", &metadata());
+    register(&gateway, "rfc7591", &metadata());
+    // leaving the version out is no way around, nor is an update
+    register(&gateway, "rfc7591", &body("a", None));
+    refused(&gateway, &body("a", None), "invalid_client_metadata");
+    let writes = gateway.vendor_writes();
+    let answer = loops.call(&gateway, "PUT", &loops.update(body("a", Some("2"))));
+    assert_eq!((answer.status, answer.text("/error")), (400, "invalid_client_metadata".to_owned()));
+    assert_eq!(gateway.vendor_writes(), writes);
+    let own = body("a", Some("1"));
+    assert_eq!(first.call(&gateway, "PUT", &first.update(own.clone())).status, 200, "it stays what it is");
+    // a repetition is no second instance
+    let again = |name: &str| {
+        let key = ("idempotency-key", name);
+        gateway.call("POST", "/register", &[crate::http::JSON, key], &body("again", Some("1"))).status
+    };
+    assert_eq!((again("k1"), again("k1"), again("k2")), (201, 201, 400));
+    // and when it is gone, another one may come
+    assert_eq!(first.call(&gateway, "DELETE", &Value::Null).status, 204);
+    register(&gateway, "rfc7591", &own);
+
+    // many at once
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let many: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| gateway.post("/register", &body("at-once", Some("1"))).status)).collect();
+        many.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|s| **s == 201).count(), 1, "{statuses:?}");
+
+    let open = crate::dcr::gateway(
+        &format!("{}\nsingle_instance = true", crate::dcr::OPEN),
+        "registration_single_instance = false",
+    );
+    for _ in 0..2 {
+        register(&open, "rfc7591", &body("a", Some("1")));
+    }
+    let routes = crate::dcr::gateway(crate::dcr::OPEN, "registration_single_instance = true");
+    register(&routes, "rfc7591", &body("a", Some("1")));
+    refused(&routes, &body("a", Some("1")), "invalid_client_metadata");
 }
 
 #[test]

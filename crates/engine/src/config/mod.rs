@@ -43,6 +43,9 @@ pub struct ServerConfig {
     pub public_url: Url,
     /// Threads that serve requests; 1 uses a single-threaded runtime. Default: one a core.
     pub workers: Option<usize>,
+    /// Whether `PUT`, `PATCH` and `DELETE` of a client need `If-Match`; otherwise they are refused with
+    /// `precondition-required` (RFC 6585 §3).
+    pub require_if_match: bool,
 }
 
 /// `[store]`

@@ -24,6 +24,7 @@ pub(super) fn defaults(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> R
     config.quota = rate(&mut s, "quota", out);
     config.redirect_hosts = hosts(&mut s, "redirect_hosts", out);
     config.strict_schemes = s.flag("strict_schemes", false, out);
+    config.single_instance = s.flag("single_instance", false, out);
     config.proxies = s.integer("proxies", 0..17, out).unwrap_or_default();
     config.rotate = s.flag("rotate_access_tokens", false, out);
     let day = Duration::from_hours(24);
@@ -49,6 +50,10 @@ pub(super) fn of_route(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Rout
         rate: rate(s, "registration_rate", out),
         quota: rate(s, "registration_quota", out),
         redirect_hosts: hosts(s, "registration_redirect_hosts", out),
+        single_instance: s
+            .get("registration_single_instance")
+            .is_some()
+            .then(|| s.flag("registration_single_instance", false, out)),
         policy: policy(s, out),
         discovery: discovery(s, out),
     }

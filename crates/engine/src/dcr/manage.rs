@@ -6,7 +6,7 @@ use registrar_core::{Error, ErrorKind, Result, SecretString};
 use registrar_model::{ClientMetadata, Hidden, NewRegistration, Registration, RegistrationId, State};
 use serde_json::{Map, Value};
 
-use super::{Record, secret_hash, token};
+use super::{Record, instance, secret_hash, token};
 use crate::{
     clock::now_ms,
     engine::{Caller, Engine, Failure, Written, store_error},
@@ -118,6 +118,7 @@ impl Engine {
         self.seen(&holder.registration).await?;
         let current = self.registration(holder.registration.id).await?;
         request.unknown.clear();
+        let other_software = !instance::is_same_software(&current.spec.metadata, &request.spec.metadata);
         request.spec.policy = current.spec.policy;
         request.spec.vendor = current.spec.vendor;
         request.labels = current.labels;
@@ -127,6 +128,12 @@ impl Engine {
             let route = runtime.routes.iter().find(|r| Some(&r.name) == record.route.as_ref());
             self.demand(route, record.terms.as_ref(), &mut request.spec.metadata)?;
         }
+        // until the update is recorded
+        let _turn = if other_software && self.is_single(record.route.as_deref()) {
+            self.only_instance(&request.spec.metadata).await?
+        } else {
+            None
+        };
         self.replace(caller, current.id, request, None).await
     }
 

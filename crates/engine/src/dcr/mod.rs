@@ -1,5 +1,6 @@
 //! Policy of the standards face (RFC 7591, RFC 7592): who may register where, and who may manage what was registered.
 
+mod instance;
 mod limit;
 mod manage;
 mod software;
@@ -70,6 +71,8 @@ pub struct RegistrationConfig {
     pub redirect_hosts: Option<BTreeSet<String>>,
     /// Refuses application schemes that are not reversed domain names; they are only warned about otherwise.
     pub strict_schemes: bool,
+    /// Refuses a second client with the same `software_id` and `software_version` (RFC 7591 §5).
+    pub single_instance: bool,
     /// How many proxies of ours append to `X-Forwarded-For`; 0 does not read it.
     pub proxies: usize,
     /// Whether an update issues a new registration access token.
@@ -88,6 +91,7 @@ impl Default for RegistrationConfig {
             quota: None,
             redirect_hosts: None,
             strict_schemes: false,
+            single_instance: false,
             proxies: 0,
             rotate: false,
             rotation_grace: Duration::from_mins(10),
@@ -107,6 +111,8 @@ pub struct RouteRegistration {
     pub quota: Option<Rate>,
     /// Only these redirect hosts.
     pub redirect_hosts: Option<BTreeSet<String>>,
+    /// Whether one software may have one client only.
+    pub single_instance: Option<bool>,
     /// What the metadata must fulfil.
     pub policy: Option<Rule>,
     /// Members of the discovery document, such as the vendor's endpoints.
@@ -160,6 +166,8 @@ pub struct CreateOptions {
     pub(crate) record: Option<Record>,
     /// The initial access token to spend, by its id.
     pub(crate) spend: Option<String>,
+    /// Let go of when the registration is recorded.
+    pub(crate) turn: Option<instance::Turn>,
 }
 
 impl CreateOptions {
@@ -269,7 +277,12 @@ impl Engine {
     ) -> Result<Registered, Failure> {
         // unknown members are ignored here (RFC 7591 §2), not reported
         request.unknown.clear();
-        let options = self.open(visitor, &mut request)?;
+        let mut options = self.open(visitor, &mut request)?;
+        let route = options.record.as_ref().and_then(|r| r.route.as_deref());
+        // a repetition of a request that was served is no second instance
+        if self.is_single(route) && self.earlier(caller).await?.is_none() {
+            options.turn = self.only_instance(&request.spec.metadata).await?;
+        }
         let (access_token, stored) = token::new_access_token()?;
         let record = options.record.clone();
         let options = CreateOptions { access_token: Some(stored), ..options };
@@ -319,7 +332,15 @@ impl Engine {
             access_token: None,
             record: Some(Record { route: Some(route.name.clone()), terms, secret: None }),
             spend: visitor.token.as_ref().map(|t| t.id.clone()),
+            turn: None,
         })
+    }
+
+    /// Whether a route takes one client of a software only.
+    fn is_single(&self, route: Option<&str>) -> bool {
+        let runtime = self.runtime.load();
+        let own = runtime.routes.iter().find(|r| Some(r.name.as_str()) == route);
+        own.and_then(|r| r.registration.single_instance).unwrap_or(self.options.registration.single_instance)
     }
 
     /// Holds metadata, of a create and of an update alike, against the terms and the policy in force.

@@ -141,6 +141,7 @@ fn code(kind: ErrorKind) -> (StatusCode, &'static str) {
         | K::OperationNotFound
         | K::TokenNotFound
         | K::PreconditionFailed
+        | K::PreconditionRequired
         | K::IdempotencyKeyReused => (status, "invalid_request"),
         // a client that does not exist and a token that is not its own are the same (RFC 7592 §2.1)
         K::Unauthenticated | K::InvalidToken | K::NotFound => (StatusCode::UNAUTHORIZED, "invalid_token"),
