@@ -6,7 +6,7 @@ use registrar_core::{Error, ErrorKind, Result, SecretString};
 use registrar_model::{ClientMetadata, Hidden, NewRegistration, Registration, RegistrationId, State};
 use serde_json::{Map, Value};
 
-use super::{Record, instance, secret_hash, token};
+use super::{Record, choices, instance, secret_hash, token};
 use crate::{
     clock::now_ms,
     engine::{Caller, Engine, Failure, Written, store_error},
@@ -117,6 +117,8 @@ impl Engine {
     ) -> Result<Written, Failure> {
         self.seen(&holder.registration).await?;
         let current = self.registration(holder.registration.id).await?;
+        let backend = self.runtime.load().backend(&current.backend)?;
+        choices::resolve(backend.adapter.as_ref(), &mut request.spec.metadata, &request.unknown)?;
         request.unknown.clear();
         let other_software = !instance::is_same_software(&current.spec.metadata, &request.spec.metadata);
         request.spec.policy = current.spec.policy;

@@ -1,5 +1,6 @@
 //! Policy of the standards face (RFC 7591, RFC 7592): who may register where, and who may manage what was registered.
 
+mod choices;
 mod instance;
 mod limit;
 mod manage;
@@ -15,7 +16,7 @@ use std::{
 };
 
 use registrar_core::{Error, ErrorKind, ExposeSecret as _, Outcome, Result, SecretString};
-use registrar_model::{ClientMetadata, Hidden, Issues, Loss, LossKind, NewRegistration, Severity};
+use registrar_model::{ClientMetadata, Hidden, Issues, NewRegistration};
 use registrar_store::InitialAccessToken;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -275,9 +276,9 @@ impl Engine {
         caller: &Caller,
         mut request: NewRegistration,
     ) -> Result<Registered, Failure> {
+        let mut options = self.open(visitor, &mut request)?;
         // unknown members are ignored here (RFC 7591 §2), not reported
         request.unknown.clear();
-        let mut options = self.open(visitor, &mut request)?;
         let route = options.record.as_ref().and_then(|r| r.route.as_deref());
         // a repetition of a request that was served is no second instance
         if self.is_single(route) && self.earlier(caller).await?.is_none() {
@@ -325,6 +326,8 @@ impl Engine {
             let detail = "the initial access token is not for this route";
             return Err(Error::new(ErrorKind::Forbidden, detail));
         }
+        let backend = runtime.backend(&route.backend)?;
+        choices::resolve(backend.adapter.as_ref(), &mut request.spec.metadata, &request.unknown)?;
         self.demand(Some(route), terms.as_ref(), &mut request.spec.metadata)?;
         request.backend = Some(route.backend.clone());
         Ok(CreateOptions {
@@ -410,13 +413,8 @@ impl Engine {
         let runtime = self.runtime.load();
         let routes = runtime.routes.iter().filter(|r| route.is_none_or(|name| r.name == name));
         let backends: Vec<_> = routes.filter_map(|r| runtime.backends.get(&r.backend)).collect();
-        let holds = |metadata: &ClientMetadata| {
-            let spec = registrar_model::ClientSpec { metadata: Box::new(metadata.clone()), ..Default::default() };
-            // more than was asked for, as by vendors that always add refresh_token, is not a lack
-            let lacks = |l: &Loss| l.severity == Severity::Security || l.kind != LossKind::Widened;
-            let lost = |l: &Loss| l.field == field && l.is_refusable() && lacks(l);
-            backends.iter().any(|b| b.adapter.preview(&spec).is_ok_and(|m| !m.losses.iter().any(lost)))
-        };
+        let holds =
+            |metadata: &ClientMetadata| backends.iter().any(|b| choices::holds(b.adapter.as_ref(), metadata, field));
         values.iter().filter(|(_, metadata)| holds(metadata)).map(|(word, _)| *word).collect()
     }
 }
