@@ -1,6 +1,8 @@
 //! The labelled URIs of `tests/corpus`: each is accepted or refused as the text in its last column says, with the error of
 //! RFC 7591 §3.2.2 that its third column says.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 use std::collections::BTreeSet;
 
 use registrar_model::{IssueCode, NewRegistration};

@@ -18,6 +18,7 @@ mod dcr_extensions;
 mod dcr_incidents;
 mod dcr_management;
 mod dcr_registration;
+mod dcr_statements;
 mod dcr_tokens;
 mod document_faults;
 mod exactly_once;

@@ -4,6 +4,7 @@ mod diagnostic;
 mod read;
 mod registration;
 mod section;
+mod statement;
 
 use std::{fmt, net::SocketAddr, path::Path, time::Duration};
 

@@ -33,7 +33,7 @@ pub(super) fn config(text: &str, file: &Path, environment: Environment<'_>) -> R
     let store = store(&mut root, environment, &mut out);
     let auth = auth(&mut root, server.as_ref(), &mut out);
     let idempotency = idempotency(&mut root, environment, &mut out);
-    let registration = registration::defaults(&mut root, &mut out);
+    let registration = registration::defaults(&mut root, environment, &mut out);
     let (names, backends) = backends(&mut root, environment, &mut out);
     let routes = routes(&mut root, &names, &mut out);
     root.finish(&mut out);

@@ -7,7 +7,7 @@ use registrar_model::uri::{UrlUse, url_fault};
 use serde_json::{Map, Value};
 use toml::{Spanned, de::DeValue};
 
-use super::{diagnostic::Collector, read::duration, section::Section, to_json_table};
+use super::{Environment, diagnostic::Collector, read::duration, section::Section, statement, to_json_table};
 use crate::{
     dcr::{Access, Manage, Rate, RegistrationConfig, RouteRegistration},
     routing::Rule,
@@ -16,7 +16,11 @@ use crate::{
 /// What the gateway itself says in a discovery document.
 const OWN_DISCOVERY: [&str; 2] = ["issuer", "registration_endpoint"];
 
-pub(super) fn defaults(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> RegistrationConfig {
+pub(super) fn defaults(
+    root: &mut Section<'_, '_>,
+    environment: Environment<'_>,
+    out: &mut Collector<'_>,
+) -> RegistrationConfig {
     let mut config = RegistrationConfig::default();
     let Some(mut s) = root.section("registration", out) else { return config };
     config.access = access(&mut s, "access", out).unwrap_or_default();
@@ -40,6 +44,7 @@ pub(super) fn defaults(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> R
         let has = |word: &str| words.contains(word);
         config.manage = Manage { read: has("read"), update: has("update"), delete: has("delete") };
     }
+    config.software_statements = statement::issuers(&mut s, environment, out);
     s.finish(out);
     config
 }
@@ -93,7 +98,7 @@ fn hosts(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) ->
     Some(hosts)
 }
 
-fn words(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) -> Option<BTreeSet<String>> {
+pub(super) fn words(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) -> Option<BTreeSet<String>> {
     let read = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
     let words = match s.get(key)?.get_ref() {
         DeValue::Array(items) => items.iter().map(read).collect::<Option<BTreeSet<String>>>(),

@@ -81,6 +81,11 @@ pub(super) fn resolve(
     Ok(())
 }
 
+/// The member that a list is choices for.
+pub(super) fn member_of(list: &str) -> Option<&'static str> {
+    CHOICES.iter().find(|(plural, _)| *plural == list).map(|(_, singular)| *singular)
+}
+
 fn words(value: &Value) -> Option<Vec<String>> {
     let items = value.as_array().filter(|items| (1..=MAX_CHOICES).contains(&items.len()))?;
     let word = |item: &Value| item.as_str().filter(|w| !w.is_empty()).map(str::to_owned);

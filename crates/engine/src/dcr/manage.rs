@@ -105,7 +105,8 @@ impl Engine {
         }
     }
 
-    /// Makes the client's metadata be exactly this (RFC 7592 §2.2); what only administrators decide stays.
+    /// Makes the client's metadata be exactly this (RFC 7592 §2.2); what only administrators decide stays. `statement` is
+    /// what [`Self::take_statement`] took out of the request.
     ///
     /// # Errors
     /// As [`Self::replace`], and as [`Self::own`].
@@ -114,6 +115,7 @@ impl Engine {
         caller: &Caller,
         holder: &Holder,
         mut request: NewRegistration,
+        statement: Option<String>,
     ) -> Result<Written, Failure> {
         self.seen(&holder.registration).await?;
         let current = self.registration(holder.registration.id).await?;
@@ -136,7 +138,28 @@ impl Engine {
         } else {
             None
         };
-        self.replace(caller, current.id, request, None).await
+        let mut written = self.replace(caller, current.id, request, None).await?;
+        if record.statement != statement {
+            written.registration = Arc::new(self.keep_statement(caller, current.id, statement).await?);
+        }
+        Ok(written)
+    }
+
+    /// Keeps another software statement of a client than the one before.
+    async fn keep_statement(
+        &self,
+        caller: &Caller,
+        id: RegistrationId,
+        statement: Option<String>,
+    ) -> Result<Registration> {
+        let _one_at_a_time = self.lock(id).await;
+        let current = self.registration(id).await?;
+        let mut hidden = current.hidden.clone();
+        Record { statement, ..Record::of(&hidden).unwrap_or_default() }.keep(&mut hidden);
+        let next = Registration { hidden, version: current.version + 1, ..current };
+        let what = "kept another software statement";
+        self.record(&caller.principal, &caller.request_id, what, next.clone()).await.map_err(store_error)?;
+        Ok(next)
     }
 
     /// Deletes the client (RFC 7592 §2.3).

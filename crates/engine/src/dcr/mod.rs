@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 pub(crate) use limit::Limiter;
 pub use limit::Rate;
 pub use manage::Holder;
-pub use software::{Statement, check as check_software_statement};
+pub use software::{Statement, StatementIssuer, StatementKey, statement_of};
 pub use terms::{Terms, is_claimable};
 pub use token::{Grant, NewInitialAccessToken, create as create_initial_access_token};
 
@@ -82,6 +82,8 @@ pub struct RegistrationConfig {
     pub rotation_grace: Duration,
     /// What clients may do with their registrations.
     pub manage: Manage,
+    /// Whose software statements are believed; nobody's by default.
+    pub software_statements: Vec<StatementIssuer>,
 }
 
 impl Default for RegistrationConfig {
@@ -97,6 +99,7 @@ impl Default for RegistrationConfig {
             rotate: false,
             rotation_grace: Duration::from_mins(10),
             manage: Manage { read: true, update: true, delete: true },
+            software_statements: Vec::new(),
         }
     }
 }
@@ -132,6 +135,9 @@ pub struct Record {
     /// SHA-256 of its secret, to compare an update's `client_secret` with (RFC 7592 §2.2), in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
+    /// The software statement that it was registered or last updated with, unmodified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
 }
 
 impl Record {
@@ -266,7 +272,7 @@ impl Engine {
         Ok(Visitor { route: route.map(str::to_owned), token, address })
     }
 
-    /// Registers a client (RFC 7591 §3.1).
+    /// Registers a client (RFC 7591 §3.1). `statement` is what [`Self::take_statement`] took out of the request.
     ///
     /// # Errors
     /// As [`Self::create`]; and what [`Self::visitor`] says, where the route was not known before.
@@ -275,10 +281,14 @@ impl Engine {
         visitor: &Visitor,
         caller: &Caller,
         mut request: NewRegistration,
+        statement: Option<String>,
     ) -> Result<Registered, Failure> {
         let mut options = self.open(visitor, &mut request)?;
         // unknown members are ignored here (RFC 7591 §2), not reported
         request.unknown.clear();
+        if let Some(record) = &mut options.record {
+            record.statement = statement;
+        }
         let route = options.record.as_ref().and_then(|r| r.route.as_deref());
         // a repetition of a request that was served is no second instance
         if self.is_single(route) && self.earlier(caller).await?.is_none() {
@@ -333,7 +343,7 @@ impl Engine {
         Ok(CreateOptions {
             on_loss: route.on_loss,
             access_token: None,
-            record: Some(Record { route: Some(route.name.clone()), terms, secret: None }),
+            record: Some(Record { route: Some(route.name.clone()), terms, ..Record::default() }),
             spend: visitor.token.as_ref().map(|t| t.id.clone()),
             turn: None,
         })
