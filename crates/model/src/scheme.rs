@@ -3,7 +3,7 @@
 use crate::uri::is_dot_segment;
 
 /// Schemes that are nobody's own: they run code, carry a document, read what is local, name things, or belong to another
-/// protocol or program (the permanent entries of the IANA registry "URI Schemes", and what browsers and operating
+/// protocol or program (permanent entries of the IANA registry "URI Schemes", and what browsers and operating
 /// systems add). Sorted.
 #[rustfmt::skip]
 const TAKEN: [&str; 173] = [
