@@ -100,7 +100,8 @@ impl Gateway {
         if listen.port() == 0 && public_url.port() == Some(0) && public_url.set_port(Some(bound.port())).is_err() {
             return Err(Failure::local("public_url cannot have a port"));
         }
-        let app = App::new(Arc::clone(&engine), config.auth, public_url.as_str(), metrics);
+        let app = App::new(Arc::clone(&engine), config.auth, public_url.as_str(), metrics)
+            .with_if_match_required(config.server.require_if_match);
         Ok(Self { engine, app, listener, network, exclusive })
     }
 

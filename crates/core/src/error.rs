@@ -104,6 +104,8 @@ kinds! {
     AlreadyExists = "already-exists", "The vendor already has such a client";
     /// `If-Match` does not match.
     PreconditionFailed = "precondition-failed", "The client has changed in the meantime";
+    /// `If-Match` is missing where the configuration requires it.
+    PreconditionRequired = "precondition-required", "This call needs If-Match";
     /// The same idempotency key is being worked on.
     IdempotencyInProgress = "idempotency-in-progress", "A request with this key is in progress";
     /// The same idempotency key with another payload.
@@ -357,6 +359,7 @@ impl Error {
                 | K::MethodNotAllowed
                 | K::AlreadyExists
                 | K::PreconditionFailed
+                | K::PreconditionRequired
                 | K::IdempotencyKeyReused
                 | K::UpstreamAuthentication
                 | K::UpstreamAuthorization

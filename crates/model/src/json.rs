@@ -54,7 +54,10 @@ struct Strict<'a> {
 impl Strict<'_> {
     fn text(&self, text: &str) {
         if text.contains('\0') {
-            self.issues.borrow_mut().push(&self.at, IssueCode::ForbiddenCharacter, "NUL is not allowed in text");
+            // the one place outside their own rules where redirect URIs are refused has the same code for it
+            let redirect = self.at.as_str().rsplit('/').nth(1) == Some("redirect_uris");
+            let code = if redirect { IssueCode::InvalidRedirectUri } else { IssueCode::ForbiddenCharacter };
+            self.issues.borrow_mut().push(&self.at, code, "NUL is not allowed in text");
         }
     }
 
@@ -177,6 +180,8 @@ mod tests {
     #[test]
     fn nul_is_refused() {
         assert_eq!(codes(r#"{"a":["x\u0000"]}"#), [("#/a/0".to_owned(), IssueCode::ForbiddenCharacter)]);
+        let redirect = [("#/metadata/redirect_uris/0".to_owned(), IssueCode::InvalidRedirectUri)];
+        assert_eq!(codes(r#"{"metadata":{"redirect_uris":["x\u0000"]}}"#), redirect);
     }
 
     #[test]

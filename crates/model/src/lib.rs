@@ -18,6 +18,7 @@ pub mod patch;
 pub mod policy;
 pub mod registration;
 pub mod request;
+mod scheme;
 pub mod spec;
 pub mod text;
 pub mod uri;

@@ -108,7 +108,7 @@ impl<T: StringMember> Member for Vec<T> {
         for (i, item) in items.iter().enumerate() {
             let at = at.child(i);
             match item {
-                Value::String(s) if text::check(s, &at, issues) => {
+                Value::String(s) if T::check(s, &at, issues) => {
                     let item = T::read(s);
                     if !issues.is_lenient() && out.iter().any(|o| o.text() == item.text()) {
                         issues.push(&at, IssueCode::Conflict, "this value appears more than once in the array");
@@ -140,6 +140,10 @@ pub trait StringMember: Clone + Serialize {
     fn read(text: &str) -> Self;
     /// The exact text.
     fn text(&self) -> &str;
+    /// Checks a text before it is read; true when it is acceptable.
+    fn check(text: &str, at: &Pointer, issues: &mut Issues) -> bool {
+        text::check(text, at, issues)
+    }
 }
 
 impl StringMember for String {
@@ -159,6 +163,12 @@ impl StringMember for RedirectUri {
 
     fn text(&self) -> &str {
         self.as_str()
+    }
+
+    /// Whatever is wrong with one is told once, as an invalid redirect URI (RFC 7591 §3.2.2): by
+    /// [`crate::uri::check_redirect`], which refuses more than control characters and great length.
+    fn check(_: &str, _: &Pointer, _: &mut Issues) -> bool {
+        true
     }
 }
 

@@ -1,9 +1,14 @@
 //! URIs. The raw string is checked first and parsed only then: that is where parser differences, and with them most
 //! of the published redirect bypasses, die (RFC 9700 §4.1; WHATWG URL silently strips tabs and line breaks).
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use url::{Host, Url};
 
-use crate::issue::{IssueCode, Issues, Pointer};
+use crate::{
+    issue::{IssueCode, Issues, Pointer},
+    scheme::private_use_fault,
+};
 
 /// How long a URI may be, in bytes.
 pub const MAX_URI: usize = 2048;
@@ -27,27 +32,6 @@ impl RedirectUri {
     }
 }
 
-/// Schemes that run code, read local data or reach other protocols when a browser is sent to them.
-const DANGEROUS_SCHEMES: [&str; 17] = [
-    "javascript",
-    "data",
-    "vbscript",
-    "file",
-    "blob",
-    "about",
-    "filesystem",
-    "view-source",
-    "chrome",
-    "resource",
-    "jar",
-    "ftp",
-    "ws",
-    "wss",
-    "mailto",
-    "tel",
-    "intent",
-];
-
 /// Why a raw string is not a URI at all; `None` when it has the right shape.
 fn raw_fault(raw: &str) -> Option<&'static str> {
     if raw.is_empty() {
@@ -60,20 +44,23 @@ fn raw_fault(raw: &str) -> Option<&'static str> {
         Some("it has white space or a control character")
     } else if raw.bytes().any(|b| matches!(b, b'\\' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')) {
         Some("it has a character that URIs do not allow (RFC 3986 §2)")
-    } else if !percent_encoding_is_complete(raw) {
+    } else if encoded_octets(raw).any(|octet| octet.is_none()) {
         Some("it has a `%` that is not followed by two hexadecimal digits")
+    } else if encoded_octets(raw).flatten().any(|b| b < 0x20 || b == 0x7f) {
+        Some("it has a percent-encoded control character (RFC 3986 §7.3)")
+    } else if encoded_octets(raw).flatten().any(|b| matches!(b, 0xc0 | 0xc1)) {
+        Some("it has percent-encoded octets that hide ASCII characters and are no UTF-8 (RFC 3629 §10)")
     } else {
         None
     }
 }
 
-fn percent_encoding_is_complete(raw: &str) -> bool {
-    let bytes = raw.as_bytes();
-    bytes
-        .iter()
-        .enumerate()
-        .filter(|(_, b)| **b == b'%')
-        .all(|(i, _)| bytes.get(i + 1..i + 3).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit)))
+/// The octet after each `%`; `None` for one that is incomplete.
+fn encoded_octets(raw: &str) -> impl Iterator<Item = Option<u8>> {
+    raw.split('%').skip(1).map(|after| {
+        let digits = after.get(..2).filter(|pair| pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        u8::from_str_radix(digits, 16).ok()
+    })
 }
 
 /// The scheme in lower case, if the string begins with one (RFC 3986 §3.1).
@@ -109,12 +96,27 @@ fn parse_web(raw: &str) -> Result<Url, &'static str> {
         return Err("its path has a `.` or `..` segment");
     }
     let url = Url::parse(raw).map_err(|_| "it cannot be parsed")?;
-    match url.host() {
-        Some(Host::Ipv6(_)) => Ok(url),
-        // a host that changes when parsed (0x7f.1, percent-encoding, a trailing number) is a disguise
-        Some(_) if url.host_str().is_some_and(|h| h.eq_ignore_ascii_case(raw_host)) => Ok(url),
-        _ => Err("its host is not written in its plain form"),
+    // a host that changes when parsed (0x7f.1, percent-encoding, a trailing number, zeros in IPv6) is a disguise
+    if !url.host_str().is_some_and(|h| h.eq_ignore_ascii_case(raw_host)) {
+        return Err("its host is not written in its plain form");
     }
+    match url.host() {
+        Some(Host::Domain(name)) if !is_dns_name(name) => Err("its host is not a DNS name (RFC 3986 §3.2.2)"),
+        _ => Ok(url),
+    }
+}
+
+/// The preferred name syntax of RFC 1034 §3.5 and RFC 1123 §2.1, and the underscore, which hosts in use have; a final
+/// dot is the root's. The parser also takes sub-delimiters and empty labels.
+fn is_dns_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.len() <= 253
+        && name.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        })
 }
 
 fn split_port(authority: &str) -> (&str, Option<&str>) {
@@ -124,18 +126,23 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn is_dot_segment(segment: &str) -> bool {
-    let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-    plain == "." || plain == ".."
+/// True for `.` and `..`, also when the dots, or slashes and backslashes around them, are percent-encoded, or parameters
+/// follow (`..;x`): servers behind the one that is compared with decode and strip them (RFC 3986 §7.3).
+pub(crate) fn is_dot_segment(segment: &str) -> bool {
+    if !segment.contains(['.', '%']) {
+        return false;
+    }
+    let plain = segment.to_ascii_lowercase().replace("%2e", ".").replace("%5c", "%2f");
+    plain.split("%2f").any(|part| matches!(part.split(';').next(), Some("." | "..")))
 }
 
-/// True for `localhost`, 127.0.0.0/8 and `[::1]` (RFC 8252 §7.3, §8.3).
+/// True for `localhost`, `127.0.0.1` and `[::1]`, the three that RFC 8252 §7.3 and OIDC Registration §2 name.
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Ipv4(ip)) => ip == Ipv4Addr::LOCALHOST,
+        Some(Host::Ipv6(ip)) => ip == Ipv6Addr::LOCALHOST,
         None => false,
     }
 }
@@ -157,8 +164,8 @@ fn is_private(url: &Url) -> bool {
 
 /// Why a redirection URI must not be registered; `None` when it may be.
 ///
-/// `https` anywhere, `http` only on loopback, application schemes of native apps; never a fragment, user information,
-/// a wildcard host, a dot segment or a scheme that runs code (RFC 7591 §5, RFC 8252 §7, RFC 9700 §4.1).
+/// `https` anywhere, `http` only on loopback, private-use schemes of native apps; never a fragment, user information, a
+/// wildcard, a dot segment or a scheme that is not the application's own (RFC 7591 §5, RFC 8252 §7, RFC 9700 §4.1).
 #[must_use]
 pub fn redirect_fault(raw: &str) -> Option<&'static str> {
     if let Some(fault) = raw_fault(raw) {
@@ -167,6 +174,11 @@ pub fn redirect_fault(raw: &str) -> Option<&'static str> {
     if raw.contains('#') {
         return Some("it has a fragment (RFC 6749 §3.1.2)");
     }
+    if raw.contains('*') {
+        return Some(
+            "it has a wildcard, which some vendors would follow; write a literal asterisk as %2A (RFC 9700 §4.1)",
+        );
+    }
     let Some(scheme) = scheme(raw) else {
         return Some("it is not absolute: it has no scheme");
     };
@@ -174,23 +186,28 @@ pub fn redirect_fault(raw: &str) -> Option<&'static str> {
         "https" => parse_web(raw).err(),
         "http" => match parse_web(raw) {
             Ok(url) if is_loopback(&url) => None,
-            Ok(_) => Some("`http` is allowed only for loopback hosts; use `https` (RFC 7591 §5)"),
+            Ok(_) => Some("`http` is allowed only for 127.0.0.1, [::1] and localhost; use `https` (RFC 7591 §5)"),
             Err(fault) => Some(fault),
         },
-        s if DANGEROUS_SCHEMES.contains(&s) => Some("its scheme can run code or reach local data"),
         _ => {
-            let rest = &raw[scheme.len() + 1..];
-            if rest.is_empty() || rest.chars().all(|c| c == '/') {
-                return Some("nothing follows its scheme");
-            }
-            if authority(raw).is_some_and(|a| a.contains('@') || a.contains('*')) {
-                return Some("it has user information or a wildcard in its authority");
-            }
-            if rest.split(['/', '?']).any(is_dot_segment) {
-                return Some("its path has a `.` or `..` segment");
-            }
-            Url::parse(raw).is_err().then_some("it cannot be parsed")
+            let rest = raw.get(scheme.len() + 1..).unwrap_or_default();
+            private_use_fault(&scheme, rest).or_else(|| Url::parse(raw).is_err().then_some("it cannot be parsed"))
         }
+    }
+}
+
+/// Why a redirection URI must not be registered for a web client with the implicit grant, on top of [`redirect_fault`];
+/// `None` when it may be (OIDC Registration §2).
+#[must_use]
+pub(crate) fn web_implicit_fault(raw: &str) -> Option<&'static str> {
+    match Url::parse(raw) {
+        Ok(url) if url.scheme() != "https" => {
+            Some("web clients with the implicit grant must use https (OIDC Registration §2)")
+        }
+        Ok(url) if url.host_str().is_some_and(|h| h.trim_end_matches('.') == "localhost") => {
+            Some("web clients with the implicit grant must not use localhost (OIDC Registration §2)")
+        }
+        _ => None,
     }
 }
 
@@ -208,9 +225,13 @@ pub enum UrlUse {
     Shown,
     /// Followed by browsers: `https`; `http` on loopback.
     Followed,
+    /// Followed by browsers, `https` in any case (OIDC Registration §2 for `initiate_login_uri`).
+    FollowedOverTls,
     /// Fetched by the vendor's servers: `https` and a public host name, so that no one reaches into the vendor's
     /// network through us.
     Fetched,
+    /// Fetched, and a fragment may be the hash of what is there (OIDC Core §6.2).
+    RequestObject,
 }
 
 /// Why a URL is not acceptable for this use; `None` when it is.
@@ -219,7 +240,7 @@ pub fn url_fault(raw: &str, purpose: UrlUse) -> Option<&'static str> {
     if let Some(fault) = raw_fault(raw) {
         return Some(fault);
     }
-    if raw.contains('#') && purpose != UrlUse::Shown {
+    if raw.contains('#') && !matches!(purpose, UrlUse::Shown | UrlUse::RequestObject) {
         return Some("it has a fragment");
     }
     let scheme = match scheme(raw) {
@@ -229,10 +250,11 @@ pub fn url_fault(raw: &str, purpose: UrlUse) -> Option<&'static str> {
     };
     match (parse_web(raw), purpose) {
         (Err(fault), _) => Some(fault),
-        (Ok(url), UrlUse::Fetched) if scheme != "https" || is_private(&url) => {
+        (Ok(url), UrlUse::Fetched | UrlUse::RequestObject) if scheme != "https" || is_private(&url) => {
             Some("the vendor fetches it, so it must be `https` with a public host name")
         }
         (Ok(url), UrlUse::Followed) if scheme != "https" && !is_loopback(&url) => Some("it must be `https`"),
+        (Ok(_), UrlUse::FollowedOverTls) if scheme != "https" => Some("it must be `https`"),
         (Ok(_), _) => None,
     }
 }
@@ -284,7 +306,6 @@ mod tests {
             "myapp://cb",
             "https://claude.ai/api/mcp/auth_callback",
             "https://xn--bcher-kva.example/cb",
-            "urn:ietf:wg:oauth:2.0:oob",
         ] {
             assert_eq!(redirect_fault(good), None, "{good}");
         }
@@ -326,6 +347,7 @@ mod tests {
             "http://127.0.0.1.evil.example/cb",
             "https://",
             "ftp://a.example/",
+            "urn:ietf:wg:oauth:2.0:oob",
         ] {
             assert!(redirect_fault(bad).is_some(), "{bad:?}");
         }

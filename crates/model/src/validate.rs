@@ -7,7 +7,7 @@ use crate::{
     member::{AuthMethod, GrantType, StringMember},
     metadata::{ClientMetadata, check_untyped},
     policy::Policy,
-    uri::{UrlUse, check_redirect, check_url, origin_fault},
+    uri::{UrlUse, check_redirect, check_url, origin_fault, web_implicit_fault},
 };
 
 /// How long `client_name` may be, in characters (the shortest documented limit of a vendor).
@@ -113,9 +113,8 @@ fn grants(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
     }
     if m.application_type.as_deref().unwrap_or("web") == "web" && has(&GrantType::Implicit) {
         for (i, uri) in m.redirect_uris.iter().flatten().enumerate() {
-            if uri.as_str().get(..5).is_some_and(|s| s.eq_ignore_ascii_case("http:")) {
-                let detail = "web clients with the implicit grant must use https (OIDC Registration §2)";
-                issues.push(&at.child("redirect_uris").child(i), IssueCode::InvalidRedirectUri, detail);
+            if let Some(fault) = web_implicit_fault(uri.as_str()) {
+                issues.push(&at.child("redirect_uris").child(i), IssueCode::InvalidRedirectUri, fault);
             }
         }
     }
@@ -188,7 +187,7 @@ fn keys(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
 }
 
 fn urls(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
-    use UrlUse::{Fetched, Followed, Shown};
+    use UrlUse::{Fetched, Followed, FollowedOverTls, RequestObject, Shown};
     let single = [
         ("client_uri", &m.client_uri, Shown),
         ("logo_uri", &m.logo_uri, Shown),
@@ -199,7 +198,7 @@ fn urls(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
         ("jwks_uri", &m.jwks_uri, Fetched),
         ("signed_jwks_uri", &m.signed_jwks_uri, Fetched),
         ("sector_identifier_uri", &m.sector_identifier_uri, Fetched),
-        ("initiate_login_uri", &m.initiate_login_uri, Followed),
+        ("initiate_login_uri", &m.initiate_login_uri, FollowedOverTls),
         ("backchannel_logout_uri", &m.backchannel_logout_uri, Fetched),
         ("frontchannel_logout_uri", &m.frontchannel_logout_uri, Followed),
         ("backchannel_client_notification_endpoint", &m.backchannel_client_notification_endpoint, Fetched),
@@ -210,9 +209,7 @@ fn urls(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
         }
     }
     for (i, uri) in m.request_uris.iter().flatten().enumerate() {
-        // a fragment is allowed here: it is the hash of the request object (OIDC Core §6.2)
-        let bare = uri.split('#').next().unwrap_or(uri);
-        check_url(bare, Fetched, &at.child("request_uris").child(i), issues);
+        check_url(uri, RequestObject, &at.child("request_uris").child(i), issues);
     }
     let lists = [
         ("post_logout_redirect_uris", &m.post_logout_redirect_uris),

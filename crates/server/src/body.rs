@@ -30,7 +30,11 @@ pub(crate) async fn read(request: Request, media_type: &'static str) -> Result<(
     let bytes = collect(body).await?;
     let value = json::parse(&bytes).map_err(|error| match error {
         JsonError::Malformed(detail) => Error::new(ErrorKind::MalformedBody, detail),
-        JsonError::Refused(issues) => Error::validation(issues).with_kind(ErrorKind::MalformedBody),
+        JsonError::Refused(issues) => match Error::validation(issues) {
+            // it has an error of its own (RFC 7591 §3.2.2)
+            error if error.kind() == ErrorKind::InvalidRedirectUri => error,
+            error => error.with_kind(ErrorKind::MalformedBody),
+        },
     })?;
     Ok((head, value))
 }

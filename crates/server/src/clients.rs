@@ -157,7 +157,7 @@ pub(crate) async fn replace(
         principal.require(Scope::ClientsWrite)?;
         Query::read(request.uri(), &[])?;
         let id = parse(id)?;
-        let expected = expected_version(request.headers())?;
+        let expected = expected_version(&app, request.headers())?;
         let (head, body) = body::read(request, JSON).await?;
         let caller = principal.caller(&app, &context, write(&head, &body))?;
         let registration = NewRegistration::decode(&without_identity(body)).map_err(Error::validation)?;
@@ -179,7 +179,7 @@ pub(crate) async fn patch(
         principal.require(Scope::ClientsWrite)?;
         Query::read(request.uri(), &[])?;
         let id = parse(id)?;
-        let expected = expected_version(request.headers())?;
+        let expected = expected_version(&app, request.headers())?;
         let (head, change) = body::read(request, MERGE_PATCH).await?;
         if !change.is_object() {
             return Err(Error::new(ErrorKind::MalformedBody, "a merge patch of a client is a JSON object").into());
@@ -209,7 +209,7 @@ pub(crate) async fn delete(
         principal.require(Scope::ClientsWrite)?;
         let query = Query::read(&uri, &["mode"])?;
         let id = parse(id)?;
-        let expected = expected_version(&headers)?;
+        let expected = expected_version(&app, &headers)?;
         let write = Write { headers: &headers, method: Method::DELETE, uri: &uri, body: &Value::Null };
         let caller = principal.caller(&app, &context, write)?;
         if query.word("mode", &["delete", "disable"])? == Some("disable") {
@@ -262,9 +262,16 @@ fn without_identity(body: Value) -> Value {
     Value::Object(object)
 }
 
-/// The version that `If-Match` names; `*` and an absent field expect nothing.
-fn expected_version(headers: &HeaderMap) -> Result<ExpectedVersion> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+/// The version that `If-Match` names; `*` and an absent field, where it may be absent, expect nothing.
+fn expected_version(app: &App, headers: &HeaderMap) -> Result<ExpectedVersion> {
+    let Some(value) = headers.get(header::IF_MATCH) else {
+        if !app.requires_if_match() {
+            return Ok(None);
+        }
+        // RFC 6585 §3
+        let detail = "this call needs If-Match with the ETag of the client, as GET returns it (`require_if_match`)";
+        return Err(Error::new(ErrorKind::PreconditionRequired, detail));
+    };
     let text = value.to_str().unwrap_or("").trim();
     if text == "*" {
         return Ok(None);

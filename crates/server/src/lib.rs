@@ -30,6 +30,8 @@ pub use routes::router;
 #[derive(Clone)]
 pub struct App {
     inner: Arc<Inner>,
+    /// Whether changes to a client must say of which version.
+    if_match: bool,
 }
 
 struct Inner {
@@ -65,7 +67,19 @@ impl App {
                 observations: access::Observations::default(),
                 openapi: OnceLock::new(),
             }),
+            if_match: false,
         }
+    }
+
+    /// The same application, which refuses `PUT`, `PATCH` and `DELETE` of a client without `If-Match` (RFC 6585 §3) if
+    /// this is true.
+    #[must_use]
+    pub fn with_if_match_required(self, if_match: bool) -> Self {
+        Self { if_match, ..self }
+    }
+
+    fn requires_if_match(&self) -> bool {
+        self.if_match
     }
 
     fn engine(&self) -> &Arc<Engine> {

@@ -105,9 +105,9 @@ pub(crate) const CALLS: &[Call] = &[
         parameters: &["registration", "If-Match", "Idempotency-Key"],
         request: Some(("application/json", "RegistrationReplacement")),
         responses: &[(200, "The client as it is now", Some("WrittenRegistration"))],
-        errors: &join::<10, 4, 14>(
+        errors: &join::<10, 5, 15>(
             WRITE,
-            [K::NotFound, K::PreconditionFailed, K::UnsupportedByBackend, K::InvalidRequest],
+            [K::NotFound, K::PreconditionFailed, K::PreconditionRequired, K::UnsupportedByBackend, K::InvalidRequest],
         ),
     },
     Call {
@@ -120,9 +120,9 @@ pub(crate) const CALLS: &[Call] = &[
         parameters: &["registration", "If-Match", "Idempotency-Key"],
         request: Some(("application/merge-patch+json", "RegistrationPatch")),
         responses: &[(200, "The client as it is now", Some("WrittenRegistration"))],
-        errors: &join::<10, 4, 14>(
+        errors: &join::<10, 5, 15>(
             WRITE,
-            [K::NotFound, K::PreconditionFailed, K::UnsupportedByBackend, K::InvalidRequest],
+            [K::NotFound, K::PreconditionFailed, K::PreconditionRequired, K::UnsupportedByBackend, K::InvalidRequest],
         ),
     },
     Call {
@@ -138,9 +138,9 @@ pub(crate) const CALLS: &[Call] = &[
             (204, "The vendor has deleted it", None),
             (200, "With mode=disable: the client, switched off", Some("WrittenRegistration")),
         ],
-        errors: &join::<6, 4, 10>(
+        errors: &join::<6, 5, 11>(
             VENDOR,
-            [K::NotFound, K::PreconditionFailed, K::UnsupportedByBackend, K::InvalidRequest],
+            [K::NotFound, K::PreconditionFailed, K::PreconditionRequired, K::UnsupportedByBackend, K::InvalidRequest],
         ),
     },
     Call {

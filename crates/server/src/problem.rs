@@ -38,6 +38,7 @@ pub(crate) fn status(kind: ErrorKind) -> StatusCode {
         K::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         K::AlreadyExists | K::IdempotencyInProgress => StatusCode::CONFLICT,
         K::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+        K::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
         K::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         // the vendor refuses us, not the caller: never the caller's 401 or 403
         K::UpstreamAuthentication
@@ -141,6 +142,7 @@ pub(crate) fn advice(kind: ErrorKind) -> &'static str {
         K::MethodNotAllowed => "The Allow header lists the methods of this path.",
         K::AlreadyExists => "The vendor has a client with this name or id; choose another name.",
         K::PreconditionFailed => "Read the client again, apply your change to what it is now, and send the new ETag.",
+        K::PreconditionRequired => "Read the client, and send the ETag that came with it as If-Match.",
         K::IdempotencyInProgress => "Wait for the first request with this key.",
         K::IdempotencyKeyReused => "Use a new key for a new payload.",
         K::RateLimited => "Wait as long as Retry-After says.",

@@ -70,6 +70,57 @@ fn adm_10_12_versions() {
 }
 
 #[test]
+fn adm_11_a_change_must_say_what_it_changes_where_the_configuration_says_so() {
+    let strict =
+        Gateway::start_edited("none", |text| text.replacen("[server]\n", "[server]\nrequire_if_match = true\n", 1));
+    // a vendor that deletes
+    let client = |name: &str| {
+        let mut client = client(name);
+        client["backend"] = json!("rfc7591");
+        client
+    };
+    let made = strict.post("/v1/clients", &client("A"));
+    assert_eq!(made.status, 201, "a create changes nothing");
+    let path = format!("/v1/clients/{}", made.text("/id"));
+    let body = |name: &str| {
+        let mut body = client(name);
+        body.as_object_mut().unwrap().remove("backend");
+        body
+    };
+    let patch = json!({"metadata": {"client_name": "P"}});
+    let disable = format!("{path}?mode=disable");
+    let before = strict.fakes.ledger(None).len();
+    for (method, path, kind, body) in [
+        ("PUT", &path, JSON, &body("B")),
+        ("PATCH", &path, MERGE_PATCH, &patch),
+        ("DELETE", &path, JSON, &Value::Null),
+        ("DELETE", &disable, JSON, &Value::Null),
+    ] {
+        let answer = strict.call(method, path, &[kind], body);
+        assert_eq!((answer.status, answer.text("/code")), (428, "precondition-required".to_owned()), "{method}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert_eq!(answer.text("/outcome"), "not_performed");
+        assert!(answer.text("/detail").contains("If-Match"), "{}", answer.json());
+    }
+    assert_eq!(strict.fakes.ledger(None).len(), before, "a vendor was asked");
+    assert_eq!(strict.get("/problems/precondition-required").status, 200);
+    // with one, as everywhere: the current version, and `*` for whichever there is
+    let tag = strict.get(&path).header("etag").unwrap().to_owned();
+    let replaced = strict.call("PUT", &path, &[JSON, ("if-match", &tag)], &body("B"));
+    assert_eq!(replaced.status, 200, "{}", replaced.json());
+    assert_eq!(strict.call("PATCH", &path, &[MERGE_PATCH, ("if-match", &tag)], &patch).status, 412);
+    assert_eq!(strict.call("PATCH", &path, &[MERGE_PATCH, ("if-match", "*")], &patch).status, 200);
+    let tag = strict.get(&path).header("etag").unwrap().to_owned();
+    assert_eq!(strict.call("DELETE", &path, &[("if-match", &tag)], &Value::Null).status, 204);
+
+    // without the policy nobody needs one
+    let gateway = Gateway::start();
+    let path = format!("/v1/clients/{}", gateway.post("/v1/clients", &client("A")).text("/id"));
+    assert_eq!(gateway.call("PUT", &path, &[JSON], &body("B")).status, 200);
+    assert_eq!(gateway.call("DELETE", &path, &[], &Value::Null).status, 204);
+}
+
+#[test]
 fn adm_15_18_types_and_methods_that_are_not_there() {
     let gateway = Gateway::start();
     let created = gateway.post("/v1/clients", &client("x"));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::dcr::{gateway, open, refused, register, with};
+use crate::dcr::{OPEN, gateway, metadata, open, refused, register, with};
 
 /// Refused as metadata, one by one.
 fn all_refused(cases: &[Value]) {
@@ -114,6 +114,75 @@ fn ext_16_23_combinations_that_no_profile_allows() {
 }
 
 #[test]
+fn ext_17_a_list_of_choices_becomes_the_one_that_the_vendor_can_hold() {
+    let gateway = open();
+    let made = |route: &str, members: Value| register(&gateway, route, &with(members)).json;
+    // the first, in the client's order; the list itself is not echoed
+    let client = made(
+        "rfc7591",
+        json!({
+            "id_token_signing_alg_values_supported": ["ES256", "RS256"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+            "id_token_encryption_alg_values_supported": ["RSA-OAEP-256"],
+            "id_token_encryption_enc_values_supported": ["A256GCM", "A128CBC-HS256"],
+            "subject_types_supported": ["pairwise", "public"],
+        }),
+    );
+    assert_eq!(client["id_token_signed_response_alg"], "ES256");
+    assert_eq!(client["token_endpoint_auth_method"], "client_secret_post");
+    assert_eq!(client["id_token_encrypted_response_alg"], "RSA-OAEP-256");
+    assert_eq!(client["id_token_encrypted_response_enc"], "A256GCM");
+    assert_eq!(client["subject_type"], "pairwise");
+    assert!(client.as_object().unwrap().keys().all(|name| !name.ends_with("_supported")), "{client}");
+    let sent = gateway.fakes.ledger(Some("rfc7591")).pop().unwrap().request_body.unwrap();
+    assert_eq!(sent["id_token_signed_response_alg"], "ES256");
+    assert!(!sent.to_string().contains("_supported"), "{sent}");
+    // the value beside the list is the one the client likes best
+    let client = made(
+        "rfc7591",
+        json!({"id_token_signed_response_alg": "PS256", "id_token_signing_alg_values_supported": ["ES256", "PS256"]}),
+    );
+    assert_eq!(client["id_token_signed_response_alg"], "PS256");
+    // not what the other members do not allow: private_key_jwt needs keys
+    let methods = json!({"token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_post"]});
+    assert_eq!(made("rfc7591", methods.clone())["token_endpoint_auth_method"], "client_secret_post");
+    let mut keyed = methods;
+    keyed["jwks_uri"] = json!("https://client.example.com/jwks.json");
+    assert_eq!(made("rfc7591", keyed)["token_endpoint_auth_method"], "private_key_jwt");
+    // nor what the vendor cannot hold: BitGo has no public clients
+    let methods = json!({"token_endpoint_auth_methods_supported": ["none", "client_secret_basic"]});
+    let public = made("rfc7591", methods.clone());
+    assert_eq!((&public["token_endpoint_auth_method"], public.get("client_secret")), (&json!("none"), None));
+    let client = made("bitgo", methods);
+    assert_ne!(client["token_endpoint_auth_method"], "none");
+    assert!(client["client_secret"].is_string());
+    // what is in force without asking may be one of them; where nothing is, the loss policy decides
+    made("loop", json!({"id_token_signing_alg_values_supported": ["ES256", "RS256"]}));
+    let only = with(json!({"id_token_signing_alg_values_supported": ["ES256", "PS256"]}));
+    let answer = gateway.post("/loop/register", &only);
+    assert_eq!((answer.status, answer.text("/error")), (400, "invalid_client_metadata".to_owned()));
+    assert!(answer.text("/error_description").contains("id_token_signed_response_alg"), "{}", answer.json());
+    // updates choose again
+    let own = register(&gateway, "rfc7591", &with(json!({})));
+    let changed = own.call(&gateway, "PUT", &own.update(json!({"id_token_signing_alg_values_supported": ["ES384"]})));
+    assert_eq!((changed.status, changed.text("/id_token_signed_response_alg")), (200, "ES384".to_owned()));
+
+    all_refused(&[
+        json!({"id_token_signing_alg_values_supported": "ES256"}),
+        json!({"id_token_signing_alg_values_supported": []}),
+        json!({"id_token_signing_alg_values_supported": [1]}),
+        json!({"id_token_signing_alg_values_supported": ["not an algorithm"]}),
+        json!({"subject_types_supported": ["everyone"]}),
+        json!({"subject_type": "public", "subject_types_supported": ["pairwise"]}),
+        json!({"token_endpoint_auth_methods_supported": ["private_key_jwt", "tls_client_auth"]}),
+        json!({"token_endpoint_auth_signing_alg_values_supported": ["none"]}),
+    ]);
+    let demanding = crate::dcr::gateway(OPEN, r#"policy = 'metadata.token_endpoint_auth_method != "none"'"#);
+    let choice = with(json!({"token_endpoint_auth_methods_supported": ["none"]}));
+    refused(&demanding, &choice, "invalid_client_metadata");
+}
+
+#[test]
 fn ext_18_protection_that_the_vendor_cannot_give_is_refused() {
     let gateway = open();
     for route in ["loop", "bitgo", "authms", "loginradius"] {
@@ -140,9 +209,67 @@ fn ext_18_protection_that_the_vendor_cannot_give_is_refused() {
 }
 
 #[test]
+fn ext_22_the_same_software_twice_is_refused_where_the_policy_says_so() {
+    let body = |id: &str, version: Option<&str>| with(json!({ "software_id": id, "software_version": version }));
+    // the default of all routes, and one that says otherwise
+    let gateway = gateway(&format!("{}\nsingle_instance = true", OPEN), "");
+    let first = register(&gateway, "rfc7591", &body("a", Some("1")));
+    let told = refused(&gateway, &body("a", Some("1")), "invalid_client_metadata");
+    assert!(told.contains("software_id") && told.contains("registered already"), "{told}");
+    // whichever vendor has the first one, also where the vendor does not hold the members
+    let writes = gateway.vendor_writes();
+    for route in crate::dcr::ROUTES {
+        assert_eq!(gateway.post(&format!("/{route}/register"), &body("a", Some("1"))).status, 400, "{route}");
+    }
+    assert_eq!(gateway.vendor_writes(), writes);
+    let loops = register(&gateway, "loop", &body("l", Some("1")));
+    refused(&gateway, &body("l", Some("1")), "invalid_client_metadata");
+    // another version, another software, and clients that say neither
+    register(&gateway, "rfc7591", &body("a", Some("2")));
+    register(&gateway, "rfc7591", &body("b", Some("1")));
+    register(&gateway, "rfc7591", &metadata());
+    register(&gateway, "rfc7591", &metadata());
+    // leaving the version out is no way around, nor is an update
+    register(&gateway, "rfc7591", &body("a", None));
+    refused(&gateway, &body("a", None), "invalid_client_metadata");
+    let writes = gateway.vendor_writes();
+    let answer = loops.call(&gateway, "PUT", &loops.update(body("a", Some("2"))));
+    assert_eq!((answer.status, answer.text("/error")), (400, "invalid_client_metadata".to_owned()));
+    assert_eq!(gateway.vendor_writes(), writes);
+    let own = body("a", Some("1"));
+    assert_eq!(first.call(&gateway, "PUT", &first.update(own.clone())).status, 200, "it stays what it is");
+    // a repetition is no second instance
+    let again = |name: &str| {
+        let key = ("idempotency-key", name);
+        gateway.call("POST", "/register", &[crate::http::JSON, key], &body("again", Some("1"))).status
+    };
+    assert_eq!((again("k1"), again("k1"), again("k2")), (201, 201, 400));
+    // and when it is gone, another one may come
+    assert_eq!(first.call(&gateway, "DELETE", &Value::Null).status, 204);
+    register(&gateway, "rfc7591", &own);
+
+    // many at once
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let many: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| gateway.post("/register", &body("at-once", Some("1"))).status)).collect();
+        many.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|s| **s == 201).count(), 1, "{statuses:?}");
+
+    let open =
+        crate::dcr::gateway(&format!("{}\nsingle_instance = true", OPEN), "registration_single_instance = false");
+    for _ in 0..2 {
+        register(&open, "rfc7591", &body("a", Some("1")));
+    }
+    let routes = crate::dcr::gateway(OPEN, "registration_single_instance = true");
+    register(&routes, "rfc7591", &body("a", Some("1")));
+    refused(&routes, &body("a", Some("1")), "invalid_client_metadata");
+}
+
+#[test]
 fn a_policy_sees_the_client_as_it_will_be_on_create_and_on_update() {
     let rule = r#"policy = '!metadata.grant_types.exists(g, g == "client_credentials") && metadata.application_type == "web"'"#;
-    let gateway = gateway(crate::dcr::OPEN, rule);
+    let gateway = gateway(OPEN, rule);
     let own = register(&gateway, "rfc7591", &with(json!({})));
     let bad = json!({"grant_types": ["authorization_code", "client_credentials"]});
     let told = refused(&gateway, &with(bad.clone()), "invalid_client_metadata");

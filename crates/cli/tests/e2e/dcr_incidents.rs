@@ -1,5 +1,6 @@
 //! Incidents of other servers' dynamic client registration (reliability §3.1), as they would happen here.
 
+use registrar_fakes::{Fault, ScriptedFault, When};
 use serde_json::{Value, json};
 
 use crate::{
@@ -205,6 +206,170 @@ fn cve_2026_27124_every_registration_is_a_client_of_its_own() {
             register(&gateway, route, &with(json!({"client_name": name})));
         }
         assert_eq!(gateway.fakes.fake(route).unwrap().clients().len(), before + 2, "{route}");
+    }
+}
+
+#[test]
+fn cve_2025_4143_cve_2025_4144_the_vendor_enforces_exactly_what_was_registered() {
+    // whoever authorizes has to compare: the vendor, which is told the values themselves, and to compare them exactly
+    let gateway = open();
+    let uris = json!(["https://a.example:8443/cb%20/", "https://a.example/CB"]);
+    for route in ROUTES {
+        let own = register(&gateway, route, &with(json!({ "redirect_uris": uris })));
+        assert_eq!(own.json["redirect_uris"], uris, "{route}");
+        let clients = gateway.fakes.fake(route).unwrap().clients();
+        let held = clients.last().unwrap().to_string();
+        for uri in uris.as_array().unwrap() {
+            assert!(held.contains(&uri.to_string()), "{route} {uri}: {held}");
+        }
+        assert!(!held.contains("\"RedirectURIExactMatch\":false"), "{route}: {held}");
+    }
+}
+
+#[test]
+fn cve_2025_69196_a_token_is_for_what_it_was_issued_for() {
+    let gateway = gateway("access = \"token\"", "");
+    let for_loop = initial_token(&gateway, json!({"name": "loop", "routes": ["loop"]}));
+    let writes = gateway.vendor_writes();
+    for path in ["/rfc7591/register", "/authms/register", "/register"] {
+        let answer = bearer(&gateway, "POST", path, &for_loop, &metadata());
+        assert_eq!(answer.status, 403, "{path}: {}", answer.json());
+    }
+    assert_eq!(gateway.vendor_writes(), writes);
+    let made = |name: &str| {
+        let answer = bearer(&gateway, "POST", "/loop/register", &for_loop, &with(json!({ "client_name": name })));
+        crate::dcr::Own::of(&answer)
+    };
+    let (one, other) = (made("A"), made("B"));
+    for token in [&other.token, &for_loop] {
+        for method in ["GET", "PUT", "DELETE"] {
+            let answer = bearer(&gateway, method, &one.path, token, &one.update(json!({})));
+            assert_eq!((answer.status, answer.text("/error")), (401, "invalid_token".to_owned()), "{method}");
+        }
+    }
+    // nor is the token of a client an initial one, or an administrator's
+    assert_eq!(bearer(&gateway, "POST", "/loop/register", &one.token, &metadata()).status, 401);
+}
+
+#[test]
+fn cve_2025_6514_what_a_vendor_says_is_nobodys_endpoint() {
+    let gateway = gateway(OPEN, "discovery = { token_endpoint = \"https://vendor.example/token\" }");
+    let hostile = "a:$(touch CANARY)";
+    let endpoints =
+        ["authorization_endpoint", "token_endpoint", "registration_endpoint", "registration_client_uri", "issuer"];
+    let mut body = json!({ "client_id": "c-hostile", "redirect_uris": ["https://a.example/cb"] });
+    for name in endpoints {
+        body[name] = json!(hostile);
+    }
+    gateway.fakes.script(ScriptedFault {
+        kind: Some("rfc7591".to_owned()),
+        method: Some("POST".to_owned()),
+        path_contains: None,
+        skip: 0,
+        times: 1,
+        when: When::Before,
+        fault: Fault::Status { status: 201, body: Some(body), headers: serde_json::Map::new() },
+    });
+    let answer = gateway.post("/rfc7591/register", &metadata());
+    let told = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(!told.contains("CANARY"), "{told}");
+    let document = gateway.get("/.well-known/oauth-authorization-server/rfc7591");
+    assert!(!String::from_utf8_lossy(&document.body).contains("CANARY"));
+    assert_eq!(document.text("/token_endpoint"), "https://vendor.example/token");
+
+    // nor is what an operator has copied from somewhere
+    for bad in [hostile, "file:///bin/sh", "javascript:alert(1)", "http://vendor.example/", "/authorize"] {
+        let route = format!(
+            "[[backends]]\nname = \"b\"\nkind = \"loop\"\nsettings = {{ base_url = \"https://a.example\", token = \"env:T\" }}\n[[routes]]\nname = \"r\"\nbackend = \"b\"\ndiscovery = {{ authorization_endpoint = \"{bad}\" }}\n"
+        );
+        let file = gateway.folder.path().join("discovery.toml");
+        std::fs::write(&file, route).unwrap();
+        let out = crate::running::binary().env("T", "x").args(["check", "--config"]).arg(&file).output().unwrap();
+        let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+        assert!(!out.status.success() && said.contains("`authorization_endpoint` is not a URL"), "{bad}: {said}");
+    }
+}
+
+#[test]
+fn turbo_ea_ghsa_wx5f_576r_gpcx_coroot_929_neon_66_formbricks_9300_cartesia_67_calcom_120_open_registration_and_redirects()
+ {
+    // nothing is open unless somebody opened it
+    let closed = Gateway::start();
+    let answer = closed.post("/register", &metadata());
+    assert_eq!((answer.status, answer.text("/error")), (403, "access_denied".to_owned()));
+    assert_eq!(closed.vendor_writes(), 0);
+    // and who opens it can name the hosts, for updates too
+    let gateway = gateway(&format!("{OPEN}\nredirect_hosts = [\"127.0.0.1\", \"app.example.com\"]"), "");
+    for good in ["http://127.0.0.1:3000/cb", "https://app.example.com/cb"] {
+        register(&gateway, "rfc7591", &with(json!({ "redirect_uris": [good] })));
+    }
+    let own = register(&gateway, "rfc7591", &with(json!({ "redirect_uris": ["https://app.example.com/cb"] })));
+    for bad in [
+        "https://attacker.example/cb",
+        "https://app.example.com.attacker.example/cb",
+        "https://app.example.com@attacker.example/cb",
+        "https://attacker.example/?app.example.com",
+        "https://attacker.example\\@app.example.com/cb",
+        "https://app.example.com./cb",
+        "http://127.0.0.1.attacker.example/cb",
+        "http://localhost:3000/cb",
+        "attacker://app.example.com/cb",
+        "javascript://app.example.com/%0aalert(1)",
+    ] {
+        let body = with(json!({ "redirect_uris": ["https://app.example.com/cb", bad] }));
+        refused(&gateway, &body, "invalid_redirect_uri");
+        let writes = gateway.vendor_writes();
+        let answer = own.call(&gateway, "PUT", &own.update(body));
+        assert_eq!((answer.status, answer.text("/error")), (400, "invalid_redirect_uri".to_owned()), "{bad}");
+        assert_eq!(gateway.vendor_writes(), writes);
+    }
+}
+
+/// The incidents of reliability §3.1; several ids in one entry are one incident under more names.
+const INCIDENTS: [&str; 31] = [
+    "cve_2021_26715",
+    "cve_2026_1180",
+    "keycloak_51219",
+    "cve_2026_4366",
+    "cve_2026_1518",
+    "cve_2026_9086",
+    "cve_2026_18570",
+    "cve_2026_18573",
+    "cve_2026_15572",
+    "cve_2026_16102",
+    "cve_2026_9705",
+    "keycloak_53079",
+    "keycloak_27294",
+    "cve_2023_6544",
+    "cve_2026_22752",
+    "cve_2026_59354",
+    "cve_2025_9152",
+    "cve_2026_44476",
+    "cve_2020_10187",
+    "cve_2025_4143",
+    "cve_2025_4144",
+    "cve_2026_27124",
+    "cve_2025_69196",
+    "ghsa_vv7q_7jx5_f767",
+    "cve_2025_6514",
+    "windmill_ghsa_q9xg",
+    "turbo_ea_ghsa_wx5f_576r_gpcx",
+    "coroot_929",
+    "neon_66",
+    "formbricks_9300",
+    "cartesia_67_calcom_120",
+];
+
+#[test]
+fn every_incident_has_a_test_that_names_it() {
+    let files = [include_str!("dcr_incidents.rs"), include_str!("dcr_corpus.rs"), include_str!("dcr_registration.rs")];
+    let tests: Vec<&str> = files
+        .iter()
+        .flat_map(|text| text.split("#[test]\n").skip(1))
+        .filter_map(|after| after.strip_prefix("fn ")?.split('(').next())
+        .collect();
+    for incident in INCIDENTS {
+        assert!(tests.iter().any(|name| name.contains(incident)), "{incident} has no test");
     }
 }
 

@@ -4,6 +4,7 @@ mod diagnostic;
 mod read;
 mod registration;
 mod section;
+mod statement;
 
 use std::{fmt, net::SocketAddr, path::Path, time::Duration};
 
@@ -43,6 +44,9 @@ pub struct ServerConfig {
     pub public_url: Url,
     /// Threads that serve requests; 1 uses a single-threaded runtime. Default: one a core.
     pub workers: Option<usize>,
+    /// Whether `PUT`, `PATCH` and `DELETE` of a client need `If-Match`; otherwise they are refused with
+    /// `precondition-required` (RFC 6585 §3).
+    pub require_if_match: bool,
 }
 
 /// `[store]`

@@ -33,7 +33,7 @@ pub(super) fn config(text: &str, file: &Path, environment: Environment<'_>) -> R
     let store = store(&mut root, environment, &mut out);
     let auth = auth(&mut root, server.as_ref(), &mut out);
     let idempotency = idempotency(&mut root, environment, &mut out);
-    let registration = registration::defaults(&mut root, &mut out);
+    let registration = registration::defaults(&mut root, environment, &mut out);
     let (names, backends) = backends(&mut root, environment, &mut out);
     let routes = routes(&mut root, &names, &mut out);
     root.finish(&mut out);
@@ -48,6 +48,7 @@ pub(super) fn config(text: &str, file: &Path, environment: Environment<'_>) -> R
 fn server(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<ServerConfig> {
     let mut listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080));
     let mut workers = None;
+    let mut require_if_match = false;
     let mut public_url = None;
     let mut ok = true;
     if let Some(mut s) = root.section("server", out) {
@@ -79,11 +80,12 @@ fn server(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<ServerC
             }
         }
         workers = s.integer("workers", 1..257, out);
+        require_if_match = s.flag("require_if_match", false, out);
         s.finish(out);
     }
     // the default names the address that is listened on
     let public_url = public_url.or_else(|| Url::parse(&format!("http://{listen}")).ok())?;
-    ok.then_some(ServerConfig { listen, public_url, workers })
+    ok.then_some(ServerConfig { listen, public_url, workers, require_if_match })
 }
 
 fn store(root: &mut Section<'_, '_>, environment: Environment<'_>, out: &mut Collector<'_>) -> Option<StoreConfig> {

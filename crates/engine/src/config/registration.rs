@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use registrar_core::settings::closest;
+use registrar_model::uri::{UrlUse, url_fault};
 use serde_json::{Map, Value};
 use toml::{Spanned, de::DeValue};
 
-use super::{diagnostic::Collector, read::duration, section::Section, to_json_table};
+use super::{Environment, diagnostic::Collector, read::duration, section::Section, statement, to_json_table};
 use crate::{
     dcr::{Access, Manage, Rate, RegistrationConfig, RouteRegistration},
     routing::Rule,
@@ -15,7 +16,11 @@ use crate::{
 /// What the gateway itself says in a discovery document.
 const OWN_DISCOVERY: [&str; 2] = ["issuer", "registration_endpoint"];
 
-pub(super) fn defaults(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> RegistrationConfig {
+pub(super) fn defaults(
+    root: &mut Section<'_, '_>,
+    environment: Environment<'_>,
+    out: &mut Collector<'_>,
+) -> RegistrationConfig {
     let mut config = RegistrationConfig::default();
     let Some(mut s) = root.section("registration", out) else { return config };
     config.access = access(&mut s, "access", out).unwrap_or_default();
@@ -23,6 +28,7 @@ pub(super) fn defaults(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> R
     config.quota = rate(&mut s, "quota", out);
     config.redirect_hosts = hosts(&mut s, "redirect_hosts", out);
     config.strict_schemes = s.flag("strict_schemes", false, out);
+    config.single_instance = s.flag("single_instance", false, out);
     config.proxies = s.integer("proxies", 0..17, out).unwrap_or_default();
     config.rotate = s.flag("rotate_access_tokens", false, out);
     let day = Duration::from_hours(24);
@@ -38,6 +44,7 @@ pub(super) fn defaults(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> R
         let has = |word: &str| words.contains(word);
         config.manage = Manage { read: has("read"), update: has("update"), delete: has("delete") };
     }
+    config.software_statements = statement::issuers(&mut s, environment, out);
     s.finish(out);
     config
 }
@@ -48,6 +55,10 @@ pub(super) fn of_route(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Rout
         rate: rate(s, "registration_rate", out),
         quota: rate(s, "registration_quota", out),
         redirect_hosts: hosts(s, "registration_redirect_hosts", out),
+        single_instance: s
+            .get("registration_single_instance")
+            .is_some()
+            .then(|| s.flag("registration_single_instance", false, out)),
         policy: policy(s, out),
         discovery: discovery(s, out),
     }
@@ -87,7 +98,7 @@ fn hosts(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) ->
     Some(hosts)
 }
 
-fn words(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) -> Option<BTreeSet<String>> {
+pub(super) fn words(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) -> Option<BTreeSet<String>> {
     let read = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
     let words = match s.get(key)?.get_ref() {
         DeValue::Array(items) => items.iter().map(read).collect::<Option<BTreeSet<String>>>(),
@@ -119,6 +130,14 @@ fn discovery(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Map<String, Va
     let members = to_json_table(table);
     if let Some(name) = OWN_DISCOVERY.iter().find(|n| members.contains_key(**n)) {
         s.error("discovery", out, format!("`{name}` is the gateway's own"), None);
+    }
+    // clients open these in a browser, some by a shell (CVE-2025-6514)
+    for (name, value) in members.iter().filter(|(n, _)| n.ends_with("_endpoint") || n.ends_with("_uri")) {
+        let fault = value.as_str().map_or(Some("it is not a string"), |url| url_fault(url, UrlUse::Followed));
+        if let Some(fault) = fault {
+            let hint = Some(format!("{name} = \"https://vendor.example/...\""));
+            s.error("discovery", out, format!("`{name}` is not a URL for clients to open: {fault}"), hint);
+        }
     }
     members
 }

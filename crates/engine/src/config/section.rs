@@ -67,7 +67,8 @@ impl<'a, 'i> Section<'a, 'i> {
             None => default,
             Some(DeValue::Boolean(value)) => *value,
             Some(other) => {
-                self.error(key, out, format!("must be true or false, found {}", other.type_str()), None);
+                let hint = Some(format!("write `{key} = true` or `{key} = false`, without quotes"));
+                self.error(key, out, format!("must be true or false, found {}", other.type_str()), hint);
                 default
             }
         }

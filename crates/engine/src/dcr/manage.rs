@@ -6,7 +6,7 @@ use registrar_core::{Error, ErrorKind, Result, SecretString};
 use registrar_model::{ClientMetadata, Hidden, NewRegistration, Registration, RegistrationId, State};
 use serde_json::{Map, Value};
 
-use super::{Record, secret_hash, token};
+use super::{Record, choices, instance, secret_hash, token};
 use crate::{
     clock::now_ms,
     engine::{Caller, Engine, Failure, Written, store_error},
@@ -105,7 +105,8 @@ impl Engine {
         }
     }
 
-    /// Makes the client's metadata be exactly this (RFC 7592 §2.2); what only administrators decide stays.
+    /// Makes the client's metadata be exactly this (RFC 7592 §2.2); what only administrators decide stays. `statement` is
+    /// what [`Self::take_statement`] took out of the request.
     ///
     /// # Errors
     /// As [`Self::replace`], and as [`Self::own`].
@@ -114,10 +115,14 @@ impl Engine {
         caller: &Caller,
         holder: &Holder,
         mut request: NewRegistration,
+        statement: Option<String>,
     ) -> Result<Written, Failure> {
         self.seen(&holder.registration).await?;
         let current = self.registration(holder.registration.id).await?;
+        let backend = self.runtime.load().backend(&current.backend)?;
+        choices::resolve(backend.adapter.as_ref(), &mut request.spec.metadata, &request.unknown)?;
         request.unknown.clear();
+        let other_software = !instance::is_same_software(&current.spec.metadata, &request.spec.metadata);
         request.spec.policy = current.spec.policy;
         request.spec.vendor = current.spec.vendor;
         request.labels = current.labels;
@@ -127,7 +132,34 @@ impl Engine {
             let route = runtime.routes.iter().find(|r| Some(&r.name) == record.route.as_ref());
             self.demand(route, record.terms.as_ref(), &mut request.spec.metadata)?;
         }
-        self.replace(caller, current.id, request, None).await
+        // until the update is recorded
+        let _turn = if other_software && self.is_single(record.route.as_deref()) {
+            self.only_instance(&request.spec.metadata).await?
+        } else {
+            None
+        };
+        let mut written = self.replace(caller, current.id, request, None).await?;
+        if record.statement != statement {
+            written.registration = Arc::new(self.keep_statement(caller, current.id, statement).await?);
+        }
+        Ok(written)
+    }
+
+    /// Keeps another software statement of a client than the one before.
+    async fn keep_statement(
+        &self,
+        caller: &Caller,
+        id: RegistrationId,
+        statement: Option<String>,
+    ) -> Result<Registration> {
+        let _one_at_a_time = self.lock(id).await;
+        let current = self.registration(id).await?;
+        let mut hidden = current.hidden.clone();
+        Record { statement, ..Record::of(&hidden).unwrap_or_default() }.keep(&mut hidden);
+        let next = Registration { hidden, version: current.version + 1, ..current };
+        let what = "kept another software statement";
+        self.record(&caller.principal, &caller.request_id, what, next.clone()).await.map_err(store_error)?;
+        Ok(next)
     }
 
     /// Deletes the client (RFC 7592 §2.3).

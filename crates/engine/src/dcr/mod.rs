@@ -1,5 +1,7 @@
 //! Policy of the standards face (RFC 7591, RFC 7592): who may register where, and who may manage what was registered.
 
+mod choices;
+mod instance;
 mod limit;
 mod manage;
 mod software;
@@ -14,7 +16,7 @@ use std::{
 };
 
 use registrar_core::{Error, ErrorKind, ExposeSecret as _, Outcome, Result, SecretString};
-use registrar_model::{ClientMetadata, Hidden, Issues, Loss, LossKind, NewRegistration, Severity};
+use registrar_model::{ClientMetadata, Hidden, Issues, NewRegistration};
 use registrar_store::InitialAccessToken;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -22,7 +24,7 @@ use serde_json::{Map, Value};
 pub(crate) use limit::Limiter;
 pub use limit::Rate;
 pub use manage::Holder;
-pub use software::{Statement, check as check_software_statement};
+pub use software::{Statement, StatementIssuer, StatementKey, statement_of};
 pub use terms::{Terms, is_claimable};
 pub use token::{Grant, NewInitialAccessToken, create as create_initial_access_token};
 
@@ -70,6 +72,8 @@ pub struct RegistrationConfig {
     pub redirect_hosts: Option<BTreeSet<String>>,
     /// Refuses application schemes that are not reversed domain names; they are only warned about otherwise.
     pub strict_schemes: bool,
+    /// Refuses a second client with the same `software_id` and `software_version` (RFC 7591 §5).
+    pub single_instance: bool,
     /// How many proxies of ours append to `X-Forwarded-For`; 0 does not read it.
     pub proxies: usize,
     /// Whether an update issues a new registration access token.
@@ -78,6 +82,8 @@ pub struct RegistrationConfig {
     pub rotation_grace: Duration,
     /// What clients may do with their registrations.
     pub manage: Manage,
+    /// Whose software statements are believed; nobody's by default.
+    pub software_statements: Vec<StatementIssuer>,
 }
 
 impl Default for RegistrationConfig {
@@ -88,10 +94,12 @@ impl Default for RegistrationConfig {
             quota: None,
             redirect_hosts: None,
             strict_schemes: false,
+            single_instance: false,
             proxies: 0,
             rotate: false,
             rotation_grace: Duration::from_mins(10),
             manage: Manage { read: true, update: true, delete: true },
+            software_statements: Vec::new(),
         }
     }
 }
@@ -107,6 +115,8 @@ pub struct RouteRegistration {
     pub quota: Option<Rate>,
     /// Only these redirect hosts.
     pub redirect_hosts: Option<BTreeSet<String>>,
+    /// Whether one software may have one client only.
+    pub single_instance: Option<bool>,
     /// What the metadata must fulfil.
     pub policy: Option<Rule>,
     /// Members of the discovery document, such as the vendor's endpoints.
@@ -125,6 +135,9 @@ pub struct Record {
     /// SHA-256 of its secret, to compare an update's `client_secret` with (RFC 7592 §2.2), in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
+    /// The software statement that it was registered or last updated with, unmodified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
 }
 
 impl Record {
@@ -160,6 +173,8 @@ pub struct CreateOptions {
     pub(crate) record: Option<Record>,
     /// The initial access token to spend, by its id.
     pub(crate) spend: Option<String>,
+    /// Let go of when the registration is recorded.
+    pub(crate) turn: Option<instance::Turn>,
 }
 
 impl CreateOptions {
@@ -257,7 +272,7 @@ impl Engine {
         Ok(Visitor { route: route.map(str::to_owned), token, address })
     }
 
-    /// Registers a client (RFC 7591 §3.1).
+    /// Registers a client (RFC 7591 §3.1). `statement` is what [`Self::take_statement`] took out of the request.
     ///
     /// # Errors
     /// As [`Self::create`]; and what [`Self::visitor`] says, where the route was not known before.
@@ -266,10 +281,19 @@ impl Engine {
         visitor: &Visitor,
         caller: &Caller,
         mut request: NewRegistration,
+        statement: Option<String>,
     ) -> Result<Registered, Failure> {
+        let mut options = self.open(visitor, &mut request)?;
         // unknown members are ignored here (RFC 7591 §2), not reported
         request.unknown.clear();
-        let options = self.open(visitor, &mut request)?;
+        if let Some(record) = &mut options.record {
+            record.statement = statement;
+        }
+        let route = options.record.as_ref().and_then(|r| r.route.as_deref());
+        // a repetition of a request that was served is no second instance
+        if self.is_single(route) && self.earlier(caller).await?.is_none() {
+            options.turn = self.only_instance(&request.spec.metadata).await?;
+        }
         let (access_token, stored) = token::new_access_token()?;
         let record = options.record.clone();
         let options = CreateOptions { access_token: Some(stored), ..options };
@@ -312,14 +336,24 @@ impl Engine {
             let detail = "the initial access token is not for this route";
             return Err(Error::new(ErrorKind::Forbidden, detail));
         }
+        let backend = runtime.backend(&route.backend)?;
+        choices::resolve(backend.adapter.as_ref(), &mut request.spec.metadata, &request.unknown)?;
         self.demand(Some(route), terms.as_ref(), &mut request.spec.metadata)?;
         request.backend = Some(route.backend.clone());
         Ok(CreateOptions {
             on_loss: route.on_loss,
             access_token: None,
-            record: Some(Record { route: Some(route.name.clone()), terms, secret: None }),
+            record: Some(Record { route: Some(route.name.clone()), terms, ..Record::default() }),
             spend: visitor.token.as_ref().map(|t| t.id.clone()),
+            turn: None,
         })
+    }
+
+    /// Whether a route takes one client of a software only.
+    fn is_single(&self, route: Option<&str>) -> bool {
+        let runtime = self.runtime.load();
+        let own = runtime.routes.iter().find(|r| Some(r.name.as_str()) == route);
+        own.and_then(|r| r.registration.single_instance).unwrap_or(self.options.registration.single_instance)
     }
 
     /// Holds metadata, of a create and of an update alike, against the terms and the policy in force.
@@ -389,13 +423,8 @@ impl Engine {
         let runtime = self.runtime.load();
         let routes = runtime.routes.iter().filter(|r| route.is_none_or(|name| r.name == name));
         let backends: Vec<_> = routes.filter_map(|r| runtime.backends.get(&r.backend)).collect();
-        let holds = |metadata: &ClientMetadata| {
-            let spec = registrar_model::ClientSpec { metadata: Box::new(metadata.clone()), ..Default::default() };
-            // more than was asked for, as by vendors that always add refresh_token, is not a lack
-            let lacks = |l: &Loss| l.severity == Severity::Security || l.kind != LossKind::Widened;
-            let lost = |l: &Loss| l.field == field && l.is_refusable() && lacks(l);
-            backends.iter().any(|b| b.adapter.preview(&spec).is_ok_and(|m| !m.losses.iter().any(lost)))
-        };
+        let holds =
+            |metadata: &ClientMetadata| backends.iter().any(|b| choices::holds(b.adapter.as_ref(), metadata, field));
         values.iter().filter(|(_, metadata)| holds(metadata)).map(|(word, _)| *word).collect()
     }
 }

@@ -65,6 +65,10 @@ impl Information<'_> {
                 out.insert(name, value);
             }
         }
+        // RFC 7591 §3.2.1: unmodified
+        if let Some(statement) = dcr::statement_of(r) {
+            out.insert("software_statement".to_owned(), json!(statement));
+        }
         for stem in ["id_token_encrypted_response", "userinfo_encrypted_response", "request_object_encryption"] {
             // OIDC Registration §2
             if out.contains_key(&format!("{stem}_alg")) {
@@ -141,6 +145,7 @@ fn code(kind: ErrorKind) -> (StatusCode, &'static str) {
         | K::OperationNotFound
         | K::TokenNotFound
         | K::PreconditionFailed
+        | K::PreconditionRequired
         | K::IdempotencyKeyReused => (status, "invalid_request"),
         // a client that does not exist and a token that is not its own are the same (RFC 7592 §2.1)
         K::Unauthenticated | K::InvalidToken | K::NotFound => (StatusCode::UNAUTHORIZED, "invalid_token"),

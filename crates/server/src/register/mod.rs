@@ -117,11 +117,11 @@ async fn registered(
     let address = address(&request, proxies);
     let token = token.as_ref().map(registrar_core::ExposeSecret::expose_secret);
     let visitor = app.engine().visitor(route.as_deref(), token, address).await?;
-    let (head, body) = object(request).await?;
-    dcr::check_software_statement(&body)?;
+    let (head, mut body) = object(request).await?;
     let caller = caller(context, visitor.principal(), Some((&head, &body)))?;
+    let statement = app.engine().take_statement(&mut body, None)?;
     let asked = decode(body)?;
-    let done = app.engine().register(&visitor, &caller, asked).await?;
+    let done = app.engine().register(&visitor, &caller, asked, statement).await?;
     let information = Information {
         registration: &done.written.registration,
         metadata: &done.written.registration.spec.metadata,
@@ -163,11 +163,11 @@ async fn update(
     let answer = async {
         let (holder, token) = holder(&app, id, &headers).await?;
         permit(app.engine().options().registration.manage.update, "change")?;
-        let (_, body) = object(request).await?;
+        let (_, mut body) = object(request).await?;
         holder.check_update(&body)?;
-        dcr::check_software_statement(&body)?;
+        let statement = app.engine().take_statement(&mut body, dcr::statement_of(&holder.registration))?;
         let caller = caller(&context, holder.principal(), None)?;
-        let written = app.engine().replace_own(&caller, &holder, decode(body)?).await?;
+        let written = app.engine().replace_own(&caller, &holder, decode(body)?, statement).await?;
         // the change is made: a token that could not be renewed now is renewed another time
         let renewed = app.engine().renewed(&caller, &holder, true).await.ok().flatten();
         let information = Information {
