@@ -13,6 +13,7 @@ pub mod loss_policy;
 mod management;
 pub mod matrix;
 mod reconcile;
+mod record;
 mod reported;
 pub mod routing;
 mod seal;

@@ -20,8 +20,8 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> =
 /// The real binary, serving.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
-    pub(crate) fakes: FakeHost,
-    pub(crate) folder: TempDir,
+    pub(crate) fakes: Arc<FakeHost>,
+    pub(crate) folder: Arc<TempDir>,
     child: Child,
     stderr: Arc<Mutex<String>>,
 }
@@ -99,7 +99,22 @@ impl Gateway {
         let text = std::fs::read_to_string(&config).unwrap();
         std::fs::write(&config, edit(text)).unwrap();
         let (child, address, stderr) = Self::spawn(&config, &[]);
-        Self { address, fakes, folder, child, stderr }
+        Self { address, fakes: Arc::new(fakes), folder: Arc::new(folder), child, stderr }
+    }
+
+    /// Another process with the same configuration, in front of the same vendors.
+    pub(crate) fn beside(&self) -> Self {
+        let (child, address, stderr) = Self::spawn(&self.config(), &[]);
+        Self { address, fakes: Arc::clone(&self.fakes), folder: Arc::clone(&self.folder), child, stderr }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The exit code, if it has ended.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
     }
 
     fn spawn(config: &Path, environment: &[(&str, &str)]) -> (Child, SocketAddr, Arc<Mutex<String>>) {
@@ -163,10 +178,15 @@ impl Gateway {
         self.child.wait().unwrap();
     }
 
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
     /// SIGTERM; the exit code.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("-TERM");
         self.child.wait().unwrap().code()
     }
 

@@ -46,7 +46,17 @@ pub(super) fn writer(path: &Path, busy: Duration) -> Result<Connection, StoreErr
         });
     }
     migrate(&mut connection)?;
+    if version > 0 {
+        settle_log(&connection)?;
+    }
     Ok(connection)
+}
+
+/// Moves what an earlier process left in the log into the file. After an `fsync` that failed, the log may be whole in
+/// memory only: whatever is appended to it would, after a power failure, stand behind a hole, where nobody reads on.
+/// Readers are not waited for: beside a gateway that works, there is nothing to settle.
+fn settle_log(connection: &Connection) -> Result<(), StoreError> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(store_error)
 }
 
 /// A connection that only reads.
