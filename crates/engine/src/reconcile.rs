@@ -247,6 +247,16 @@ impl Engine {
         let target = self.target(&current).await?;
         let shown = match backend.adapter.read(&target).await {
             Ok(client) => client.spec,
+            // such a server has one answer for clients that are gone and for tokens that are not theirs, and a change is
+            // when it replaces the token (RFC 7592 §3)
+            Err(error) if error.kind() == ErrorKind::NotFound && target.management.is_some() => {
+                return Ok(Finding::Person {
+                    why: "the vendor no longer accepts the token for managing this client: the change was done and replaced \
+                          the token, or the client is gone; look for it at the vendor"
+                        .to_owned(),
+                    evidence: vec![("look_for", look_for(&asked.spec))],
+                });
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let summary = "the vendor does not know the client any more".to_owned();
                 return Ok(Finding::NotPerformed { summary, change: Some(with_state(current, State::Gone)) });

@@ -27,6 +27,7 @@ mod hostile;
 mod http;
 mod issuer;
 mod kill_loop;
+mod not_recorded;
 mod real_clients;
 mod running;
 mod schemathesis;

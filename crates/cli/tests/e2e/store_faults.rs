@@ -14,12 +14,14 @@ use crate::{
 };
 
 /// A gateway that reaches its vendors through a gate, and has written something already.
-fn start() -> (Gateway, Gate, Vec<Told>) {
+pub(crate) fn start() -> (Gateway, Gate, Vec<Told>) {
     let mut gateway = Gateway::start();
     let gate = Gate::to(gateway.fakes.addr());
     gateway.kill();
     gateway.reconfigure(&gateway.fakes.addr().to_string(), &gate.address.to_string());
     gateway.reconfigure("timeout = \"2s\"", "timeout = \"20s\"");
+    // this one tells its own address
+    gateway.fakes.fake("rfc7591").unwrap().settings(&format!("http://{}/rfc7591", gate.address));
     gateway.restart(None);
     let told = KINDS.map(|kind| said(&gateway, kind, "before")).to_vec();
     assert!(told.iter().all(|t| matches!(t.answer, Some((201, _)))));
