@@ -178,7 +178,9 @@ impl Engine {
         };
         let id = again.id;
         match self.store.begin(Intent { operation: again, key: None }).await {
-            Ok(_) => tracing::error!(operation = %operation.id, again = %id, "done at the vendor after it was declared not done"),
+            Ok(_) => {
+                tracing::error!(operation = %operation.id, again = %id, "done at the vendor after it was declared not done")
+            }
             Err(error) => {
                 tracing::error!(operation = %operation.id, %error, "done at the vendor after it was declared not done, and not recorded");
             }

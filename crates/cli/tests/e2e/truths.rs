@@ -181,4 +181,3 @@ pub(crate) fn come_back(gateway: &Gateway, told: &mut [Told]) {
         assert!(*status == 201 || unknowable, "{}: {body}", told.name);
     }
 }
-

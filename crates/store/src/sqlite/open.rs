@@ -165,12 +165,15 @@ fn identify(connection: &Connection) -> Result<i32, StoreError> {
 }
 
 fn check(connection: &Connection) -> Result<(), StoreError> {
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(store_error)?;
+    // not `quick_check`, which does not compare indexes with their tables: an idempotency key with a wrong bit is found by
+    // no search, and its request would be carried out again. A second per 100 000 clients instead of a third of one
+    let sql = "PRAGMA integrity_check(1)";
+    let verdict: String = connection.query_row(sql, [], |row| row.get(0)).map_err(store_error)?;
     if verdict == "ok" {
         return Ok(());
     }
     tracing::error!(verdict, "the store did not pass its check");
-    Err(StoreError::Corrupt("`PRAGMA quick_check` found damage (see the log)".to_owned()))
+    Err(StoreError::Corrupt("`PRAGMA integrity_check` found damage (see the log)".to_owned()))
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
