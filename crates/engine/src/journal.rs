@@ -90,7 +90,9 @@ impl Engine {
             OperationState::Pending => {
                 let detail = format!("the first request with this key is being worked on: operation {}", operation.id);
                 let wait = Some(Duration::from_secs(1));
-                Err(told(Error::new(ErrorKind::IdempotencyInProgress, detail).with_retry_after(wait)))
+                // the key stands for one write: it would be wrong to say that this was not performed
+                let error = Error::new(ErrorKind::IdempotencyInProgress, detail).with_outcome(Outcome::Unknown);
+                Err(told(error.with_retry_after(wait)))
             }
             OperationState::Unknown => {
                 let detail = format!(

@@ -36,3 +36,4 @@ mod store_damage;
 mod store_faults;
 mod survival;
 mod truths;
+mod two_gateways;

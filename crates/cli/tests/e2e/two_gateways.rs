@@ -1,0 +1,227 @@
+//! Two gateways on one Postgres, in front of the same vendors: they share the work, one is killed or stands still, and the
+//! other takes over; a result that comes too late is not put over the other's.
+//!
+//! `ROUNDS=200 cargo test -p registrar --test e2e two_gateways -- --nocapture` is the long mode.
+
+use std::time::{Duration, Instant};
+
+use registrar_throwaway_postgres::{Server, raw};
+use serde_json::{Value, json};
+
+use crate::{
+    exactly_once::{is_final, settled},
+    gate::{Gate, Way},
+    running::Gateway,
+    truths::{BLIND, KINDS, Seeded, Told, at_vendor, come_back, create, disagreements, quiet},
+};
+
+/// Two processes, and the way past them into their database.
+struct Pair {
+    nodes: [Gateway; 2],
+    url: String,
+    runtime: tokio::runtime::Runtime,
+    /// Ends with the test.
+    _server: Server,
+}
+
+impl Pair {
+    /// With changes to the configuration. Nothing where there is no Postgres.
+    fn start(edit: impl FnOnce(String) -> String) -> Option<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let server = Server::start()?;
+        let url = runtime.block_on(server.database());
+        let first = Gateway::start_edited("none", |text| {
+            let from = text.find("[store]\nurl = \"").unwrap() + "[store]\nurl = \"".len();
+            let to = from + text[from..].find('"').unwrap();
+            edit(format!("{}{url}{}", &text[..from], &text[to..]))
+        });
+        let second = first.beside();
+        Some(Self { nodes: [first, second], url, runtime, _server: server })
+    }
+
+    /// The time that leases last passes, for operations that nobody has ended: in the database, not on the clock.
+    fn leases_end(&self) {
+        self.execute("UPDATE operations SET lease_until = 0 WHERE state = 'pending'");
+    }
+
+    /// The same for what a reconciler that died had claimed: two minutes. Nothing else waits that long, but for a person.
+    fn claims_end(&self) {
+        self.execute(
+            "UPDATE operations SET lease_until = 0 WHERE state = 'unknown' AND lease_until BETWEEN \
+             extract(epoch FROM now()) * 1000 + 40000 AND extract(epoch FROM now()) * 1000 + 130000",
+        );
+    }
+
+    fn execute(&self, sql: &str) {
+        let done = self.runtime.block_on(async { raw(&self.url).await.batch_execute(sql).await });
+        done.unwrap();
+    }
+}
+
+/// A few creates at both gateways at once. Those with an even number have the same key at both.
+fn load(nodes: &[Gateway; 2], word: &str) -> Vec<std::thread::JoinHandle<Vec<Told>>> {
+    let mut callers = Vec::new();
+    for (node, gateway) in nodes.iter().enumerate() {
+        for kind in KINDS {
+            let (address, word) = (gateway.address, word.to_owned());
+            callers.push(std::thread::spawn(move || {
+                let mut told = Vec::new();
+                for n in 0..4 {
+                    let name =
+                        if n % 2 == 0 { format!("{word}-{kind}-{n}") } else { format!("{word}-{kind}-{n}-at{node}") };
+                    let answer = create(address, kind, &name);
+                    let dead = answer.is_none();
+                    told.push(Told { kind, name, answer });
+                    if dead {
+                        break;
+                    }
+                }
+                told
+            }));
+        }
+    }
+    callers
+}
+
+/// F46: kills and pauses at seeded moments, under load.
+#[test]
+fn two_gateways_on_one_database_lose_double_and_orphan_nothing() {
+    let rounds: u64 = std::env::var("ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(20);
+    let Some(mut pair) = Pair::start(|text| text) else { return };
+    let mut random = Seeded(0x2_6a7e);
+    let mut told = Vec::new();
+    let (mut kills, mut pauses) = (0, 0);
+    for round in 0..rounds {
+        let callers = load(&pair.nodes, &format!("r{round}"));
+        // the moment is the point of the exercise; nothing waits for it
+        std::thread::sleep(Duration::from_micros(random.below(60_000)));
+        let victim = usize::try_from(random.below(2)).unwrap();
+        if random.below(2) == 0 {
+            pauses += 1;
+            pair.nodes[victim].signal("-STOP");
+            pair.leases_end();
+            // the other takes over what is left, while this one stands still
+            let other = &pair.nodes[1 - victim];
+            let looks = || other.get("/v1/operations?state=pending&limit=200").json()["items"].as_array().unwrap().len();
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while looks() > 0 {
+                assert!(Instant::now() < deadline, "nobody takes over\n{}", other.log());
+                pair.leases_end();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            pair.nodes[victim].signal("-CONT");
+            told.extend(callers.into_iter().flat_map(|c| c.join().unwrap()));
+        } else {
+            kills += 1;
+            pair.nodes[victim].kill();
+            told.extend(callers.into_iter().flat_map(|c| c.join().unwrap()));
+            pair.nodes[victim].restart(None);
+        }
+    }
+    // the leases of the dead end by the clock this time
+    let began = Instant::now();
+    pair.claims_end();
+    for node in 0..2 {
+        let gateway = &pair.nodes[node];
+        let parked = quiet(gateway);
+        assert!(parked.iter().all(|o| o["backend"] == BLIND), "{parked:?}");
+        assert_eq!(disagreements(gateway, &told, &parked), [""; 0], "as gateway {node} sees it");
+    }
+    let waited = began.elapsed();
+    let unanswered = told.iter().filter(|t| t.answer.is_none()).count();
+    // everybody comes back, to the gateway that is not where they were
+    come_back(&pair.nodes[1], &mut told);
+    let parked = quiet(&pair.nodes[0]);
+    assert_eq!(disagreements(&pair.nodes[0], &told, &parked), [""; 0], "after everyone came back");
+    println!(
+        "{rounds} rounds, {kills} kills, {pauses} pauses past the lease: {} creates, {unanswered} unanswered, {} left to a \
+         person; 0 lost, 0 doubled, 0 orphaned; quiet after {} s",
+        told.len(),
+        parked.len(),
+        waited.as_secs()
+    );
+    assert!(unanswered > 0 && pauses > 0, "nothing was hit: this test would prove nothing");
+}
+
+/// A pair that reaches its vendors through a gate, and the gate.
+fn gated() -> Option<(Pair, Gate)> {
+    let mut gate = None;
+    let mut pair = Pair::start(|text| text.replace("timeout = \"2s\"", "timeout = \"20s\""))?;
+    let direct = pair.nodes[0].fakes.addr();
+    pair.nodes.iter_mut().for_each(Gateway::kill);
+    // only the first: the other finds the vendors as they are
+    let through = gate.insert(Gate::to(direct)).address.to_string();
+    pair.nodes[0].reconfigure(&direct.to_string(), &through);
+    pair.nodes[0].restart(None);
+    pair.nodes[0].reconfigure(&through, &direct.to_string());
+    pair.nodes[1].restart(None);
+    for kind in KINDS {
+        // tokens are fetched now
+        assert_eq!(create(pair.nodes[0].address, kind, &format!("calm-{kind}")).unwrap().0, 201);
+    }
+    Some((pair, gate.unwrap()))
+}
+
+/// What becomes of a create whose gateway stands still while its call is at the gate, and another takes over.
+/// Returns what the caller was told and the operation as the other left it, before the first goes on.
+fn paused(pair: &Pair, gate: &Gate, kind: &'static str, way: Way, meanwhile: impl FnOnce(&str)) -> Told {
+    let name = format!("{way:?}-{kind}").to_lowercase();
+    gate.shut(way);
+    let (address, caller) = (pair.nodes[0].address, name.clone());
+    let caller = std::thread::spawn(move || create(address, kind, &caller));
+    gate.wait_for(1);
+    pair.nodes[0].signal("-STOP");
+    pair.leases_end();
+    let open = pair.nodes[1].get("/v1/operations?limit=200").json();
+    let items = open["items"].as_array().unwrap();
+    let id = items.iter().filter_map(|o| o["id"].as_str()).max().unwrap().to_owned();
+    settled(&pair.nodes[1], &id, |o| is_final(o) || o["evidence"]["needs"] == json!("a person"));
+    meanwhile(&id);
+    gate.open();
+    pair.nodes[0].signal("-CONT");
+    Told { kind, name, answer: caller.join().unwrap() }
+}
+
+/// F47: the vendor has done it, and the answer comes after the other gateway has found that out.
+#[test]
+fn a_late_result_is_not_put_over_the_one_that_was_found() {
+    let Some((pair, gate)) = gated() else { return };
+    for kind in KINDS {
+        let mut found = (String::new(), Value::Null);
+        let told = paused(&pair, &gate, kind, Way::Back, |id| {
+            found = (id.to_owned(), pair.nodes[1].get(&format!("/v1/operations/{id}")).json());
+        });
+        let (status, body) = told.answer.as_ref().unwrap();
+        assert_eq!((*status, &body["warning"]), (201, &Value::Null), "{body}");
+        let now = pair.nodes[1].get(&format!("/v1/operations/{}", found.0)).json();
+        if kind == BLIND {
+            // nobody could find out: the vendor's own answer settles it
+            assert_eq!((&found.1["state"], &now["state"]), (&json!("unknown"), &json!("succeeded")), "{now}");
+        } else {
+            assert_eq!((&found.1["evidence"]["adopted"], &now), (&json!(true), &found.1), "it is as it was");
+        }
+        let parked = quiet(&pair.nodes[1]);
+        assert_eq!((parked.len(), disagreements(&pair.nodes[0], &[told], &parked)), (0, vec![]), "{kind}");
+    }
+}
+
+/// F47, the worst of it: the request itself arrives after the other gateway has concluded that there was none.
+#[test]
+fn a_request_that_arrives_after_it_was_declared_not_done_is_found_again() {
+    let Some((pair, gate)) = gated() else { return };
+    for kind in KINDS.into_iter().filter(|kind| *kind != BLIND) {
+        let mut told = vec![paused(&pair, &gate, kind, Way::There, |id| {
+            let found = pair.nodes[1].get(&format!("/v1/operations/{id}")).json();
+            assert_eq!(found["outcome"], json!("not_performed"), "{found}");
+            assert!(at_vendor(&pair.nodes[1], kind).iter().all(|(_, name)| !name.starts_with("there")));
+        })];
+        let (status, body) = told[0].answer.as_ref().unwrap();
+        assert_eq!((*status, &body["warning"]), (201, &json!("not_recorded")), "{body}");
+        let parked = quiet(&pair.nodes[1]);
+        assert_eq!((parked.len(), disagreements(&pair.nodes[1], &told, &parked)), (0, vec![]), "{kind}");
+        assert_eq!(at_vendor(&pair.nodes[1], kind).iter().filter(|(_, name)| *name == told[0].name).count(), 1);
+        let listed = pair.nodes[1].get(&format!("/v1/clients/{}", body["id"].as_str().unwrap()));
+        assert_eq!(listed.text("/client_id"), body["client_id"].as_str().unwrap());
+        told.clear();
+    }
+}
