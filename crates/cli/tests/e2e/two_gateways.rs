@@ -3,7 +3,10 @@
 //!
 //! `ROUNDS=200 cargo test -p registrar --test e2e two_gateways -- --nocapture` is the long mode.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use registrar_throwaway_postgres::{Server, raw};
 use serde_json::{Value, json};
@@ -11,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     exactly_once::{is_final, settled},
     gate::{Gate, Way},
+    http::{MERGE_PATCH, call},
     running::Gateway,
     truths::{BLIND, KINDS, Seeded, Told, at_vendor, come_back, create, disagreements, quiet},
 };
@@ -103,7 +107,8 @@ fn two_gateways_on_one_database_lose_double_and_orphan_nothing() {
             pair.leases_end();
             // the other takes over what is left, while this one stands still
             let other = &pair.nodes[1 - victim];
-            let looks = || other.get("/v1/operations?state=pending&limit=200").json()["items"].as_array().unwrap().len();
+            let looks =
+                || other.get("/v1/operations?state=pending&limit=200").json()["items"].as_array().unwrap().len();
             // one that stood still inside a transaction holds its locks until the server ends that: 15 s
             let deadline = Instant::now() + Duration::from_secs(40);
             while looks() > 0 {
@@ -147,12 +152,12 @@ fn two_gateways_on_one_database_lose_double_and_orphan_nothing() {
 
 /// A pair that reaches its vendors through a gate, and the gate.
 fn gated() -> Option<(Pair, Gate)> {
-    let mut gate = None;
     let mut pair = Pair::start(|text| text.replace("timeout = \"2s\"", "timeout = \"20s\""))?;
     let direct = pair.nodes[0].fakes.addr();
     pair.nodes.iter_mut().for_each(Gateway::kill);
     // only the first: the other finds the vendors as they are
-    let through = gate.insert(Gate::to(direct)).address.to_string();
+    let gate = Gate::to(direct);
+    let through = gate.address.to_string();
     pair.nodes[0].reconfigure(&direct.to_string(), &through);
     pair.nodes[0].restart(None);
     pair.nodes[0].reconfigure(&through, &direct.to_string());
@@ -161,16 +166,21 @@ fn gated() -> Option<(Pair, Gate)> {
         // tokens are fetched now
         assert_eq!(create(pair.nodes[0].address, kind, &format!("calm-{kind}")).unwrap().0, 201);
     }
-    Some((pair, gate.unwrap()))
+    Some((pair, gate))
 }
 
-/// A create whose gateway stands still while its call is at the gate, until the other one has concluded what became of it.
+/// A write whose gateway stands still while its call is at the gate, until the other one has concluded what became of it.
 /// Returns what the caller was told in the end.
-fn paused(pair: &Pair, gate: &Gate, kind: &'static str, way: Way, meanwhile: impl FnOnce(&str)) -> Told {
-    let name = format!("{way:?}-{kind}").to_lowercase();
+fn paused<T: Send + 'static>(
+    pair: &Pair,
+    gate: &Gate,
+    way: Way,
+    write: impl FnOnce(SocketAddr) -> T + Send + 'static,
+    meanwhile: impl FnOnce(&str),
+) -> T {
     gate.shut(way);
-    let (address, caller) = (pair.nodes[0].address, name.clone());
-    let caller = std::thread::spawn(move || create(address, kind, &caller));
+    let address = pair.nodes[0].address;
+    let caller = std::thread::spawn(move || write(address));
     gate.wait_for(1);
     pair.nodes[0].signal("-STOP");
     pair.leases_end();
@@ -181,7 +191,14 @@ fn paused(pair: &Pair, gate: &Gate, kind: &'static str, way: Way, meanwhile: imp
     meanwhile(&id);
     gate.open();
     pair.nodes[0].signal("-CONT");
-    Told { kind, name, answer: caller.join().unwrap() }
+    caller.join().unwrap()
+}
+
+fn paused_create(pair: &Pair, gate: &Gate, kind: &'static str, way: Way, meanwhile: impl FnOnce(&str)) -> Told {
+    let name = format!("{way:?}-{kind}").to_lowercase();
+    let key = name.clone();
+    let answer = paused(pair, gate, way, move |address| create(address, kind, &key), meanwhile);
+    Told { kind, name, answer }
 }
 
 /// F47: the vendor has done it, and the answer comes after the other gateway has found that out.
@@ -190,7 +207,7 @@ fn a_late_result_is_not_put_over_the_one_that_was_found() {
     let Some((pair, gate)) = gated() else { return };
     for kind in KINDS {
         let mut found = (String::new(), Value::Null);
-        let told = paused(&pair, &gate, kind, Way::Back, |id| {
+        let told = paused_create(&pair, &gate, kind, Way::Back, |id| {
             found = (id.to_owned(), pair.nodes[1].get(&format!("/v1/operations/{id}")).json());
         });
         let (status, body) = told.answer.as_ref().unwrap();
@@ -207,12 +224,37 @@ fn a_late_result_is_not_put_over_the_one_that_was_found() {
     }
 }
 
+/// F47: the other gateway has not only found out about the change, but made another one since.
+#[test]
+fn a_late_change_is_not_put_over_a_newer_one() {
+    let Some((pair, gate)) = gated() else { return };
+    for kind in ["authms", "loop", "loginradius"] {
+        let calm = pair.nodes[0].get(&format!("/v1/clients?q=calm-{kind}")).json();
+        let Some(id) = calm["items"][0]["id"].as_str() else { panic!("{calm}") };
+        let path = format!("/v1/clients/{id}");
+        let to = |uri: &str| json!({ "metadata": { "redirect_uris": [uri] } });
+        let (late, at) = (to("https://late.example/cb"), path.clone());
+        let write = move |address| call(address, "PATCH", &at, &[MERGE_PATCH], late.to_string().as_bytes());
+        let told = paused(&pair, &gate, Way::Back, write, |id| {
+            let found = pair.nodes[1].get(&format!("/v1/operations/{id}")).json();
+            assert_eq!(found["outcome"], json!("performed"), "{found}");
+            let newer = pair.nodes[1].call("PATCH", &path, &[MERGE_PATCH], &to("https://newer.example/cb"));
+            assert_eq!(newer.status, 200, "{}", newer.json());
+        });
+        assert_eq!(told.status, 200, "{}", told.json());
+        let now = pair.nodes[0].get(&format!("{path}?source=vendor")).json();
+        let uris = (&now["metadata"]["redirect_uris"], &now["drift"]);
+        assert_eq!(uris, (&json!(["https://newer.example/cb"]), &json!([])), "{kind}");
+        assert_eq!(quiet(&pair.nodes[1]), [Value::Null; 0]);
+    }
+}
+
 /// F47, the worst of it: the request itself arrives after the other gateway has concluded that there was none.
 #[test]
 fn a_request_that_arrives_after_it_was_declared_not_done_is_found_again() {
     let Some((pair, gate)) = gated() else { return };
     for kind in KINDS.into_iter().filter(|kind| *kind != BLIND) {
-        let mut told = vec![paused(&pair, &gate, kind, Way::There, |id| {
+        let mut told = vec![paused_create(&pair, &gate, kind, Way::There, |id| {
             let found = pair.nodes[1].get(&format!("/v1/operations/{id}")).json();
             assert_eq!(found["outcome"], json!("not_performed"), "{found}");
             assert!(at_vendor(&pair.nodes[1], kind).iter().all(|(_, name)| !name.starts_with("there")));
