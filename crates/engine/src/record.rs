@@ -90,9 +90,10 @@ impl Engine {
                         tracing::info!(operation = %id, "recorded, later than it was done");
                         return;
                     }
-                    // an intent that never became durable needs no result
-                    Err(StoreError::NotFound(_)) => return,
-                    Err(error) if may_pass(&error) => wait = wait.saturating_mul(2).min(LONGEST_WAIT),
+                    // a server may still be at the commit of an intent whose connection broke
+                    Err(error) if may_pass(&error) || matches!(error, StoreError::NotFound(_)) => {
+                        wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+                    }
                     Err(error) => {
                         tracing::warn!(operation = %id, %error, "not recorded; it will be looked into");
                         return;

@@ -1,4 +1,4 @@
-//! A gate on the way to the vendors, which the tests shut and open: the moments in which a process is to die, to stand
+//! A gate on the way to the vendors, or to the database, which the tests shut and open: the moments in which a process is to die, to stand
 //! still, or to lose its disk, without waiting for them by the clock.
 
 use std::{
@@ -22,19 +22,21 @@ struct State {
     shut: Option<Way>,
     /// Connections with something that waits.
     held: usize,
+    /// The near ends of all connections so far.
+    near: Vec<TcpStream>,
     over: bool,
 }
 
 type Shared = Arc<(Mutex<State>, Condvar)>;
 
-/// A relay between a gateway and the vendors.
+/// A relay between a gateway and whom it calls.
 pub(crate) struct Gate {
     pub(crate) address: SocketAddr,
     shared: Shared,
 }
 
 impl Gate {
-    pub(crate) fn to(vendors: SocketAddr) -> Self {
+    pub(crate) fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Shared::default();
@@ -44,7 +46,8 @@ impl Gate {
                 if shared.0.lock().unwrap().over {
                     return;
                 }
-                let (Ok(near), Ok(far)) = (near, TcpStream::connect(vendors)) else { continue };
+                let (Ok(near), Ok(far)) = (near, TcpStream::connect(target)) else { continue };
+                shared.0.lock().unwrap().near.push(near.try_clone().unwrap());
                 for (way, from, to) in [(Way::There, &near, &far), (Way::Back, &far, &near)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let shared = Arc::clone(&shared);
@@ -66,6 +69,14 @@ impl Gate {
         let limit = Duration::from_secs(20);
         let (state, late) = self.shared.1.wait_timeout_while(state, limit, |state| state.held < count).unwrap();
         assert!(!late.timed_out(), "{} of {count} arrived at the gate", state.held);
+    }
+
+    /// Ends all connections, as a network does that breaks.
+    pub(crate) fn cut(&self) {
+        for near in self.shared.0.lock().unwrap().near.drain(..) {
+            // it may have ended already
+            let _ = near.shutdown(Shutdown::Both);
+        }
     }
 
     /// Lets everything pass.

@@ -157,8 +157,8 @@ pub(crate) fn disagreements(gateway: &Gateway, told: &[Told], parked: &[Value]) 
         }
         match answer {
             Some((201, body))
-                if !registry.contains(&((*kind).to_owned(), body["client_id"].as_str().unwrap().to_owned()))
-                    && !(*kind == BLIND && body["warning"] == "not_recorded" && is_listed(parked, kind, name)) =>
+                if !(registry.contains(&((*kind).to_owned(), body["client_id"].as_str().unwrap().to_owned()))
+                    || *kind == BLIND && body["warning"] == "not_recorded" && is_listed(parked, kind, name)) =>
             {
                 found.push(format!("{name} was told 201 and is not registered"));
             }

@@ -269,3 +269,48 @@ fn a_request_that_arrives_after_it_was_declared_not_done_is_found_again() {
         told.clear();
     }
 }
+
+/// The database commits the intent and the connection breaks before it can say so: nothing was sent, and nobody has to look
+/// for it, not even where the vendor cannot be asked.
+#[test]
+fn an_intent_that_became_durable_behind_a_broken_connection_is_closed() {
+    let Some(mut pair) = Pair::start(|text| text) else { return };
+    let host = pair.url.split('@').nth(1).unwrap().split('/').next().unwrap();
+    let gate = Gate::to(host.parse().unwrap());
+    pair.nodes[0].kill();
+    pair.nodes[0].reconfigure(host, &gate.address.to_string());
+    pair.nodes[0].restart(None);
+    assert_eq!(create(pair.nodes[0].address, BLIND, "calm").unwrap().0, 201);
+    // a commit that takes its time, once
+    pair.execute(
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN IF NEW.state = 'pending' THEN PERFORM pg_sleep(2); END IF; RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER dawdles AFTER INSERT ON operations DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION dawdle()",
+    );
+    let sent = pair.nodes[0].vendor_writes();
+    let address = pair.nodes[0].address;
+    let caller = std::thread::spawn(move || create(address, BLIND, "cut").unwrap());
+    let dawdling = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    pair.runtime.block_on(async {
+        let raw = raw(&pair.url).await;
+        while raw.query_one(dawdling, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+    });
+    gate.cut();
+    let (status, body) = caller.join().unwrap();
+    assert_eq!((status, &body["outcome"]), (503, &json!("not_performed")), "{body}");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let closed = loop {
+        let all = pair.nodes[1].get("/v1/operations?limit=200").json();
+        let last = all["items"].as_array().unwrap().last().unwrap().clone();
+        if last["summary"].as_str().unwrap().contains("nothing was sent") {
+            break last;
+        }
+        assert!(Instant::now() < deadline, "{last}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!((&closed["state"], &closed["outcome"]), (&json!("failed"), &json!("not_performed")), "{closed}");
+    assert_eq!(pair.nodes[0].vendor_writes(), sent);
+    pair.execute("DROP FUNCTION dawdle CASCADE");
+    assert_eq!(create(pair.nodes[1].address, BLIND, "cut").unwrap().0, 201, "the key is free");
+}
