@@ -1,12 +1,16 @@
 //! `registrar serve`
 
-use std::{io::IsTerminal as _, sync::Arc, time::Duration};
+use std::{
+    io::IsTerminal as _,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use registrar_adapters::VENDORS;
 use registrar_engine::{Config, Engine, EngineOptions};
 use registrar_server::App;
-use registrar_store::Exclusive;
+use registrar_store::{Exclusive, StoreError, Trouble};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -109,31 +113,54 @@ impl Gateway {
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
         let Self { engine, app, listener, network: _network, exclusive } = self;
         let draining = app.clone();
-        let background = tokio::spawn(look_after(Arc::clone(&engine)));
-        let stop = async move {
-            stop.await;
-            draining.drain();
-            tracing::info!("stopping: no new connections, requests in progress may finish");
+        let mut background = tokio::spawn(look_after(Arc::clone(&engine)));
+        let background_ends = background.abort_handle();
+        let broken = Arc::new(OnceLock::new());
+        let stop = {
+            let broken = Arc::clone(&broken);
+            async move {
+                tokio::select! {
+                    () = stop => {}
+                    ended = &mut background => {
+                        let why = ended.unwrap_or_else(|e| format!("the reconciler ended abnormally ({e})"));
+                        tracing::error!(why, "the gateway ends");
+                        // nobody else sets it
+                        let _ = broken.set(why);
+                    }
+                }
+                draining.drain();
+                tracing::info!("stopping: no new connections, requests in progress may finish");
+            }
         };
         let served = registrar_server::serve::serve(listener, registrar_server::router(app), stop).await;
         // what it was looking into is looked into again at the next start
-        background.abort();
+        background_ends.abort();
         // every call to a vendor has its own deadline; this one only bounds the sum
         if tokio::time::timeout(Duration::from_secs(4), engine.shutdown()).await.is_err() {
             tracing::error!("writes did not end in time; they are listed as unknown at the next start");
         }
         drop(exclusive);
-        served.map_err(|e| Failure::local(format!("the listener failed: {e}")))
+        served.map_err(|e| Failure::local(format!("the listener failed: {e}")))?;
+        match broken.get() {
+            Some(why) => Err(Failure::local(why.clone())),
+            None => Ok(()),
+        }
     }
 }
 
-/// Looks into writes whose outcome is unknown, and asks vendors whose circuit is open whether they work again.
-async fn look_after(engine: Arc<Engine>) {
+/// Looks into writes whose outcome is unknown, and asks vendors whose circuit is open whether they work again. Ends, with
+/// the reason, when the store has stopped for good.
+async fn look_after(engine: Arc<Engine>) -> String {
     let mut rounds = tokio::time::interval(Duration::from_secs(1));
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
         if let Err(error) = engine.reconcile().await {
+            // after a failed fsync nobody knows what the disk has kept, and a second one on the same file would not tell:
+            // only what is read from the disk again does, at the next start (reliability F32)
+            if let Err(stopped @ StoreError::Unavailable(Trouble::Stopped)) = engine.store().ping().await {
+                return format!("{stopped}; what was open is looked into at the next start");
+            }
             tracing::warn!(error = error.detail(), "unknown writes could not be looked into");
         }
         engine.probe().await;

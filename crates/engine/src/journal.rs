@@ -6,7 +6,7 @@ use registrar_core::{Error, ErrorKind, Outcome, Result, SecretString, VendorDeta
 use registrar_model::{Loss, OperationId, Registration, RegistrationId, State};
 use registrar_store::{
     Action, Begun, Evidence, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, PageRequest,
-    RegistrationChange, Sealed, StoreError, Trouble,
+    RegistrationChange, Sealed, StoreError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use crate::{
     clock::now_ms,
     engine::{Caller, Engine, Failure, NewSecret, SecretState, Written, store_error},
     idempotency::Idempotency,
+    record::{may_be_durable, may_pass},
     reported::Reported,
 };
 
@@ -89,7 +90,9 @@ impl Engine {
             OperationState::Pending => {
                 let detail = format!("the first request with this key is being worked on: operation {}", operation.id);
                 let wait = Some(Duration::from_secs(1));
-                Err(told(Error::new(ErrorKind::IdempotencyInProgress, detail).with_retry_after(wait)))
+                // the key stands for one write: it would be wrong to say that this was not performed
+                let error = Error::new(ErrorKind::IdempotencyInProgress, detail).with_outcome(Outcome::Unknown);
+                Err(told(error.with_retry_after(wait)))
             }
             OperationState::Unknown => {
                 let detail = format!(
@@ -121,15 +124,24 @@ impl Engine {
             evidence: json!({}),
             request_id: caller.request_id.clone(),
             principal: caller.principal.clone(),
-            desired: None,
+            desired: wish.desired,
             lease: Lease { owner: self.instance.clone(), until: now.saturating_add(millis(lease)), fence: 1 },
         };
         if crate::failpoint::naive_writes() {
             return Ok(Start::Now(operation));
         }
         let key = caller.idempotency.as_ref().map(|key| key.claim(now));
-        let intent = Intent { operation: Operation { desired: wish.desired, ..operation.clone() }, key };
-        match self.store.begin(intent).await.map_err(store_error)? {
+        let intent = Intent { operation: operation.clone(), key };
+        let begun = match self.store.begin(intent).await {
+            Ok(begun) => begun,
+            Err(error) => {
+                if may_be_durable(&error) {
+                    self.never_sent(&operation);
+                }
+                return Err(store_error(error).into());
+            }
+        };
+        match begun {
             Begun::New => {
                 crate::failpoint::reach("intent");
                 Ok(Start::Now(operation))
@@ -189,38 +201,29 @@ impl Engine {
             release_key: false,
             retry_at: 0,
         };
-        if let Err(error) = self.insist(update, success.change).await {
-            tracing::error!(operation = %operation.id, backend = %backend.name, error = %error, "done at the vendor but not recorded");
-            let detail = format!(
-                "{} at the vendor, but the gateway could not record it; operation {} stays open",
-                success.summary, operation.id
-            );
-            return Err(Failure {
-                error: Error::new(ErrorKind::PartialFailure, detail)
-                    .with_outcome(Outcome::Performed)
-                    .with_backend(backend.name.as_str()),
-                operation: Some(operation.id),
-            });
+        match self.insist(&update, success.change.as_ref()).await {
+            Ok(()) => {}
+            Err(StoreError::Superseded | StoreError::AlreadyFinished)
+                if self.came_late(operation, &update, success.change.as_ref()).await => {}
+            Err(error) => {
+                tracing::error!(operation = %operation.id, backend = %backend.name, %error, "done at the vendor but not recorded");
+                if may_pass(&error) {
+                    self.record_later(operation, update, success.change);
+                }
+                let detail = format!(
+                    "{} at the vendor, but the gateway could not record it; operation {} stays open",
+                    success.summary, operation.id
+                );
+                return Err(Failure {
+                    error: Error::new(ErrorKind::PartialFailure, detail)
+                        .with_outcome(Outcome::Performed)
+                        .with_backend(backend.name.as_str()),
+                    operation: Some(operation.id),
+                });
+            }
         }
         crate::failpoint::reach("recorded");
         Ok(())
-    }
-
-    /// Records what the vendor has done, trying a few times while the store is locked or full: that may pass.
-    async fn insist(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
-        let mut tried = false;
-        for wait in [Duration::from_millis(50), Duration::from_millis(500), Duration::ZERO] {
-            match self.store.finish(update.clone(), change.clone()).await {
-                Err(StoreError::Unavailable(Trouble::Locked | Trouble::Full)) if !wait.is_zero() => {
-                    tried = true;
-                    tokio::time::sleep(wait).await;
-                }
-                // a try that failed may have been recorded all the same
-                Err(StoreError::AlreadyFinished) if tried => return Ok(()),
-                done => return done,
-            }
-        }
-        Err(StoreError::Unavailable(Trouble::Stopped))
     }
 
     /// Records a failure; a client whose write ended without a known outcome is marked.
@@ -261,8 +264,17 @@ impl Engine {
             release_key: outcome == Outcome::NotPerformed && error.is_retryable(),
             retry_at: now,
         };
-        if let Err(store) = self.store.finish(update, change).await {
-            tracing::error!(operation = %operation.id, backend = %backend.name, error = %store, "a failure could not be recorded");
+        match self.store.finish(update.clone(), change.clone()).await {
+            Ok(()) => {}
+            Err(StoreError::Superseded | StoreError::AlreadyFinished) => {
+                self.came_late(operation, &update, change.as_ref()).await;
+            }
+            Err(store) => {
+                tracing::error!(operation = %operation.id, backend = %backend.name, error = %store, "a failure could not be recorded");
+                if may_pass(&store) {
+                    self.record_later(operation, update, change);
+                }
+            }
         }
         Failure { error: error.with_backend(backend.name.as_str()), operation: Some(operation.id) }
     }

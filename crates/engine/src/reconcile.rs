@@ -7,8 +7,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use registrar_core::{Error, ErrorKind, IdempotencyClass, Outcome, Result, Target, VendorClient};
-use registrar_model::{ClientSpec, Hidden, Issues, Loss, Pointer, Registration, State, account};
+use registrar_core::{Error, ErrorKind, IdempotencyClass, Outcome, Result, VendorClient};
+use registrar_model::{ClientSpec, Hidden, Issues, Loss, Pointer, State, account};
 use registrar_store::{
     Action, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange, StoreError,
 };
@@ -247,6 +247,16 @@ impl Engine {
         let target = self.target(&current).await?;
         let shown = match backend.adapter.read(&target).await {
             Ok(client) => client.spec,
+            // such a server has one answer for clients that are gone and for tokens that are not theirs, and a change is
+            // when it replaces the token (RFC 7592 §3)
+            Err(error) if error.kind() == ErrorKind::NotFound && target.management.is_some() => {
+                return Ok(Finding::Person {
+                    why: "the vendor no longer accepts the token for managing this client: the change was done and replaced \
+                          the token, or the client is gone; look for it at the vendor"
+                        .to_owned(),
+                    evidence: vec![("look_for", look_for(&asked.spec))],
+                });
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let summary = "the vendor does not know the client any more".to_owned();
                 return Ok(Finding::NotPerformed { summary, change: Some(with_state(current, State::Gone)) });
@@ -511,106 +521,5 @@ fn unknown(operation: &Operation, retry_at: i64) -> OperationUpdate {
         sealed: None,
         release_key: false,
         retry_at,
-    }
-}
-
-/// How a person settles an operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Resolution {
-    /// The vendor has the client: this one.
-    Adopt {
-        /// Its `client_id` at the vendor.
-        client_id: registrar_model::ClientId,
-        /// What the vendor's paths address it by, where that is not its `client_id`.
-        vendor_ref: Option<String>,
-    },
-    /// The vendor did nothing.
-    Absent,
-}
-
-impl Engine {
-    /// Settles an operation by a person's word: the only way where the vendor cannot be asked.
-    ///
-    /// # Errors
-    /// [`ErrorKind::OperationNotFound`]; [`ErrorKind::Validation`] when it is not unknown, when something else than a
-    /// create is to be adopted, or the client is registered already; [`ErrorKind::NotFound`] when the vendor does not
-    /// know the client.
-    pub async fn resolve(
-        &self,
-        principal: &str,
-        id: registrar_model::OperationId,
-        how: Resolution,
-    ) -> Result<Operation> {
-        let missing = || Error::new(ErrorKind::OperationNotFound, "there is no operation with this id");
-        let operation = self.store.operation(id).await.map_err(store_error)?.ok_or_else(missing)?;
-        if operation.state != OperationState::Unknown {
-            let detail =
-                format!("the operation is {}, not unknown; there is nothing to resolve", operation.state.as_str());
-            return Err(Error::new(ErrorKind::Validation, detail));
-        }
-        let by = ("resolved_by", json!(principal));
-        let finding = match how {
-            Resolution::Absent => {
-                let change = match operation.registration {
-                    Some(registration) => {
-                        let current = self.store.registration(registration).await.map_err(store_error)?;
-                        current.filter(|r| r.state == State::Unknown).map(|r: Registration| {
-                            let state = state_of(&r.observed);
-                            with_state(r, state)
-                        })
-                    }
-                    None => None,
-                };
-                Finding::NotPerformed { summary: format!("declared not done by {principal}"), change }
-            }
-            Resolution::Adopt { client_id, vendor_ref } => {
-                let adopted = self.adopt(&operation, client_id, vendor_ref).await?;
-                let Finding::Performed { summary, change, mut evidence } = adopted else {
-                    return Err(Error::new(ErrorKind::Internal, "an adoption is a performed write"));
-                };
-                evidence.push(by);
-                Finding::Performed { summary: format!("{summary}; adopted by {principal}"), change, evidence }
-            }
-        };
-        self.conclude(&operation, finding).await?;
-        self.store.operation(id).await.map_err(store_error)?.ok_or_else(missing)
-    }
-
-    async fn adopt(
-        &self,
-        operation: &Operation,
-        client_id: registrar_model::ClientId,
-        vendor_ref: Option<String>,
-    ) -> Result<Finding> {
-        let refuse = |detail: &'static str| Err(Error::new(ErrorKind::Validation, detail));
-        if operation.action != Action::Create {
-            return refuse(
-                "only a create can be settled by adopting a client; an update or deletion is simply done again",
-            );
-        }
-        let Some(asked) = desired(operation) else {
-            return refuse("what was asked for is not recorded, so there is nothing to adopt");
-        };
-        let name = operation.backend.parse().map_err(|_| Error::new(ErrorKind::BackendNotFound, "no such backend"))?;
-        let backend = self.runtime.load().backend(&name)?;
-        let client = if backend.adapter.descriptor().operations.list.is_supported() {
-            let listed = complete_list(&backend).await?;
-            listed.into_iter().find(|c| c.client_id == client_id)
-        } else {
-            let vendor_ref = vendor_ref.unwrap_or_else(|| client_id.to_string());
-            match backend.adapter.read(&Target { client_id: client_id.clone(), vendor_ref, management: None }).await {
-                Ok(client) => Some(client),
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                Err(error) => return Err(error),
-            }
-        };
-        let Some(client) = client else {
-            return Err(Error::new(ErrorKind::NotFound, "the vendor knows no client of this id"));
-        };
-        if self.is_registered(&backend, &client).await? {
-            return refuse("this client is registered already");
-        }
-        let predicted = backend.adapter.preview(&asked.spec)?.losses;
-        Ok(self.adoption(operation, &backend, asked, predicted, client))
     }
 }

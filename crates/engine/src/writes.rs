@@ -218,11 +218,16 @@ impl Engine {
                     change: Some(replacement(&registration)),
                     secret: secret.as_ref(),
                 };
-                engine.succeeded(&caller, &operation, &backend, success).await?;
-                if had_open_writes {
+                let recorded = match engine.succeeded(&caller, &operation, &backend, success).await {
+                    Ok(()) => true,
+                    // as in a create: the secret before it may be dead already
+                    Err(_) if secret.is_some() => false,
+                    Err(failure) => return Err(failure),
+                };
+                if recorded && had_open_writes {
                     engine.supersede(&operation, &[Action::Update, Action::Delete]).await;
                 }
-                Ok(Written::new(registration, secret, losses, id))
+                Ok(Written { recorded, ..Written::new(registration, secret, losses, id) })
             }),
         )
         .await

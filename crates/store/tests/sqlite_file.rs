@@ -109,6 +109,28 @@ async fn sixty_four_intents_at_once_are_all_durable_when_answered() {
     assert_eq!(pending(&open_in(&copy).await.unwrap()).await, 64);
 }
 
+/// A log that may be whole in memory only is not appended to: what it holds is in the file before the first new write.
+#[tokio::test]
+async fn what_a_dead_process_left_in_its_log_is_moved_into_the_file_at_the_next_start() {
+    let (folder, dead, alone) = (tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap());
+    let store = open_in(&folder).await.unwrap();
+    for _ in 0..3 {
+        store.begin(unkeyed(intent())).await.unwrap();
+    }
+    for file in ["registrar.db", "registrar.db-wal"] {
+        fs::copy(folder.path().join(file), dead.path().join(file)).unwrap();
+    }
+    let next = open_in(&dead).await.unwrap();
+    fs::copy(dead.path().join("registrar.db"), alone.path().join("registrar.db")).unwrap();
+    assert_eq!(pending(&open_in(&alone).await.unwrap()).await, 3, "without its log");
+    // and the log begins anew
+    let length = || fs::metadata(dead.path().join("registrar.db-wal")).unwrap().len();
+    let before = length();
+    next.begin(unkeyed(intent())).await.unwrap();
+    assert_eq!(length(), before);
+    assert_eq!(pending(&next).await, 4);
+}
+
 /// A log cut off at any byte, as a crash in the middle of a commit leaves it, loses only what had not been answered.
 #[tokio::test]
 async fn a_torn_log_is_recovered_up_to_its_last_commit() {

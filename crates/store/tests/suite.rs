@@ -42,7 +42,7 @@ macro_rules! suite {
         mod postgres {
             $(#[tokio::test]
             async fn $name() {
-                let Some(url) = super::shared::server::schema().await else { return };
+                let Some(url) = registrar_throwaway_postgres::schema().await else { return };
                 let store = super::PostgresStore::open(&url).await.unwrap();
                 super::$name(std::sync::Arc::new(store)).await;
             })+
@@ -677,7 +677,7 @@ fn all_stores_search_alike() {
     let mut others: Vec<Any> = vec![Arc::new(SqliteStore::open(&folder.path().join("registrar.db")).unwrap())];
     #[cfg(unix)]
     others.extend(runtime.block_on(async {
-        let url = shared::server::schema().await?;
+        let url = registrar_throwaway_postgres::schema().await?;
         Some(Arc::new(PostgresStore::open(&url).await.unwrap()) as Any)
     }));
     let names = prop::collection::vec("(\\PC|\0){1,8}", 1..6);

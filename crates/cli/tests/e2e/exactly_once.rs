@@ -128,6 +128,7 @@ fn sixty_four_equal_requests_at_once_make_one_client() {
     assert!(done.iter().all(|a| a.json() == done[0].json()), "all the same");
     for waiting in answers.iter().filter(|a| a.status != 201) {
         assert_eq!((waiting.status, waiting.text("/code").as_str()), (409, "idempotency-in-progress"));
+        assert_eq!(waiting.text("/outcome"), "unknown", "the write of this key is under way");
         assert_eq!(waiting.header("retry-after"), Some("1"));
         assert_eq!(waiting.text("/operation"), done[0].text("/operation"));
     }

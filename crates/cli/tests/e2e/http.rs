@@ -36,7 +36,15 @@ impl Answer {
 
 /// Sends raw bytes and reads until the other side closes. `None` when there is no readable answer.
 pub(crate) fn raw(address: SocketAddr, request: &[u8]) -> Option<Answer> {
-    let mut stream = TcpStream::connect(address).unwrap();
+    exchange(TcpStream::connect(address).unwrap(), request)
+}
+
+/// As [`raw`], where there may be nobody.
+pub(crate) fn try_raw(address: SocketAddr, request: &[u8]) -> Option<Answer> {
+    exchange(TcpStream::connect(address).ok()?, request)
+}
+
+fn exchange(mut stream: TcpStream, request: &[u8]) -> Option<Answer> {
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     // a server that refuses early may close before everything is written
     let _ = stream.write_all(request);

@@ -20,8 +20,8 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> =
 /// The real binary, serving.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
-    pub(crate) fakes: FakeHost,
-    pub(crate) folder: TempDir,
+    pub(crate) fakes: Arc<FakeHost>,
+    pub(crate) folder: Arc<TempDir>,
     child: Child,
     stderr: Arc<Mutex<String>>,
 }
@@ -81,6 +81,9 @@ fn inline(value: &Value) -> String {
     }
 }
 
+/// The process, where it listens, and what it has logged so far.
+type Running = (Child, SocketAddr, Arc<Mutex<String>>);
+
 impl Gateway {
     pub(crate) fn start() -> Self {
         Self::start_with("none")
@@ -99,10 +102,30 @@ impl Gateway {
         let text = std::fs::read_to_string(&config).unwrap();
         std::fs::write(&config, edit(text)).unwrap();
         let (child, address, stderr) = Self::spawn(&config, &[]);
-        Self { address, fakes, folder, child, stderr }
+        Self { address, fakes: Arc::new(fakes), folder: Arc::new(folder), child, stderr }
     }
 
-    fn spawn(config: &Path, environment: &[(&str, &str)]) -> (Child, SocketAddr, Arc<Mutex<String>>) {
+    /// Another process with the same configuration, in front of the same vendors.
+    pub(crate) fn beside(&self) -> Self {
+        let (child, address, stderr) = Self::spawn(&self.config(), &[]);
+        Self { address, fakes: Arc::clone(&self.fakes), folder: Arc::clone(&self.folder), child, stderr }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The exit code, if it has ended.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
+    }
+
+    fn spawn(config: &Path, environment: &[(&str, &str)]) -> Running {
+        Self::try_spawn(config, environment).unwrap_or_else(|(code, told)| panic!("it ended with {code:?}: {told}"))
+    }
+
+    /// A process that serves, or the exit code and the last words of one that refused to.
+    fn try_spawn(config: &Path, environment: &[(&str, &str)]) -> Result<Running, (Option<i32>, String)> {
         let mut child = binary()
             .envs(environment.iter().copied())
             .args(["serve", "--config"])
@@ -114,7 +137,7 @@ impl Gateway {
             .unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
         let (mut pipe, sink) = (child.stderr.take().unwrap(), Arc::clone(&stderr));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(n @ 1..) = pipe.read(&mut buffer) {
                 sink.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..n]));
@@ -122,9 +145,19 @@ impl Gateway {
         });
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().rsplit("http://").next().unwrap().parse();
-        let address = address.unwrap_or_else(|_| panic!("no address in {line:?}: {}", stderr.lock().unwrap()));
-        (child, address, stderr)
+        if let Ok(address) = line.trim().rsplit("http://").next().unwrap().parse() {
+            return Ok((child, address, stderr));
+        }
+        let code = child.wait().unwrap().code();
+        reader.join().unwrap();
+        let told = stderr.lock().unwrap().clone();
+        Err((code, told))
+    }
+
+    /// Starts another process on the same files, which may refuse to: with this exit code and these words.
+    pub(crate) fn try_restart(&mut self) -> Result<(), (Option<i32>, String)> {
+        (self.child, self.address, self.stderr) = Self::try_spawn(&self.config(), &[])?;
+        Ok(())
     }
 
     /// Ends the process without asking, and starts another one on the same files.
@@ -163,10 +196,15 @@ impl Gateway {
         self.child.wait().unwrap();
     }
 
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
     /// SIGTERM; the exit code.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("-TERM");
         self.child.wait().unwrap().code()
     }
 

@@ -41,7 +41,7 @@ impl SqliteStore {
     /// to date.
     ///
     /// # Errors
-    /// [`StoreError::Open`] (no such folder, no permission), [`StoreError::Corrupt`] (`quick_check` failed, or not a
+    /// [`StoreError::Open`] (no such folder, no permission), [`StoreError::Corrupt`] (`integrity_check` failed, or not a
     /// database at all), [`StoreError::Incompatible`] (of a newer version or another program; left as it was),
     /// [`StoreError::Unavailable`] (locked, full, read-only).
     pub fn open(path: &Path) -> Result<Self, StoreError> {

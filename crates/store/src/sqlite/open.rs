@@ -46,7 +46,17 @@ pub(super) fn writer(path: &Path, busy: Duration) -> Result<Connection, StoreErr
         });
     }
     migrate(&mut connection)?;
+    if version > 0 {
+        settle_log(&connection)?;
+    }
     Ok(connection)
+}
+
+/// Moves what an earlier process left in the log into the file. After an `fsync` that failed, the log may be whole in
+/// memory only: whatever is appended to it would, after a power failure, stand behind a hole, where nobody reads on.
+/// Readers are not waited for: beside a gateway that works, there is nothing to settle.
+fn settle_log(connection: &Connection) -> Result<(), StoreError> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(store_error)
 }
 
 /// A connection that only reads.
@@ -155,12 +165,15 @@ fn identify(connection: &Connection) -> Result<i32, StoreError> {
 }
 
 fn check(connection: &Connection) -> Result<(), StoreError> {
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(store_error)?;
+    // not `quick_check`, which does not compare indexes with their tables: an idempotency key with a wrong bit is found by
+    // no search, and its request would be carried out again. A second per 100 000 clients instead of a third of one
+    let sql = "PRAGMA integrity_check(1)";
+    let verdict: String = connection.query_row(sql, [], |row| row.get(0)).map_err(store_error)?;
     if verdict == "ok" {
         return Ok(());
     }
     tracing::error!(verdict, "the store did not pass its check");
-    Err(StoreError::Corrupt("`PRAGMA quick_check` found damage (see the log)".to_owned()))
+    Err(StoreError::Corrupt("`PRAGMA integrity_check` found damage (see the log)".to_owned()))
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {

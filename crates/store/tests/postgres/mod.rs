@@ -1,7 +1,5 @@
 //! What only a store that processes share can do, and what only a server can do to it.
 
-pub(crate) mod server;
-
 use std::sync::Arc;
 
 use registrar_core::Outcome;
@@ -9,8 +7,8 @@ use registrar_store::{
     Begun, KeyClaim, Lease, Operation, OperationState, OperationUpdate, PostgresStore, RegistrationChange,
     RegistrationFilter, Sealed, Store, StoreError, Trouble, open, redacted,
 };
+use registrar_throwaway_postgres::{PASSWORD, Server, database, raw};
 use serde_json::json;
-use server::{PASSWORD, Server, database, raw};
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 

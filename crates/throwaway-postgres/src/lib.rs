@@ -1,6 +1,8 @@
 //! A throwaway Postgres server, one per test binary, that ends when the binary does. Where none is installed, the tests
 //! that need it are skipped, or fail when `REGISTRAR_REQUIRE_POSTGRES` is 1.
 
+#![expect(clippy::unwrap_used, reason = "only tests use it: a panic is their report")]
+
 use std::{
     env, fs,
     io::Write as _,
@@ -16,32 +18,35 @@ use std::{
 
 use tokio_postgres::{Client, NoTls};
 
-pub(crate) const PASSWORD: &str = "hunter2-CANARY";
+/// The password of its user, `registrar`.
+pub const PASSWORD: &str = "hunter2-CANARY";
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 static SHARED: LazyLock<Option<Server>> = LazyLock::new(Server::start);
 
 /// The URL of a new, empty database of the shared server.
-pub(crate) async fn database() -> Option<String> {
+pub async fn database() -> Option<String> {
     SHARED.as_ref()?.database().await.into()
 }
 
 /// The URL of a new, empty schema of the shared server: sooner made than a database.
-pub(crate) async fn schema() -> Option<String> {
+pub async fn schema() -> Option<String> {
     let url = SHARED.as_ref()?.url("postgres");
     let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     raw(&url).await.batch_execute(&format!("CREATE SCHEMA {name}")).await.unwrap();
     Some(format!("{url}?options=-c%20search_path%3D{name}"))
 }
 
-/// A connection besides the store's.
-pub(crate) async fn raw(url: &str) -> Client {
+/// A connection besides the store's, in the runtime that this is called in.
+pub async fn raw(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }
 
-pub(crate) struct Server {
+/// A server, which ends when this is dropped.
+#[derive(Debug)]
+pub struct Server {
     programs: PathBuf,
     folder: PathBuf,
     port: u16,
@@ -57,7 +62,12 @@ impl Drop for Server {
 }
 
 impl Server {
-    pub(crate) fn start() -> Option<Self> {
+    /// Starts one; nothing where none is installed.
+    ///
+    /// # Panics
+    /// When one is required and not installed, or does not start.
+    #[must_use]
+    pub fn start() -> Option<Self> {
         let Some(programs) = programs() else {
             let required = env::var("REGISTRAR_REQUIRE_POSTGRES").is_ok_and(|value| value == "1");
             assert!(!required, "Postgres is required, and not installed");
@@ -89,7 +99,7 @@ impl Server {
     }
 
     /// Starts it (again); returns when it takes connections.
-    pub(crate) fn resume(&self) {
+    pub fn resume(&self) {
         let options = format!(
             "-p {} -k {} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=500 -c shared_buffers=16MB",
             self.port,
@@ -99,12 +109,12 @@ impl Server {
     }
 
     /// Returns when it has ended; connections in use are cut.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         run(self.pg_ctl().args(["-w", "-m", "fast", "stop"]));
     }
 
     /// Gives it a certificate for `localhost`, which SCRAM is bound to, and returns that.
-    pub(crate) async fn secure(&self) -> PathBuf {
+    pub async fn secure(&self) -> PathBuf {
         let (key, certificate) = (self.folder.join("key.pem"), self.folder.join("certificate.pem"));
         let mut openssl = as_server(Path::new("openssl"));
         openssl.args(["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
@@ -136,7 +146,8 @@ impl Server {
         command
     }
 
-    pub(crate) async fn database(&self) -> String {
+    /// The URL of a new, empty database.
+    pub async fn database(&self) -> String {
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         raw(&self.url("postgres")).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
         self.url(&name)
@@ -147,7 +158,7 @@ impl Server {
     }
 
     /// The same by way of the socket.
-    pub(crate) fn socket_url(&self, database: &str) -> String {
+    pub fn socket_url(&self, database: &str) -> String {
         let folder = self.folder.to_str().unwrap().replace('/', "%2F");
         format!("postgres://registrar:{PASSWORD}@{folder}:{}/{database}", self.port)
     }

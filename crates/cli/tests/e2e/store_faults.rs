@@ -1,0 +1,190 @@
+//! The store's disk fails at the worst moments, under the real binary: nothing is sent without an intent, nothing that was
+//! done is lost, and what cannot be written any more is not written.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::{
+    disk::{FAILING, FULL, Failing, fail},
+    gate::{Gate, Way},
+    http::Answer,
+    running::Gateway,
+    truths::{BLIND, KINDS, Told, come_back, create, disagreements, quiet},
+};
+
+/// A gateway that reaches its vendors through a gate, and has written something already.
+pub(crate) fn start() -> (Gateway, Gate, Vec<Told>) {
+    let mut gateway = Gateway::start();
+    let gate = Gate::to(gateway.fakes.addr());
+    gateway.kill();
+    gateway.reconfigure(&gateway.fakes.addr().to_string(), &gate.address.to_string());
+    gateway.reconfigure("timeout = \"2s\"", "timeout = \"20s\"");
+    // this one tells its own address
+    gateway.fakes.fake("rfc7591").unwrap().settings(&format!("http://{}/rfc7591", gate.address));
+    gateway.restart(None);
+    let told = KINDS.map(|kind| said(&gateway, kind, "before")).to_vec();
+    assert!(told.iter().all(|t| matches!(t.answer, Some((201, _)))));
+    (gateway, gate, told)
+}
+
+fn said(gateway: &Gateway, kind: &'static str, word: &str) -> Told {
+    let name = format!("{word}-{kind}");
+    let answer = create(gateway.address, kind, &name);
+    Told { kind, name, answer }
+}
+
+/// A create whose vendor has done it before the disk fails.
+fn done_before(gateway: &Gateway, gate: &Gate, kind: &'static str, how: &str) -> Option<(Told, Failing)> {
+    gate.shut(Way::Back);
+    std::thread::scope(|scope| {
+        let caller = scope.spawn(|| said(gateway, kind, "after"));
+        gate.wait_for(1);
+        let failing = fail(gateway, how);
+        gate.open();
+        let told = caller.join().unwrap();
+        failing.map(|failing| (told, failing))
+    })
+}
+
+/// The caller has the client and its secret, and knows that this is not recorded.
+fn assert_delivered(told: &Told) {
+    let (status, body) = told.answer.as_ref().unwrap();
+    assert_eq!((*status, &body["warning"]), (201, &json!("not_recorded")), "{body}");
+    assert!(body["client_secret"].as_str().is_some_and(|s| s.len() > 8), "{body}");
+}
+
+fn assert_refused(told: &Told) {
+    let (status, body) = told.answer.as_ref().unwrap();
+    let word = (*status, body["code"].as_str(), body["outcome"].as_str());
+    assert_eq!(word, (503, Some("store-unavailable"), Some("not_performed")), "{body}");
+}
+
+/// Until it has ended by itself; readiness never says yes meanwhile. Its exit code.
+fn ends(gateway: &mut Gateway) -> i32 {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let request = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        if let Some(Answer { status, .. }) = crate::http::try_raw(gateway.address, request) {
+            assert_eq!(status, 503, "a gateway that cannot write is not ready");
+        }
+        if let Some(code) = gateway.ended() {
+            return code;
+        }
+        assert!(Instant::now() < deadline, "it went on\n{}", gateway.log());
+        std::thread::yield_now();
+    }
+}
+
+/// F30
+#[test]
+fn a_full_disk_at_the_intent_sends_nothing() {
+    let (gateway, _gate, mut told) = start();
+    let sent = gateway.fakes.ledger(None).len();
+    let Some(full) = fail(&gateway, FULL) else { return };
+    for kind in KINDS {
+        let refused = said(&gateway, kind, "full");
+        assert_refused(&refused);
+        told.push(refused);
+    }
+    assert!(full.failed() >= KINDS.len(), "{:?}", full.calls());
+    assert_eq!(gateway.fakes.ledger(None).len(), sent, "nothing was sent");
+    assert_eq!(gateway.get("/v1/clients").status, 200, "reads go on");
+    drop(full);
+    // space was made: the same requests with the same keys
+    come_back(&gateway, &mut told);
+    let parked = quiet(&gateway);
+    assert_eq!((parked.len(), disagreements(&gateway, &told, &parked)), (0, vec![]));
+}
+
+/// F31
+#[test]
+fn a_disk_that_is_full_after_the_vendors_success_loses_nothing() {
+    let (mut gateway, gate, mut told) = start();
+    for kind in KINDS {
+        let Some((after, full)) = done_before(&gateway, &gate, kind, FULL) else { return };
+        assert_delivered(&after);
+        assert!(full.failed() > 0);
+        let operation = after.answer.as_ref().unwrap().1["operation"].as_str().unwrap().to_owned();
+        let open = gateway.get(&format!("/v1/operations/{operation}")).json();
+        assert_eq!(open["state"], json!("pending"), "{open}");
+        told.push(after);
+        // it dies while the disk is full
+        gateway.kill();
+        drop(full);
+        gateway.restart(None);
+        let parked = quiet(&gateway);
+        assert_eq!(parked.len(), usize::from(kind >= BLIND), "{kind}: {parked:?}");
+        assert_eq!(disagreements(&gateway, &told, &parked), [""; 0], "{kind}");
+    }
+}
+
+/// F31, where somebody makes space in time: everything is recorded, the secret for a repetition too, and even where the
+/// vendor cannot be asked.
+#[test]
+fn what_a_full_disk_kept_from_being_recorded_is_recorded_when_there_is_space() {
+    let (gateway, gate, mut told) = start();
+    for kind in KINDS {
+        let Some((after, full)) = done_before(&gateway, &gate, kind, FULL) else { return };
+        assert_delivered(&after);
+        assert!(full.failed() > 0);
+        drop(full);
+        let operation = after.answer.as_ref().unwrap().1["operation"].as_str().unwrap().to_owned();
+        let done = crate::exactly_once::settled(&gateway, &operation, crate::exactly_once::is_final);
+        assert_eq!((&done["state"], &done["evidence"]["adopted"]), (&json!("succeeded"), &Value::Null), "{done}");
+        let (status, again) = said(&gateway, kind, "after").answer.unwrap();
+        let first = &after.answer.as_ref().unwrap().1;
+        assert_eq!((status, &again["client_secret"], &again["id"]), (201, &first["client_secret"], &first["id"]));
+        told.push(after);
+    }
+    let parked = quiet(&gateway);
+    assert_eq!((parked.len(), disagreements(&gateway, &told, &parked)), (0, vec![]));
+}
+
+/// F32
+#[test]
+fn after_a_failed_fsync_of_an_intent_the_gateway_ends_and_the_next_one_recovers() {
+    let (mut gateway, _gate, mut told) = start();
+    for kind in KINDS {
+        let sent = gateway.fakes.ledger(None).len();
+        let Some(failing) = fail(&gateway, FAILING) else { return };
+        let refused = said(&gateway, kind, "eio");
+        assert_refused(&refused);
+        told.push(refused);
+        assert_stopped(&mut gateway, &failing);
+        assert_eq!(gateway.fakes.ledger(None).len(), sent, "nothing was sent");
+        drop(failing);
+        gateway.restart(None);
+        let parked = quiet(&gateway);
+        assert_eq!(disagreements(&gateway, &told, &parked), [""; 0], "{kind}");
+    }
+    come_back(&gateway, &mut told);
+    let parked = quiet(&gateway);
+    assert_eq!(disagreements(&gateway, &told, &parked), [""; 0]);
+}
+
+/// F31 and F32
+#[test]
+fn after_a_failed_fsync_of_a_result_the_caller_has_it_and_the_next_gateway_knows_it() {
+    let (mut gateway, gate, mut told) = start();
+    for kind in KINDS {
+        let Some((after, failing)) = done_before(&gateway, &gate, kind, FAILING) else { return };
+        assert_delivered(&after);
+        told.push(after);
+        assert_stopped(&mut gateway, &failing);
+        drop(failing);
+        gateway.restart(None);
+        let parked = quiet(&gateway);
+        assert_eq!(disagreements(&gateway, &told, &parked), [""; 0], "{kind}");
+    }
+}
+
+/// Nothing is written after the failure, not even while it ends; it says why, and with which code it may be restarted.
+fn assert_stopped(gateway: &mut Gateway, failing: &Failing) {
+    assert_eq!(ends(gateway), 1, "{}", gateway.log());
+    let log = gateway.log();
+    assert!(log.contains("writing was stopped after a failure of the disk"), "{log}");
+    let calls = failing.calls();
+    let first = calls.iter().position(|call| call.contains("INJECTED")).unwrap();
+    assert_eq!(calls[first + 1..], [""; 0], "on the same handle, after {}", calls[first]);
+}
