@@ -6,8 +6,10 @@ mod common;
 use std::{fs, path::Path, sync::Arc};
 
 use common::{change, first, insert, intent, labelled, registration, succeeded, unkeyed};
+use registrar_model::State;
 use registrar_store::{Begun, OperationState, RegistrationChange, SqliteStore, Store, StoreError, Trouble, open};
 use rusqlite::Connection;
+use serde_json::json;
 use tempfile::{TempDir, tempdir};
 use tokio::task::JoinSet;
 
@@ -60,6 +62,47 @@ async fn a_file_of_the_first_schema_is_brought_up_to_date() {
     let claimed = store.claim("two", 0, 9, 10).await.unwrap();
     let seen: Vec<_> = claimed.iter().map(|o| (o.id.to_string(), o.lease.fence, o.desired.is_none())).collect();
     assert_eq!(seen, [(operation.to_owned(), 2, true)]);
+}
+
+/// Version 5 replaces tables that others refer to: nothing goes with the old ones.
+#[tokio::test]
+async fn replaced_tables_keep_what_refers_to_their_rows() {
+    let folder = tempdir().unwrap();
+    let (id, operation) = ("reg_0198c0de-0000-7000-8000-00000000abcd", "op_0198c0de-0000-7000-8000-00000000abcd");
+    let old = Connection::open(folder.path().join("registrar.db")).unwrap();
+    for step in [
+        include_str!("../src/migrations/0001_initial.sql"),
+        include_str!("../src/migrations/0002_exactly_once.sql"),
+        include_str!("../src/migrations/0003_standards_front.sql"),
+        include_str!("../src/migrations/0004_dcr.sql"),
+    ] {
+        old.execute_batch(step).unwrap();
+    }
+    old.execute_batch(&format!(
+        "PRAGMA application_id = 1380406100; PRAGMA user_version = 4; \
+         INSERT INTO registrations VALUES ('{id}', 'a', 'loop', 'c1', 'c1', 7, 3, 1, 2, 'disabled', \
+         '{{\"metadata\":{{}}}}', NULL, 'old', x'01', zeroblob(32), zeroblob(32), 9, '{{\"route\":\"r\"}}'); \
+         INSERT INTO labels VALUES ('{id}', 'team', 'web'); \
+         INSERT INTO operations VALUES ('{operation}', 'rotate', 'a', '{id}', 'succeeded', 'performed', 's', 1, 2, 1, \
+         '{{}}', 'r', 'p', NULL, 'o', 3, 4, x'05', 99); \
+         INSERT INTO idempotency_keys VALUES (zeroblob(32), zeroblob(32), '{operation}', 5);"
+    ))
+    .unwrap();
+    drop(old);
+    let store = open_in(&folder).await.unwrap();
+    let found = store.registration(id.parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((found.state, found.labels["team"].as_str()), (State::Disabled, "web"));
+    assert_eq!(found.hidden.previous_access_token, Some(([0; 32], 9)));
+    assert_eq!(found.hidden.dcr, Some(json!({"route": "r"})));
+    let used = store.key_use(&[0; 32], 0).await.unwrap().unwrap();
+    assert_eq!(used.operation.to_string(), operation);
+    assert_eq!(store.sealed(used.operation, 0).await.unwrap().unwrap().bytes, [5]);
+    assert_eq!(store.operation(used.operation).await.unwrap().unwrap().lease.fence, 4);
+    drop(store);
+    // and from now on what refers to a row goes with it again
+    let file = raw(&folder);
+    file.execute("DELETE FROM registrations", []).unwrap();
+    assert_eq!(file.query_row("SELECT count(*) FROM labels", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
 }
 
 #[tokio::test]
