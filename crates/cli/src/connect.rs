@@ -7,8 +7,8 @@ use registrar_engine::{Connect, ConnectOptions, Connection, Gate};
 use registrar_transport::{BackendOptions, Health, Transport};
 use serde_json::json;
 
-/// Opens real ways to backends.
-#[derive(Debug)]
+/// Opens real ways to backends; clones share their connections.
+#[derive(Clone, Debug)]
 pub(crate) struct Network(Transport);
 
 impl Network {

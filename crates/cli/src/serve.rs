@@ -1,6 +1,7 @@
 //! `registrar serve`
 
 use std::{
+    convert::Infallible,
     io::IsTerminal as _,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -148,43 +149,65 @@ impl Gateway {
     }
 }
 
-/// Looks into writes whose outcome is unknown, and asks vendors whose circuit is open whether they work again. Ends, with
-/// the reason, when the store has stopped for good.
+/// The work beside requests. Ends, with the reason, when the store has stopped for good.
 async fn look_after(engine: Arc<Engine>) -> String {
-    let mut rounds = tokio::time::interval(Duration::from_secs(1));
-    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tokio::select! {
+        why = until_the_store_stops(&engine) => why,
+        never = reconcile(&engine) => match never {},
+    }
+}
+
+/// Looks into writes whose outcome is unknown, and asks vendors whose circuit is open whether they work again.
+async fn reconcile(engine: &Engine) -> Infallible {
+    let mut rounds = every_second();
     loop {
         rounds.tick().await;
         if let Err(error) = engine.reconcile().await {
-            // after a failed fsync nobody knows what the disk has kept, and a second one on the same file would not tell:
-            // only what is read from the disk again does, at the next start (reliability F32)
-            if let Err(stopped @ StoreError::Unavailable(Trouble::Stopped)) = engine.store().ping().await {
-                return format!("{stopped}; what was open is looked into at the next start");
-            }
             tracing::warn!(error = error.detail(), "unknown writes could not be looked into");
         }
         engine.probe().await;
     }
 }
 
+/// After a failed fsync nobody knows what the disk has kept, and a second one on the same file would not tell: only what
+/// is read from the disk again does, at the next start (reliability F32). It is noticed beside the rounds of
+/// [`reconcile`], because one of them may wait for a vendor that hangs.
+async fn until_the_store_stops(engine: &Engine) -> String {
+    let mut looks = every_second();
+    loop {
+        looks.tick().await;
+        // the second: its thread has ended, which it does only when told to
+        if let Err(stopped @ (StoreError::Unavailable(Trouble::Stopped) | StoreError::Closed)) =
+            engine.store().ping().await
+        {
+            return format!("{stopped}; what was open is looked into at the next start");
+        }
+    }
+}
+
+fn every_second() -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
 async fn serve(config: Config, args: ConfigArgs) -> Result<(), Failure> {
     let gateway = Gateway::open(config).await?;
     let address = gateway.listener.local_addr().map_err(|e| Failure::local(e.to_string()))?;
-    reload_on_hangup(Arc::clone(&gateway.engine), args);
+    reload_on_hangup(Arc::clone(&gateway.engine), gateway.network.clone(), args);
     output::data(&format!("registrar is listening on http://{address}"))?;
     gateway.run(stop_signal()).await
 }
 
 /// SIGHUP reads the file again: everything new is built before anything is swapped; a broken file changes nothing.
-fn reload_on_hangup(engine: Arc<Engine>, args: ConfigArgs) {
+/// Connections to vendors are kept.
+fn reload_on_hangup(engine: Arc<Engine>, network: Network, args: ConfigArgs) {
     tokio::spawn(async move {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
         while hangup.recv().await.is_some() {
-            let result =
-                Config::load(&args.config, check::environment()).map_err(|d| d.to_string()).and_then(|config| {
-                    let network = Network::new()?;
-                    engine.reload(config.backends, config.routes, &network)
-                });
+            let result = Config::load(&args.config, check::environment())
+                .map_err(|d| d.to_string())
+                .and_then(|config| engine.reload(config.backends, config.routes, &network));
             match result {
                 Ok(()) => {
                     tracing::info!("configuration reloaded: backends and routes (everything else needs a restart)")

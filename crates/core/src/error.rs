@@ -324,11 +324,12 @@ impl Error {
         self.0.retry_after
     }
 
-    /// Whether the same request may be sent again with a hope to succeed: only when nothing was performed.
+    /// Whether the same request may be sent again with a hope to succeed: only when nothing was performed, or when it is
+    /// known by its idempotency key and so cannot be performed twice.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         use ErrorKind as K;
-        self.0.outcome == Outcome::NotPerformed
+        (self.0.outcome == Outcome::NotPerformed || self.0.kind == K::IdempotencyInProgress)
             && !self.0.hopeless
             && match self.0.kind {
                 K::IdempotencyInProgress
@@ -450,6 +451,15 @@ mod tests {
         assert!(!sanitise("got sk_live_0123456789abcdefABCDEF here", 512).contains("0123456789"));
         assert_eq!(sanitise(&"x ".repeat(2000), 16).chars().count(), 16);
         assert_eq!(sanitise("\u{5e73}\u{53f0}\u{9519}\u{8bef}", 512), "\u{5e73}\u{53f0}\u{9519}\u{8bef}");
+    }
+
+    #[test]
+    fn only_what_cannot_be_done_twice_may_be_sent_again() {
+        let error = |kind, outcome| Error::new(kind, "x").with_outcome(outcome);
+        assert!(error(ErrorKind::UpstreamUnavailable, Outcome::NotPerformed).is_retryable());
+        assert!(!error(ErrorKind::UpstreamUnavailable, Outcome::Unknown).is_retryable());
+        // the first request may succeed; its key makes the second one a repetition
+        assert!(error(ErrorKind::IdempotencyInProgress, Outcome::Unknown).is_retryable());
     }
 
     #[test]

@@ -233,9 +233,7 @@ impl Store for MemoryStore {
         backend: &BackendName,
         client_id: &ClientId,
     ) -> Result<Option<RegistrationId>, StoreError> {
-        let registry = &self.tables()?.registry;
-        let mut all = registry.registrations.values();
-        Ok(all.find(|r| r.backend == *backend && r.client_id == *client_id).map(|r| r.id))
+        Ok(self.tables()?.registry.clients.get(&(backend.clone(), client_id.clone())).copied())
     }
 
     async fn registrations(

@@ -19,7 +19,7 @@ CREATE TABLE new_registrations (
     access_token        BLOB,               -- SHA-256 of the registration access token
     previous_access_token       BLOB,       -- the one before it
     previous_access_token_until INTEGER,
-    dcr                 TEXT,               -- JSON: its route, its terms, SHA-256 of its secret
+    dcr                 TEXT,               -- JSON: its route, its terms, its software statement, SHA-256 of its secret
     UNIQUE (backend, client_id)
 ) STRICT;
 

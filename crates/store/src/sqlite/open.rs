@@ -57,7 +57,12 @@ pub(super) fn writer(path: &Path, busy: Duration) -> Result<Connection, StoreErr
 /// memory only: whatever is appended to it would, after a power failure, stand behind a hole, where nobody reads on.
 /// Readers are not waited for: beside a gateway that works, there is nothing to settle.
 fn settle_log(connection: &Connection) -> Result<(), StoreError> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(store_error)
+    let frames = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    let (logged, moved) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], frames).map_err(store_error)?;
+    if moved < logged {
+        tracing::warn!(logged, moved, "somebody reads the store: its log could not be moved into the file completely");
+    }
+    Ok(())
 }
 
 /// A connection that only reads.
