@@ -261,6 +261,9 @@ pub(crate) enum ClientsCommand {
         /// Switch it off instead, for vendors without deletion.
         #[arg(long)]
         disable: bool,
+        /// Only if the client is still at this version.
+        #[arg(long)]
+        if_version: Option<u64>,
     },
     /// Issue a new secret, shown once.
     RotateSecret {

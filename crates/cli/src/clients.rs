@@ -50,14 +50,14 @@ async fn command(api: &Api, command: ClientsCommand, format: Format) -> Result<(
             let document = read_json(&file)?;
             let (method, media_type, body) =
                 if replace { (Method::PUT, JSON, envelope(document)) } else { (Method::PATCH, MERGE_PATCH, document) };
-            let headers: Vec<(&str, String)> =
-                if_version.map(|v| ("if-match", format!("\"{v}\""))).into_iter().collect();
+            let headers = if_match(if_version);
             let answer = api.expect(method, &["v1", "clients", &id], &[], Some((media_type, &body)), &headers).await?;
             written(&answer, format)
         }
-        ClientsCommand::Delete { id, disable } => {
+        ClientsCommand::Delete { id, disable, if_version } => {
             let query: &[(&str, &str)] = if disable { &[("mode", "disable")] } else { &[] };
-            let answer = api.expect(Method::DELETE, &["v1", "clients", &id], query, None, &[]).await?;
+            let headers = if_match(if_version);
+            let answer = api.expect(Method::DELETE, &["v1", "clients", &id], query, None, &headers).await?;
             if answer.is_null() {
                 output::note(&format!("deleted {id} at its vendor"));
                 return Ok(());
@@ -75,6 +75,10 @@ async fn command(api: &Api, command: ClientsCommand, format: Format) -> Result<(
             }
         }
     }
+}
+
+fn if_match(version: Option<u64>) -> Vec<(&'static str, String)> {
+    version.map(|v| ("if-match", format!("\"{v}\""))).into_iter().collect()
 }
 
 fn extend(object: &mut Map<String, Value>, name: &str, more: Vec<Value>) {

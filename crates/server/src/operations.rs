@@ -113,7 +113,7 @@ pub(crate) async fn act(
 }
 
 /// A method that neither an operation nor what can be done with it has.
-pub(crate) async fn method_not_allowed(Extension(context): Extension<Context>, id: Id) -> Response {
+pub(crate) async fn method_not_allowed(Extension(context): Extension<Context>, _anyone: Principal, id: Id) -> Response {
     not_allowed(&context, &id.map(|Path(text)| text).unwrap_or_default())
 }
 

@@ -53,6 +53,8 @@ fn every_protected_path_refuses_missing_and_wrong_keys() {
         ("POST", "/v1/clients/x/secret"),
         ("GET", "/v1/operations"),
         ("GET", "/v1/operations/x"),
+        ("PUT", "/v1/operations/x"),
+        ("DELETE", "/v1/clients"),
         ("GET", "/v1/backends"),
         ("GET", "/v1/backends/x"),
         ("GET", "/v1/vendors"),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     http::{JSON, MERGE_PATCH, call},
-    running::Gateway,
+    running::{Gateway, binary},
 };
 
 fn client(name: &str) -> Value {
@@ -110,8 +110,15 @@ fn adm_11_a_change_must_say_what_it_changes_where_the_configuration_says_so() {
     assert_eq!(replaced.status, 200, "{}", replaced.json());
     assert_eq!(strict.call("PATCH", &path, &[MERGE_PATCH, ("if-match", &tag)], &patch).status, 412);
     assert_eq!(strict.call("PATCH", &path, &[MERGE_PATCH, ("if-match", "*")], &patch).status, 200);
-    let tag = strict.get(&path).header("etag").unwrap().to_owned();
-    assert_eq!(strict.call("DELETE", &path, &[("if-match", &tag)], &Value::Null).status, 204);
+    // and from the command line
+    let (id, version) = (made.text("/id"), strict.get(&path).json()["version"].to_string());
+    let delete = |more: &[&str]| {
+        let url = format!("http://{}", strict.address);
+        binary().args(["clients", "--url", &url, "delete", &id]).args(more).output().unwrap()
+    };
+    assert_eq!(delete(&[]).status.code(), Some(2));
+    let deleted = delete(&["--if-version", &version]);
+    assert!(deleted.status.success(), "{}", String::from_utf8_lossy(&deleted.stderr));
 
     // without the policy nobody needs one
     let gateway = Gateway::start();

@@ -116,4 +116,7 @@ fn the_document_is_up_to_date() {
     }
     let current = std::fs::read_to_string(&file).unwrap_or_default();
     assert_eq!(current, text, "docs/conformance.md is out of date: run with UPDATE=1");
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let said = format!("{} of {} conformance assertions", count("met"), rows.len());
+    assert!(readme.contains(&said), "README.md does not say `{said}`");
 }

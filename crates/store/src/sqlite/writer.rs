@@ -18,8 +18,9 @@ use crate::{
 
 /// How many writes one transaction takes at most.
 const MAX_BATCH: usize = 256;
-/// How long a batch waits for company while there is some.
-const GATHER: Duration = Duration::from_micros(300);
+/// How long a batch waits for company while there is some: about as long as several fsyncs of a good disk, so that one of
+/// them serves nearly all that is under way.
+const GATHER: Duration = Duration::from_micros(600);
 /// How many writes may wait; more than that wait to be queued.
 const QUEUE: usize = 1024;
 
