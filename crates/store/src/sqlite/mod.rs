@@ -4,6 +4,7 @@
 mod open;
 mod read;
 mod row;
+mod write;
 mod writer;
 
 use std::{
@@ -21,7 +22,8 @@ use crate::{
     row::{ApiKeyRow, ChangeRow, OperationRow, UpdateRow},
 };
 use read::{Readers, RegistrationQuery};
-use writer::{Claim, Reply, Write, Writer};
+use write::{Claim, Reply, Write};
+use writer::Writer;
 
 /// How long a connection waits for another process (the command line, a backup) to let go of the file.
 const BUSY: Duration = Duration::from_secs(5);
