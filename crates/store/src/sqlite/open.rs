@@ -131,6 +131,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // 16 MiB: the pages at the end of each table are written often, and moved into the file once
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 4096, |_| Ok(()))?;
     // a burst may grow the log; the next checkpoint gives the space back
     connection.pragma_update_and_check(None, "journal_size_limit", 64 * 1024 * 1024, |_| Ok(()))
 }

@@ -144,29 +144,27 @@ fn begin(connection: &Connection, row: &OperationRow, key: Option<&KeyClaim>) ->
     Ok(Ok(Reply::Done))
 }
 
-/// Everything that can refuse comes before the first change, so that a refusal leaves nothing behind.
+/// A refusal leaves nothing behind: what could refuse comes first, or is taken back. The usual case, a new registration
+/// or none, does without a look at the operation before it is changed.
 fn finish(connection: &Connection, row: &UpdateRow, change: Option<&ChangeRow>) -> rusqlite::Result<Verdict> {
-    let update = &row.rest;
-    let found = connection
-        .prepare_cached("SELECT state IN ('pending', 'unknown'), fence FROM operations WHERE id = ?1")?
-        .query_row([&row.id], |found| Ok((found.get(0)?, found.get(1).map(read_version)?)));
-    match found {
-        Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(Err(StoreError::NotFound("operation"))),
-        Err(error) => return Err(error),
-        Ok((false, _)) => return Ok(Err(StoreError::AlreadyFinished)),
-        Ok((true, fence)) if fence != update.fence => return Ok(Err(StoreError::Superseded)),
-        Ok((true, _)) => {}
+    if let Some(ChangeRow::Update(..) | ChangeRow::Remove(_)) = change
+        && let Err(refused) = may_finish(connection, row)?
+    {
+        return Ok(Err(refused));
     }
     if let Some(change) = change
         && let Err(refused) = change_registry(connection, change)?
     {
-        return Ok(Err(refused));
+        // why the operation cannot be finished says more
+        return Ok(Err(may_finish(connection, row)?.err().unwrap_or(refused)));
     }
-    connection
+    let update = &row.rest;
+    let finished = connection
         .prepare_cached(
             "UPDATE operations SET state = ?2, outcome = ?3, summary = ?4, updated_at = ?5, attempts = ?6, \
              evidence = ?7, lease_until = ?8, sealed = ?9, sealed_until = ?10, \
-             desired = CASE WHEN ?2 IN ('succeeded', 'failed') THEN NULL ELSE desired END WHERE id = ?1",
+             desired = CASE WHEN ?2 IN ('succeeded', 'failed') THEN NULL ELSE desired END \
+             WHERE id = ?1 AND state IN ('pending', 'unknown') AND fence = ?11",
         )?
         .execute(params![
             row.id,
@@ -179,11 +177,33 @@ fn finish(connection: &Connection, row: &UpdateRow, change: Option<&ChangeRow>) 
             update.retry_at,
             update.sealed.as_ref().map(|s| &s.bytes),
             update.sealed.as_ref().map(|s| s.until),
+            stored_version(update.fence),
         ])?;
+    if finished == 0 {
+        if let Some(ChangeRow::Insert(new)) = change {
+            // its labels go with it (ON DELETE CASCADE)
+            connection.prepare_cached("DELETE FROM registrations WHERE id = ?1")?.execute([&new.id])?;
+        }
+        return Ok(Err(may_finish(connection, row)?.err().unwrap_or(StoreError::AlreadyFinished)));
+    }
     if update.release_key {
         connection.prepare_cached("DELETE FROM idempotency_keys WHERE operation = ?1")?.execute([&row.id])?;
     }
     Ok(Ok(Reply::Done))
+}
+
+/// Whether the operation is open, and under the lease of this result.
+fn may_finish(connection: &Connection, row: &UpdateRow) -> rusqlite::Result<Result<(), StoreError>> {
+    let found = connection
+        .prepare_cached("SELECT state IN ('pending', 'unknown'), fence FROM operations WHERE id = ?1")?
+        .query_row([&row.id], |found| Ok((found.get(0)?, found.get(1).map(read_version)?)));
+    Ok(match found {
+        Err(rusqlite::Error::QueryReturnedNoRows) => Err(StoreError::NotFound("operation")),
+        Err(error) => return Err(error),
+        Ok((false, _)) => Err(StoreError::AlreadyFinished),
+        Ok((true, fence)) if fence != row.rest.fence => Err(StoreError::Superseded),
+        Ok((true, _)) => Ok(()),
+    })
 }
 
 fn take_over(connection: &Connection, claim: &Claim) -> rusqlite::Result<Verdict> {
