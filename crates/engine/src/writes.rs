@@ -67,7 +67,7 @@ impl Engine {
             Box::pin(async move {
                 engine.spend(options.spend.as_deref()).await?;
                 let result = engine.created(&caller, admission, id, request, &options).await;
-                engine.settle_spending(options.spend.as_deref(), &result).await;
+                engine.settle_spending(options.spend.as_deref(), id, &result).await;
                 result
             }),
         )

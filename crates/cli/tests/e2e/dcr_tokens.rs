@@ -129,6 +129,54 @@ fn an_idempotency_key_brings_the_same_client_and_spends_one_use() {
     assert_eq!(ask("k-3").status, 401);
 }
 
+/// Those that come while the first is on its way past the look for it have each spent a use when they find it.
+#[test]
+fn equal_requests_at_once_spend_one_use() {
+    let gateway = gateway("access = \"token\"", "");
+    let token = initial_token(&gateway, json!({"name": "storm", "uses": 100}));
+    gateway.fakes.script(ScriptedFault {
+        kind: Some("rfc7591".to_owned()),
+        method: Some("POST".to_owned()),
+        path_contains: None,
+        skip: 0,
+        times: 1,
+        when: When::After,
+        fault: Fault::Delay { ms: 300 },
+    });
+    let authorization = format!("Bearer {token}");
+    let headers = [JSON, ("authorization", &authorization), ("idempotency-key", "storm")];
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || gateway.call("POST", "/rfc7591/register", &headers, &metadata()).status;
+        let all: Vec<_> = (0..32).map(|_| scope.spawn(ask)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert!(statuses.contains(&201) && statuses.iter().all(|s| matches!(s, 201 | 409)), "{statuses:?}");
+    assert_eq!(gateway.vendor_writes(), 1);
+    assert_eq!(gateway.get("/v1/initial-access-tokens").json()["items"][0]["uses_left"], json!(99));
+}
+
+/// Whether the vendor has made the client is not known: the use is not given back, or somebody could try for ever.
+#[test]
+fn a_registration_that_may_have_been_made_keeps_its_use() {
+    let gateway = gateway("access = \"token\"", "");
+    let token = initial_token(&gateway, json!({"name": "two", "uses": 2}));
+    gateway.fakes.script(ScriptedFault {
+        kind: Some("rfc7591".to_owned()),
+        method: Some("POST".to_owned()),
+        path_contains: None,
+        skip: 0,
+        times: 1,
+        when: When::After,
+        fault: Fault::Reset {},
+    });
+    let headers = [JSON, ("authorization", &format!("Bearer {token}")), ("idempotency-key", "k")];
+    for _ in 0..3 {
+        let unsure = gateway.call("POST", "/rfc7591/register", &headers, &metadata());
+        assert_eq!((unsure.status, unsure.text("/error")), (504, "server_error".to_owned()));
+        assert_eq!(gateway.get("/v1/initial-access-tokens").json()["items"][0]["uses_left"], json!(1));
+    }
+}
+
 #[test]
 fn wrong_keys_of_the_configuration_are_found() {
     let gateway = Gateway::start();

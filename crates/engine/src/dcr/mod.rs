@@ -16,7 +16,7 @@ use std::{
 };
 
 use registrar_core::{Error, ErrorKind, ExposeSecret as _, Outcome, Result, SecretString};
-use registrar_model::{ClientMetadata, Hidden, Issues, NewRegistration};
+use registrar_model::{ClientMetadata, Hidden, Issues, NewRegistration, OperationId};
 use registrar_store::InitialAccessToken;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -385,11 +385,14 @@ impl Engine {
         }
     }
 
-    /// Gives the use back when it led to nothing.
-    pub(crate) async fn settle_spending(&self, id: Option<&str>, result: &Result<Written, Failure>) {
+    /// Gives the use back when it led to nothing. `own` is the operation that it was taken for: whatever became of another
+    /// one, which this request only repeats, that one has a use of its own.
+    pub(crate) async fn settle_spending(&self, id: Option<&str>, own: OperationId, result: &Result<Written, Failure>) {
         let led_to_nothing = match result {
             Ok(written) => written.replayed,
-            Err(failure) => failure.error.outcome() == Outcome::NotPerformed,
+            Err(failure) => {
+                failure.error.outcome() == Outcome::NotPerformed || failure.operation.is_some_and(|named| named != own)
+            }
         };
         if let (Some(id), true) = (id, led_to_nothing)
             && let Err(error) = self.store.refund_initial_access_token(id).await
