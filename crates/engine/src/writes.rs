@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     backend::Backend,
     clock::now_ms,
-    dcr::{self, CreateOptions},
+    dcr::{self, CreateOptions, UpdateOptions},
     engine::{Admission, Caller, Engine, Failure, NewSecret, SecretState, Written, moving, own_losses},
     journal::{Start, Success, Wish},
     loss_policy,
@@ -130,13 +130,25 @@ impl Engine {
         request: NewRegistration,
         expected: ExpectedVersion,
     ) -> Result<Written, Failure> {
+        self.replace_with(caller, id, request, expected, UpdateOptions::default()).await
+    }
+
+    /// Makes a client be exactly what the request says, with what the standards face brings along.
+    pub(crate) async fn replace_with(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: RegistrationId,
+        request: NewRegistration,
+        expected: ExpectedVersion,
+        options: UpdateOptions,
+    ) -> Result<Written, Failure> {
         if let Some(done) = self.earlier(caller).await? {
             return self.written_again(caller, done).await;
         }
         let guard = self.lock(id).await;
         let current = self.registration(id).await?;
         check_version(&current, expected)?;
-        self.update(caller, current, request, guard).await
+        self.update(caller, current, request, options, guard).await
     }
 
     /// Applies a merge patch (RFC 7396) to a client's `metadata`, `policy`, `vendor` and `labels`.
@@ -158,7 +170,7 @@ impl Engine {
         check_version(&current, expected)?;
         let merged = patch::merge(Value::Object(current.writable()), change);
         let request = NewRegistration::decode(&merged).map_err(Error::validation)?;
-        self.update(caller, current, request, guard).await
+        self.update(caller, current, request, UpdateOptions::default(), guard).await
     }
 
     async fn update(
@@ -166,6 +178,7 @@ impl Engine {
         caller: &Caller,
         current: Registration,
         request: NewRegistration,
+        mut options: UpdateOptions,
         guard: tokio::sync::OwnedMutexGuard<()>,
     ) -> Result<Written, Failure> {
         if request.backend.as_ref().is_some_and(|b| *b != current.backend) {
@@ -190,7 +203,8 @@ impl Engine {
         self.detached(
             id,
             Box::pin(async move {
-                let _one_at_a_time = guard;
+                // over when the update has ended, not when its caller leaves
+                let (_one_at_a_time, _turn) = (guard, options.turn.take());
                 let desired = Some(request.to_json());
                 let wish = Wish { id, action: Action::Update, backend: &backend, registration: current.id, desired };
                 let operation = match engine.begin(&caller, wish).await? {
@@ -210,6 +224,7 @@ impl Engine {
                 let had_open_writes = current.state == State::Unknown;
                 let management = engine.kept(current.id, client.management.as_ref()).await;
                 let mut registration = changed(current, shown, client.spec, labels, management);
+                options.keep(&mut registration.hidden);
                 dcr::note_secret(&mut registration.hidden, secret.as_ref());
                 let registration = Arc::new(registration);
                 let success = Success {

@@ -28,13 +28,13 @@ fn base64url(bytes: &[u8]) -> String {
 }
 
 /// Who vouches for software.
-struct Directory {
+pub(crate) struct Directory {
     pair: EcdsaKeyPair,
     folder: TempDir,
 }
 
 impl Directory {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let point = pair.public_key().as_ref();
         let key = json!({"kty": "EC", "crv": "P-256", "kid": "2026", "use": "sig", "alg": "ES256",
@@ -49,10 +49,15 @@ impl Directory {
     }
 
     fn gateway(&self) -> Gateway {
-        gateway(&format!("{OPEN}\n{}", trusted(ISSUER, &self.jwks())), "")
+        self.gateway_with("")
     }
 
-    fn sign(&self, claims: Value) -> String {
+    /// A gateway that believes it, with these lines in `[registration]`.
+    pub(crate) fn gateway_with(&self, registration: &str) -> Gateway {
+        gateway(&format!("{OPEN}\n{registration}\n{}", trusted(ISSUER, &self.jwks())), "")
+    }
+
+    pub(crate) fn sign(&self, claims: Value) -> String {
         let mut all = json!({ "iss": ISSUER, "software_id": "4NRB1-0XZABZI9E6-5SM3R" });
         all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
         let header = json!({"alg": "ES256", "kid": "2026", "typ": "JWT"});

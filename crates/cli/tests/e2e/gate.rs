@@ -20,6 +20,8 @@ pub(crate) enum Way {
 #[derive(Default)]
 struct State {
     shut: Option<Way>,
+    /// Only what is asked, or answered to what is asked, with this method.
+    method: Option<&'static str>,
     /// Connections with something that waits.
     held: usize,
     /// The near ends of all connections so far.
@@ -28,6 +30,9 @@ struct State {
 }
 
 type Shared = Arc<(Mutex<State>, Condvar)>;
+
+/// The method of the last request on a connection.
+type Asked = Arc<Mutex<String>>;
 
 /// A relay between a gateway and whom it calls.
 pub(crate) struct Gate {
@@ -48,10 +53,11 @@ impl Gate {
                 }
                 let (Ok(near), Ok(far)) = (near, TcpStream::connect(target)) else { continue };
                 shared.0.lock().unwrap().near.push(near.try_clone().unwrap());
+                let asked = Asked::default();
                 for (way, from, to) in [(Way::There, &near, &far), (Way::Back, &far, &near)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    let shared = Arc::clone(&shared);
-                    std::thread::spawn(move || relay(way, from, to, &shared));
+                    let (shared, asked) = (Arc::clone(&shared), Arc::clone(&asked));
+                    std::thread::spawn(move || relay(way, from, to, &asked, &shared));
                 }
             }
         });
@@ -60,7 +66,14 @@ impl Gate {
 
     /// From now on nothing passes in this direction.
     pub(crate) fn shut(&self, way: Way) {
-        self.shared.0.lock().unwrap().shut = Some(way);
+        let mut state = self.shared.0.lock().unwrap();
+        (state.shut, state.method) = (Some(way), None);
+    }
+
+    /// From now on nothing passes in this direction that has to do with this method.
+    pub(crate) fn shut_for(&self, method: &'static str, way: Way) {
+        let mut state = self.shared.0.lock().unwrap();
+        (state.shut, state.method) = (Some(way), Some(method));
     }
 
     /// Returns when at least `count` connections have something that waits.
@@ -95,14 +108,21 @@ impl Drop for Gate {
     }
 }
 
-fn relay(way: Way, mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+fn relay(way: Way, mut from: TcpStream, mut to: TcpStream, asked: &Asked, shared: &Shared) {
     let mut buffer = [0; 16 << 10];
     while let Ok(n @ 1..) = from.read(&mut buffer) {
+        // a body is JSON or a form: neither begins with a word in capitals and a blank
+        let word: String = buffer[..n].iter().take_while(|b| b.is_ascii_uppercase()).map(|b| char::from(*b)).collect();
+        if way == Way::There && !word.is_empty() && buffer.get(word.len()) == Some(&b' ') {
+            *asked.lock().unwrap() = word;
+        }
+        let method = asked.lock().unwrap().clone();
+        let waits = |state: &State| state.shut == Some(way) && state.method.is_none_or(|only| only == method);
         let mut state = shared.0.lock().unwrap();
-        if state.shut == Some(way) {
+        if waits(&state) {
             state.held += 1;
             shared.1.notify_all();
-            state = shared.1.wait_while(state, |state| state.shut == Some(way)).unwrap();
+            state = shared.1.wait_while(state, |state| waits(state)).unwrap();
             state.held -= 1;
         }
         drop(state);

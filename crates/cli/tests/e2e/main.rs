@@ -17,6 +17,7 @@ mod dcr_errors;
 mod dcr_extensions;
 mod dcr_incidents;
 mod dcr_management;
+mod dcr_not_recorded;
 mod dcr_registration;
 mod dcr_statements;
 mod dcr_tokens;

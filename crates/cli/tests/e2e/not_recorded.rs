@@ -31,7 +31,7 @@ fn unrecorded(
     })
 }
 
-fn known_to_the_vendor(gateway: &Gateway, kind: &str, secret: &str) -> bool {
+pub(crate) fn known_to_the_vendor(gateway: &Gateway, kind: &str, secret: &str) -> bool {
     gateway.fakes.fake(kind).unwrap().clients().iter().any(|c| c.to_string().contains(secret))
 }
 
@@ -145,6 +145,8 @@ fn a_client_that_registered_itself_has_its_secret_and_its_token() {
     let call = ("POST", "/named/register");
     let Some((own, full)) = unrecorded(&gateway, &gate, call, &[JSON], &body) else { return };
     assert_eq!(own.status, 201, "{}", own.json());
+    let warning = own.text("/registrar_warnings/0");
+    assert!(warning.starts_with("not_recorded: ") && warning.contains("op_"), "{warning}");
     assert!(known_to_the_vendor(&gateway, "loop", &own.text("/client_secret")));
     assert!(full.failed() > 0);
     drop(full);

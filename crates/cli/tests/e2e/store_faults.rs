@@ -15,7 +15,14 @@ use crate::{
 
 /// A gateway that reaches its vendors through a gate, and has written something already.
 pub(crate) fn start() -> (Gateway, Gate, Vec<Told>) {
-    let mut gateway = Gateway::start();
+    let (gateway, gate) = behind_a_gate(Gateway::start());
+    let told = KINDS.map(|kind| said(&gateway, kind, "before")).to_vec();
+    assert!(told.iter().all(|t| matches!(t.answer, Some((201, _)))));
+    (gateway, gate, told)
+}
+
+/// Starts a gateway anew that reaches its vendors through a gate, and waits long for their answers.
+pub(crate) fn behind_a_gate(mut gateway: Gateway) -> (Gateway, Gate) {
     let gate = Gate::to(gateway.fakes.addr());
     gateway.kill();
     gateway.reconfigure(&gateway.fakes.addr().to_string(), &gate.address.to_string());
@@ -23,9 +30,7 @@ pub(crate) fn start() -> (Gateway, Gate, Vec<Told>) {
     // this one tells its own address
     gateway.fakes.fake("rfc7591").unwrap().settings(&format!("http://{}/rfc7591", gate.address));
     gateway.restart(None);
-    let told = KINDS.map(|kind| said(&gateway, kind, "before")).to_vec();
-    assert!(told.iter().all(|t| matches!(t.answer, Some((201, _)))));
-    (gateway, gate, told)
+    (gateway, gate)
 }
 
 fn said(gateway: &Gateway, kind: &'static str, word: &str) -> Told {

@@ -6,7 +6,7 @@ use registrar_core::{Error, ErrorKind, Result, SecretString};
 use registrar_model::{ClientMetadata, Hidden, NewRegistration, Registration, RegistrationId, State};
 use serde_json::{Map, Value};
 
-use super::{Record, choices, instance, secret_hash, token};
+use super::{Record, UpdateOptions, choices, instance, secret_hash, token};
 use crate::{
     clock::now_ms,
     engine::{Caller, Engine, Failure, Written, store_error},
@@ -132,34 +132,13 @@ impl Engine {
             let route = runtime.routes.iter().find(|r| Some(&r.name) == record.route.as_ref());
             self.demand(route, record.terms.as_ref(), &mut request.spec.metadata)?;
         }
-        // until the update is recorded
-        let _turn = if other_software && self.is_single(record.route.as_deref()) {
+        let turn = if other_software && self.is_single(record.route.as_deref()) {
             self.only_instance(&request.spec.metadata).await?
         } else {
             None
         };
-        let mut written = self.replace(caller, current.id, request, None).await?;
-        if record.statement != statement {
-            written.registration = Arc::new(self.keep_statement(caller, current.id, statement).await?);
-        }
-        Ok(written)
-    }
-
-    /// Keeps another software statement of a client than the one before.
-    async fn keep_statement(
-        &self,
-        caller: &Caller,
-        id: RegistrationId,
-        statement: Option<String>,
-    ) -> Result<Registration> {
-        let _one_at_a_time = self.lock(id).await;
-        let current = self.registration(id).await?;
-        let mut hidden = current.hidden.clone();
-        Record { statement, ..Record::of(&hidden).unwrap_or_default() }.keep(&mut hidden);
-        let next = Registration { hidden, version: current.version + 1, ..current };
-        let what = "kept another software statement";
-        self.record(&caller.principal, &caller.request_id, what, next.clone()).await.map_err(store_error)?;
-        Ok(next)
+        let options = UpdateOptions { statement: Some(statement), turn };
+        self.replace_with(caller, current.id, request, None, options).await
     }
 
     /// Deletes the client (RFC 7592 §2.3).
@@ -177,7 +156,8 @@ impl Engine {
     }
 
     /// A new registration access token where one is due: after an update if the configuration says so, and whenever
-    /// the one before the current was shown, because then the answer with the current one was lost.
+    /// the one before the current was shown, because then the answer with the current one was lost. Not to be called
+    /// after an update that is not recorded: the token would take the version that the update is to be recorded as.
     ///
     /// # Errors
     /// A store that does not work.

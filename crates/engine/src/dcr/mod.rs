@@ -189,6 +189,27 @@ impl CreateOptions {
     }
 }
 
+/// What an update brings along from the standards face.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UpdateOptions {
+    /// The software statement that vouches for what is asked, if there is one: it takes the place of the one before.
+    pub(crate) statement: Option<Option<String>>,
+    /// Let go of when the update has ended, whoever still waits for it.
+    pub(crate) turn: Option<instance::Turn>,
+}
+
+impl UpdateOptions {
+    /// Puts what is to be kept into the record that the update's result is recorded with: claims and the statement that
+    /// they are from are one version, or another change could come between them.
+    pub(crate) fn keep(&self, hidden: &mut Hidden) {
+        let Some(statement) = &self.statement else { return };
+        let record = Record::of(hidden).unwrap_or_default();
+        if record.statement != *statement {
+            Record { statement: statement.clone(), ..record }.keep(hidden);
+        }
+    }
+}
+
 /// Somebody who was let in to register.
 #[derive(Debug)]
 pub struct Visitor {

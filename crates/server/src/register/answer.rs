@@ -8,7 +8,7 @@ use registrar_engine::{
     Failure, NewSecret,
     dcr::{self, Statement},
 };
-use registrar_model::{ClientMetadata, Loss, LossKind, Registration, member::StringMember as _};
+use registrar_model::{ClientMetadata, Loss, LossKind, OperationId, Registration, member::StringMember as _};
 use serde_json::{Map, Value, json};
 
 use crate::{App, problem, problem::Context, render};
@@ -20,6 +20,8 @@ pub(super) struct Information<'a> {
     pub(super) secret: Option<&'a NewSecret>,
     pub(super) access_token: &'a SecretString,
     pub(super) losses: &'a [Loss],
+    /// The operation whose result could not be recorded.
+    pub(super) not_recorded: Option<OperationId>,
 }
 
 /// Where a client manages itself.
@@ -76,7 +78,8 @@ impl Information<'_> {
             }
         }
         let uris = m.redirect_uris.iter().flatten().map(registrar_model::RedirectUri::as_str);
-        let warnings: Vec<String> = uris.filter(|uri| dcr::is_claimable(uri)).map(warning).collect();
+        let claimable = uris.filter(|uri| dcr::is_claimable(uri)).map(warning);
+        let warnings: Vec<String> = self.not_recorded.map(unrecorded).into_iter().chain(claimable).collect();
         if !warnings.is_empty() {
             out.insert("registrar_warnings".to_owned(), json!(warnings));
         }
@@ -90,6 +93,14 @@ impl Information<'_> {
 
 fn warning(uri: &str) -> String {
     format!("{uri}: another application may claim this scheme; use a reversed domain name (RFC 8252 section 7.1)")
+}
+
+/// The same word as in the answers of `/v1`.
+fn unrecorded(operation: OperationId) -> String {
+    format!(
+        "not_recorded: the vendor did this, and the gateway could not record it yet: operation {operation} stays open; until it has, \
+         registration_client_uri may refuse the registration_access_token or show what was before"
+    )
 }
 
 /// A loss of something that the client asked for, and that it can see; without the values, which stand beside it.

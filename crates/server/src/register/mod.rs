@@ -15,8 +15,8 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use registrar_core::{Error, ErrorKind, Result, SecretString};
-use registrar_engine::{Caller, dcr};
-use registrar_model::NewRegistration;
+use registrar_engine::{Caller, Written, dcr};
+use registrar_model::{NewRegistration, OperationId};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -128,6 +128,7 @@ async fn registered(
         secret: done.written.secret.as_ref(),
         access_token: &done.access_token,
         losses: &done.written.losses,
+        not_recorded: unrecorded(&done.written),
     };
     Ok(information.answer(app, StatusCode::CREATED))
 }
@@ -146,6 +147,7 @@ async fn read(State(app): State<App>, Extension(context): Extension<Context>, id
             secret: None,
             access_token: &token,
             losses: &[],
+            not_recorded: None,
         };
         Ok::<_, Refusal>(information.answer(&app, StatusCode::OK))
     };
@@ -168,14 +170,19 @@ async fn update(
         let statement = app.engine().take_statement(&mut body, dcr::statement_of(&holder.registration))?;
         let caller = caller(&context, holder.principal(), None)?;
         let written = app.engine().replace_own(&caller, &holder, decode(body)?, statement).await?;
-        // the change is made: a token that could not be renewed now is renewed another time
-        let renewed = app.engine().renewed(&caller, &holder, true).await.ok().flatten();
+        // the change is made: a token that could not be renewed now is renewed another time. It must not be before the
+        // change is recorded: it would take the version that the change is to be recorded as
+        let renewed = match written.recorded {
+            true => app.engine().renewed(&caller, &holder, true).await.ok().flatten(),
+            false => None,
+        };
         let information = Information {
             registration: &written.registration,
             metadata: &written.registration.spec.metadata,
             secret: written.secret.as_ref(),
             access_token: &renewed.unwrap_or(token),
             losses: &written.losses,
+            not_recorded: unrecorded(&written),
         };
         Ok::<_, Refusal>(information.answer(&app, StatusCode::OK))
     };
@@ -201,6 +208,11 @@ async fn delete(
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, PUT"));
     }
     response
+}
+
+/// The operation of a write that the vendor did and the gateway could not record.
+fn unrecorded(written: &Written) -> Option<OperationId> {
+    (!written.recorded).then_some(written.operation)
 }
 
 /// Who has shown the token of a client, and that token.
