@@ -1,8 +1,12 @@
 //! Checklist E: OpenID Connect and extension metadata.
 
+use registrar_fakes::{Fault, ScriptedFault, When};
 use serde_json::{Value, json};
 
-use crate::dcr::{OPEN, gateway, metadata, open, refused, register, with};
+use crate::{
+    dcr::{OPEN, gateway, metadata, open, refused, register, with},
+    http::Answer,
+};
 
 /// Refused as metadata, one by one.
 fn all_refused(cases: &[Value]) {
@@ -255,6 +259,16 @@ fn ext_22_the_same_software_twice_is_refused_where_the_policy_says_so() {
         many.into_iter().map(|one| one.join().unwrap()).collect()
     });
     assert_eq!(statuses.iter().filter(|s| **s == 201).count(), 1, "{statuses:?}");
+    // and many at once that are one request: none of them is another instance
+    let keyed = || {
+        let key = ("idempotency-key", "one");
+        gateway.call("POST", "/register", &[crate::http::JSON, key], &body("one", Some("1"))).status
+    };
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let many: Vec<_> = (0..8).map(|_| scope.spawn(keyed)).collect();
+        many.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert!(statuses.contains(&201) && statuses.iter().all(|s| matches!(s, 201 | 409)), "{statuses:?}");
 
     let open =
         crate::dcr::gateway(&format!("{}\nsingle_instance = true", OPEN), "registration_single_instance = false");
@@ -264,6 +278,53 @@ fn ext_22_the_same_software_twice_is_refused_where_the_policy_says_so() {
     let routes = crate::dcr::gateway(OPEN, "registration_single_instance = true");
     register(&routes, "rfc7591", &body("a", Some("1")));
     refused(&routes, &body("a", Some("1")), "invalid_client_metadata");
+}
+
+/// A client that may have been made, or may have become this software, is not in the registry, and may be found later.
+#[test]
+fn ext_22_a_software_whose_registration_is_not_settled_is_not_registered_again() {
+    let mut gateway = gateway(&format!("{}\nsingle_instance = true", OPEN), "");
+    gateway.kill();
+    // what is not seen at the vendor is not believed to be absent before this test has ended
+    gateway.reconfigure("visibility_grace = \"300ms\"", "visibility_grace = \"1h\"");
+    gateway.restart(None);
+    let lose = |method: &str, when: When| {
+        gateway.fakes.script(ScriptedFault {
+            kind: Some("rfc7591".to_owned()),
+            method: Some(method.to_owned()),
+            path_contains: None,
+            skip: 0,
+            times: 1,
+            when,
+            fault: Fault::Reset {},
+        });
+    };
+    let body = |id: &str| with(json!({ "software_id": id, "software_version": "1" }));
+    let resolve = |unsure: &Answer, found: Value| {
+        let path = format!("/v1/operations/{}:resolve", unsure.text("/operation"));
+        let resolved = gateway.post(&path, &found);
+        assert_eq!(resolved.status, 200, "{}", resolved.json());
+    };
+    lose("POST", When::After);
+    let unsure = gateway.post("/rfc7591/register", &body("a"));
+    assert_eq!(unsure.status, 504, "{}", unsure.json());
+    let told = refused(&gateway, &body("a"), "invalid_client_metadata");
+    assert!(told.contains("software_id") && told.contains("not settled"), "{told}");
+    assert_eq!(gateway.post("/loop/register", &body("a")).status, 400, "whichever vendor");
+    register(&gateway, "rfc7591", &body("b"));
+    resolve(&unsure, json!({ "absent": true }));
+    let own = register(&gateway, "rfc7591", &body("a"));
+
+    // with its answer, the vendor's new token would be lost, and with that the way to repeat the change
+    lose("PUT", When::Before);
+    let unsure = own.call(&gateway, "PUT", &own.update(body("c")));
+    assert_eq!(unsure.status, 504, "{}", unsure.json());
+    refused(&gateway, &body("c"), "invalid_client_metadata");
+    // the client itself is the one that may be it
+    let changed = own.call(&gateway, "PUT", &own.update(body("c")));
+    assert_eq!((changed.status, changed.text("/software_id")), (200, "c".to_owned()), "{}", changed.json());
+    refused(&gateway, &body("c"), "invalid_client_metadata");
+    register(&gateway, "rfc7591", &body("a"));
 }
 
 #[test]

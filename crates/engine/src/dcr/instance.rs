@@ -6,8 +6,9 @@ use std::{
 };
 
 use registrar_core::{Error, ErrorKind, Result};
-use registrar_model::{ClientMetadata, Issue, IssueCode, Pointer, State};
-use registrar_store::{MAX_PAGE, PageRequest, RegistrationFilter};
+use registrar_model::{ClientMetadata, Issue, IssueCode, Pointer, RegistrationId, State};
+use registrar_store::{MAX_PAGE, Operation, OperationState, PageRequest, RegistrationFilter};
+use serde::Deserialize;
 
 use crate::engine::{Engine, store_error};
 
@@ -42,14 +43,22 @@ pub(super) fn is_same_software(a: &ClientMetadata, b: &ClientMetadata) -> bool {
 }
 
 impl Engine {
-    /// Makes sure that no client of the registry is this version of this software. The whole registry is read: the policy
-    /// is for gateways with few registrations.
+    /// Makes sure that no client of the registry is this version of this software, and none may turn out to be. The whole
+    /// registry is read: the policy is for gateways with few registrations. `own` is the client that is to become it.
     ///
     /// # Errors
     /// [`ErrorKind::Validation`] when there is one; a store that does not work.
-    pub(super) async fn only_instance(&self, metadata: &ClientMetadata) -> Result<Option<Turn>> {
+    pub(super) async fn only_instance(
+        &self,
+        metadata: &ClientMetadata,
+        own: Option<RegistrationId>,
+    ) -> Result<Option<Turn>> {
         let Some(wanted) = software(metadata) else { return Ok(None) };
         let turn = Arc::new(turn(&wanted).lock_owned().await);
+        // before the registry: what is settled in between is in the registry then
+        if self.may_become(&wanted, own).await? {
+            return Err(unsettled());
+        }
         let mut after = None;
         loop {
             let page = PageRequest { limit: MAX_PAGE, after };
@@ -66,11 +75,59 @@ impl Engine {
             }
         }
     }
+
+    /// Whether a write that is not settled asks for this software: of another process, of an administrator, or one whose
+    /// answer was lost or not recorded. If the vendor has done it, its result is recorded later.
+    async fn may_become(&self, wanted: &Software, own: Option<RegistrationId>) -> Result<bool> {
+        // pending first: what becomes unknown in between is seen there
+        for state in [OperationState::Pending, OperationState::Unknown] {
+            let mut after = None;
+            loop {
+                let page = PageRequest { limit: MAX_PAGE, after };
+                let page = self.store.operations(Some(state), page).await.map_err(store_error)?;
+                let others = page.items.iter().filter(|o| own.is_none() || o.registration != own);
+                if others.filter_map(asked).any(|software| software == *wanted) {
+                    return Ok(true);
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The software that an operation is to make a client of.
+fn asked(operation: &Operation) -> Option<Software> {
+    #[derive(Deserialize)]
+    struct Asked {
+        metadata: Named,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        software_id: Option<String>,
+        software_version: Option<String>,
+    }
+    let Asked { metadata } = serde_json::from_str(operation.desired.as_deref()?).ok()?;
+    Some((metadata.software_id?, metadata.software_version))
 }
 
 fn duplicate() -> Error {
-    let detail =
-        "this version of this software is registered already, and one instance of it is allowed (RFC 7591 section 5)";
+    refusal(
+        "this version of this software is registered already, and one instance of it is allowed (RFC 7591 section 5)",
+    )
+}
+
+fn unsettled() -> Error {
+    refusal(
+        "a registration of this version of this software is not settled yet, and one instance of it is allowed (RFC 7591 \
+         section 5); ask again later",
+    )
+}
+
+fn refusal(detail: &'static str) -> Error {
     Error::new(ErrorKind::Validation, detail).with_issues(vec![Issue {
         pointer: Pointer::root().child("metadata").child("software_id"),
         code: IssueCode::Conflict,

@@ -133,7 +133,7 @@ impl Engine {
             self.demand(route, record.terms.as_ref(), &mut request.spec.metadata)?;
         }
         let turn = if other_software && self.is_single(record.route.as_deref()) {
-            self.only_instance(&request.spec.metadata).await?
+            self.only_instance(&request.spec.metadata, Some(current.id)).await?
         } else {
             None
         };

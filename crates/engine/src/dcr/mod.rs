@@ -313,7 +313,11 @@ impl Engine {
         let route = options.record.as_ref().and_then(|r| r.route.as_deref());
         // a repetition of a request that was served is no second instance
         if self.is_single(route) && self.earlier(caller).await?.is_none() {
-            options.turn = self.only_instance(&request.spec.metadata).await?;
+            options.turn = match self.only_instance(&request.spec.metadata, None).await {
+                // nor is one of a request that was served while this one waited for its turn
+                Err(_) if self.earlier(caller).await?.is_some() => None,
+                turn => turn?,
+            };
         }
         let (access_token, stored) = token::new_access_token()?;
         let record = options.record.clone();

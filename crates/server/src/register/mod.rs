@@ -172,10 +172,8 @@ async fn update(
         let written = app.engine().replace_own(&caller, &holder, decode(body)?, statement).await?;
         // the change is made: a token that could not be renewed now is renewed another time. It must not be before the
         // change is recorded: it would take the version that the change is to be recorded as
-        let renewed = match written.recorded {
-            true => app.engine().renewed(&caller, &holder, true).await.ok().flatten(),
-            false => None,
-        };
+        let renewed =
+            if written.recorded { app.engine().renewed(&caller, &holder, true).await.ok().flatten() } else { None };
         let information = Information {
             registration: &written.registration,
             metadata: &written.registration.spec.metadata,
