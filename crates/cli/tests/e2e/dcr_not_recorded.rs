@@ -185,3 +185,35 @@ fn a_token_is_not_renewed_before_the_update_is_recorded() {
     assert_eq!(again.status, 200, "{}", again.json());
     assert_ne!(again.text("/registration_access_token"), own.token);
 }
+
+/// The same for a secret that an administrator rotates, when the client shows the token before its current one.
+#[test]
+fn a_token_is_not_renewed_before_a_rotation_is_recorded() {
+    let registration = format!("{OPEN}\nrotate_access_tokens = true");
+    let (gateway, gate) = behind_a_gate(gateway(&registration, ""));
+    let own = register(&gateway, "loop", &with(json!({})));
+    let changed = own.call(&gateway, "PUT", &own.update(json!({ "client_name": "Changed" })));
+    assert_eq!(changed.status, 200, "{}", changed.json());
+    assert_ne!(changed.text("/registration_access_token"), own.token);
+    gate.shut(Way::Back);
+    let (rotated, full) = std::thread::scope(|scope| {
+        let path = format!("/v1/clients/{}/secret", own.id());
+        let gateway = &gateway;
+        let caller = scope.spawn(move || gateway.call("POST", &path, &[], &Value::Null));
+        gate.wait_for(1);
+        let full = fail(gateway, FULL_FOR_A_MOMENT);
+        gate.open();
+        (caller.join().unwrap(), full)
+    });
+    let Some(full) = full else { return };
+    assert_eq!((rotated.status, rotated.text("/warning").as_str()), (200, "not_recorded"), "{}", rotated.json());
+    // before the next try, which is a second later
+    let shown = own.get(&gateway);
+    assert_eq!((shown.status, shown.text("/registration_access_token")), (200, own.token.clone()), "{}", shown.json());
+    assert_eq!(full.failed(), 3, "{:?}", full.calls());
+    drop(full);
+    assert_eq!(settled(&gateway, &rotated.text("/operation"), is_final)["state"], "succeeded");
+    let shown = own.get(&gateway);
+    assert_eq!(shown.status, 200, "{}", shown.json());
+    assert_ne!(shown.text("/registration_access_token"), own.token);
+}

@@ -79,23 +79,30 @@ impl Engine {
     /// Whether a write that is not settled asks for this software: of another process, of an administrator, or one whose
     /// answer was lost or not recorded. If the vendor has done it, its result is recorded later.
     async fn may_become(&self, wanted: &Software, own: Option<RegistrationId>) -> Result<bool> {
+        let is_it = |o: &Operation| (own.is_none() || o.registration != own) && asked(o).as_ref() == Some(wanted);
         // pending first: what becomes unknown in between is seen there
-        for state in [OperationState::Pending, OperationState::Unknown] {
-            let mut after = None;
-            loop {
-                let page = PageRequest { limit: MAX_PAGE, after };
-                let page = self.store.operations(Some(state), page).await.map_err(store_error)?;
-                let others = page.items.iter().filter(|o| own.is_none() || o.registration != own);
-                if others.filter_map(asked).any(|software| software == *wanted) {
-                    return Ok(true);
-                }
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
+        Ok(self.any_operation(OperationState::Pending, is_it).await?
+            || self.any_operation(OperationState::Unknown, is_it).await?)
+    }
+
+    /// Whether an operation in this state is such a one. Operations that are not settled are few.
+    pub(super) async fn any_operation(
+        &self,
+        state: OperationState,
+        is_it: impl Fn(&Operation) -> bool + Send,
+    ) -> Result<bool> {
+        let mut after = None;
+        loop {
+            let page = PageRequest { limit: MAX_PAGE, after };
+            let page = self.store.operations(Some(state), page).await.map_err(store_error)?;
+            if page.items.iter().any(&is_it) {
+                return Ok(true);
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(false);
             }
         }
-        Ok(false)
     }
 }
 

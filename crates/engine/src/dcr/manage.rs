@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use registrar_core::{Error, ErrorKind, Result, SecretString};
 use registrar_model::{ClientMetadata, Hidden, NewRegistration, Registration, RegistrationId, State};
+use registrar_store::OperationState;
 use serde_json::{Map, Value};
 
 use super::{Record, UpdateOptions, choices, instance, secret_hash, token};
@@ -156,27 +157,34 @@ impl Engine {
     }
 
     /// A new registration access token where one is due: after an update if the configuration says so, and whenever
-    /// the one before the current was shown, because then the answer with the current one was lost. Not to be called
-    /// after an update that is not recorded: the token would take the version that the update is to be recorded as.
+    /// the one before the current was shown, because then the answer with the current one was lost. One that is due
+    /// while something else is still to be recorded is renewed another time.
     ///
     /// # Errors
     /// A store that does not work.
     pub async fn renewed(&self, caller: &Caller, holder: &Holder, updated: bool) -> Result<Option<SecretString>> {
         if holder.previous || (updated && self.options.registration.rotate) {
-            return self.reissue(caller, holder.registration.id, None).await.map(Some);
+            return self.reissue(caller, holder.registration.id, None).await;
         }
         Ok(None)
     }
 
     /// Issues a new registration access token; the one before still works for the grace period. `record` is kept of a
     /// client that was found again after its registration's answer was lost, and of which nothing else is kept.
+    ///
+    /// Nothing is issued while the result of a write to the client is still to be recorded: the token would take the
+    /// version that the result is to be recorded as, and with that the only copy of what the vendor has issued.
     pub(super) async fn reissue(
         &self,
         caller: &Caller,
         id: RegistrationId,
         record: Option<Record>,
-    ) -> Result<SecretString> {
+    ) -> Result<Option<SecretString>> {
         let _one_at_a_time = self.lock(id).await;
+        // none is in progress here now: what is pending has ended, or another process is at it
+        if self.any_operation(OperationState::Pending, |o| o.registration == Some(id)).await? {
+            return Ok(None);
+        }
         let current = self.registration(id).await?;
         let (fresh, stored) = token::new_access_token()?;
         let until = now_ms().saturating_add(millis(self.options.registration.rotation_grace));
@@ -191,7 +199,7 @@ impl Engine {
         let next = Registration { hidden, version: current.version + 1, ..current };
         let what = "issued a new registration access token";
         self.record(&caller.principal, &caller.request_id, what, next).await.map_err(store_error)?;
-        Ok(fresh)
+        Ok(Some(fresh))
     }
 }
 

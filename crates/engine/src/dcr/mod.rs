@@ -327,7 +327,12 @@ impl Engine {
             return Ok(Registered { written, access_token });
         }
         // the first answer was lost, and its token with it
-        let access_token = self.reissue(caller, written.registration.id, record).await?;
+        let renewed = self.reissue(caller, written.registration.id, record).await?;
+        let access_token = renewed.ok_or_else(|| Failure {
+            error: Error::new(ErrorKind::StoreUnavailable, "a change of this client is not recorded yet; ask again")
+                .with_outcome(Outcome::Performed),
+            operation: Some(written.operation),
+        })?;
         Ok(Registered { written, access_token })
     }
 
