@@ -54,7 +54,8 @@ impl Engine {
         options: CreateOptions,
     ) -> Result<Written, Failure> {
         if let Some(done) = self.earlier(caller).await? {
-            return self.written_again(caller, done).await;
+            // boxed, as failures are below: what is rare must not make the future of every create large
+            return Box::pin(self.written_again(caller, done)).await;
         }
         let admission = self.admit(&request)?;
         if let Some(refusal) = admission.refusal(&request, options.on_loss) {
@@ -88,16 +89,16 @@ impl Engine {
         let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired };
         let operation = match self.begin(caller, wish).await? {
             Start::Now(operation) => operation,
-            Start::Done(earlier) => return self.written_again(caller, earlier).await,
+            Start::Done(earlier) => return Box::pin(self.written_again(caller, earlier)).await,
         };
         let NewRegistration { spec, labels, .. } = request;
         let created = match backend.adapter.create_as_planned(&spec, plan).await {
             Ok(created) => created,
-            Err(error) => return Err(self.failed(&operation, &backend, None, error).await),
+            Err(error) => return Err(Box::pin(self.failed(&operation, &backend, None, error)).await),
         };
         let mut client = created.value;
         if let Some(error) = self.is_another(&backend, &spec, &client).await {
-            return Err(self.failed(&operation, &backend, None, error).await);
+            return Err(Box::pin(self.failed(&operation, &backend, None, error)).await);
         }
         let secret = client.secret.take().map(issued);
         let (losses, shown) = settle(&spec, &client.spec, created.losses, own);
