@@ -168,7 +168,7 @@ pub(crate) enum OperationsCommand {
         id: String,
     },
     /// Say what became of a write that the gateway cannot find out about.
-    #[command(group(clap::ArgGroup::new("how").required(true).args(["adopt", "absent"])))]
+    #[command(group(clap::ArgGroup::new("how").required(true).args(["adopt", "absent", "gone"])))]
     Resolve {
         /// Its id (op_...).
         id: String,
@@ -181,6 +181,9 @@ pub(crate) enum OperationsCommand {
         /// The vendor did nothing.
         #[arg(long)]
         absent: bool,
+        /// The vendor does not have the client any more that was to be changed or deleted: it is removed here, too.
+        #[arg(long)]
+        gone: bool,
     },
     /// Destroy the sealed secret of a write: you have it.
     Acknowledge {

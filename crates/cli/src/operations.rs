@@ -24,7 +24,7 @@ async fn command(api: &Api, command: OperationsCommand, format: Format) -> Resul
             let answer = api.expect(Method::GET, &["v1", "operations", &id], &[], None, &[]).await?;
             shown(&answer, format)
         }
-        OperationsCommand::Resolve { id, adopt, vendor_ref, absent: _ } => {
+        OperationsCommand::Resolve { id, adopt, vendor_ref, absent: _, gone } => {
             let body = match adopt {
                 Some(client_id) => {
                     let mut client = json!({ "client_id": client_id });
@@ -33,6 +33,7 @@ async fn command(api: &Api, command: OperationsCommand, format: Format) -> Resul
                     }
                     json!({ "adopt": client })
                 }
+                None if gone => json!({ "gone": true }),
                 None => json!({ "absent": true }),
             };
             let segment = format!("{id}:resolve");

@@ -16,6 +16,7 @@ use crate::{
     clock::now_ms,
     engine::{Caller, Engine, Failure, NewSecret, SecretState, Written, store_error},
     idempotency::Idempotency,
+    management::is_gone,
     record::{may_be_durable, may_pass},
     reported::Reported,
 };
@@ -237,9 +238,9 @@ impl Engine {
         let outcome = error.outcome();
         count(operation, backend, outcome.as_str());
         let change = registration.and_then(|current| {
-            let state = match (outcome, error.kind()) {
-                (Outcome::Unknown, _) => State::Unknown,
-                (_, ErrorKind::NotFound) => State::Gone,
+            let state = match outcome {
+                Outcome::Unknown => State::Unknown,
+                _ if is_gone(&current, &error) => State::Gone,
                 _ => return None,
             };
             Some(with_state(current, state))

@@ -22,6 +22,14 @@ fn context(id: RegistrationId) -> String {
     format!("management {id}")
 }
 
+/// Whether the vendor's answer to a call for this client says that it is gone. A server that gives every client a token of
+/// its own has one answer, mostly 401, for clients that are gone and for tokens that are not theirs (RFC 7592 §2.3), and
+/// ours may be an old one: there, only 404 and 410 speak of the client.
+pub(crate) fn is_gone(registration: &Registration, error: &Error) -> bool {
+    let of_the_client = || matches!(error.vendor().and_then(|vendor| vendor.status), Some(404 | 410));
+    error.kind() == ErrorKind::NotFound && (registration.hidden.management.is_none() || of_the_client())
+}
+
 impl Engine {
     /// How to address a registered client, with the vendor's credentials for it.
     pub(crate) async fn target(&self, registration: &Registration) -> Result<Target> {

@@ -20,6 +20,7 @@ use crate::{
     engine::{Engine, store_error},
     idempotency::KEY_LIFETIME,
     journal::{merged, millis, with_state},
+    management::is_gone,
     writes::{changed, registered, replacement, settle, state_of},
 };
 
@@ -249,7 +250,7 @@ impl Engine {
             Ok(client) => client.spec,
             // such a server has one answer for clients that are gone and for tokens that are not theirs, and a change is
             // when it replaces the token (RFC 7592 §3)
-            Err(error) if error.kind() == ErrorKind::NotFound && target.management.is_some() => {
+            Err(error) if error.kind() == ErrorKind::NotFound && !is_gone(&current, &error) => {
                 return Ok(Finding::Person {
                     why: "the vendor no longer accepts the token for managing this client: the change was done and replaced \
                           the token, or the client is gone; look for it at the vendor"
@@ -301,7 +302,13 @@ impl Engine {
                 let summary = "the vendor still has the client".to_owned();
                 Ok(twice(operation, backend, summary, Some(with_state(current, state))))
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Finding::Performed {
+            Err(error) if error.kind() == ErrorKind::NotFound && !is_gone(&current, &error) => Ok(Finding::Person {
+                why: "the vendor does not accept the token for managing this client: the client is gone, or the token was \
+                      replaced before; look for it at the vendor, then `registrar operations resolve` says what you found"
+                    .to_owned(),
+                evidence: vec![("client_id", json!(current.client_id)), ("look_for", look_for(&current.spec))],
+            }),
+            Err(error) if is_gone(&current, &error) => Ok(Finding::Performed {
                 summary: format!("deleted client {}, as the vendor shows", current.client_id),
                 change: Some(RegistrationChange::Remove { id: current.id }),
                 evidence: Vec::new(),

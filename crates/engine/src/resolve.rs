@@ -2,7 +2,7 @@
 
 use registrar_core::{Error, ErrorKind, Result, Target};
 use registrar_model::{Registration, State};
-use registrar_store::{Action, Operation, OperationState};
+use registrar_store::{Action, Operation, OperationState, RegistrationChange};
 use serde_json::json;
 
 use crate::{
@@ -24,6 +24,8 @@ pub enum Resolution {
     },
     /// The vendor did nothing.
     Absent,
+    /// The vendor does not have the client that was to be changed or deleted any more: nor will the gateway.
+    Gone,
 }
 
 impl Engine {
@@ -31,8 +33,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::OperationNotFound`]; [`ErrorKind::Validation`] when it is not unknown, when something else than a
-    /// create is to be adopted, or the client is registered already; [`ErrorKind::NotFound`] when the vendor does not
-    /// know the client.
+    /// create is to be adopted, when the client of a create is to be gone, or the client is registered already;
+    /// [`ErrorKind::NotFound`] when the vendor does not know the client.
     pub async fn resolve(
         &self,
         principal: &str,
@@ -47,6 +49,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Validation, detail));
         }
         let by = ("resolved_by", json!(principal));
+        let is_gone = how == Resolution::Gone;
         let finding = match how {
             Resolution::Absent => {
                 let change = match operation.registration {
@@ -61,6 +64,22 @@ impl Engine {
                 };
                 Finding::NotPerformed { summary: format!("declared not done by {principal}"), change }
             }
+            Resolution::Gone => {
+                let of_a_client = operation.registration.filter(|_| operation.action != Action::Create);
+                let Some(registration) = of_a_client else {
+                    let detail =
+                        "a create that made no client is `absent`; only a client that was registered can be gone";
+                    return Err(Error::new(ErrorKind::Validation, detail));
+                };
+                let change = Some(RegistrationChange::Remove { id: registration });
+                let summary = format!("the client is gone from the vendor, says {principal}");
+                if operation.action == Action::Delete {
+                    Finding::Performed { summary, change, evidence: vec![by] }
+                } else {
+                    // whether the change or the new secret came before that makes no difference any more
+                    Finding::NotPerformed { summary, change }
+                }
+            }
             Resolution::Adopt { client_id, vendor_ref } => {
                 let adopted = self.adopt(&operation, client_id, vendor_ref).await?;
                 let Finding::Performed { summary, change, mut evidence } = adopted else {
@@ -70,7 +89,10 @@ impl Engine {
                 Finding::Performed { summary: format!("{summary}; adopted by {principal}"), change, evidence }
             }
         };
-        self.conclude(&operation, finding).await?;
+        if self.conclude(&operation, finding).await? && is_gone {
+            // whatever else was open at the client went with it
+            self.supersede(&operation, &[Action::Update, Action::Delete, Action::Rotate]).await;
+        }
         self.store.operation(id).await.map_err(store_error)?.ok_or_else(missing)
     }
 

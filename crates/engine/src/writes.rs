@@ -20,6 +20,7 @@ use crate::{
     engine::{Admission, Caller, Engine, Failure, NewSecret, SecretState, Written, moving, own_losses},
     journal::{Start, Success, Wish},
     loss_policy,
+    management::is_gone,
     reported::Reported,
 };
 
@@ -298,7 +299,7 @@ impl Engine {
                 match backend.adapter.delete(&target).await {
                     Ok(()) => {}
                     // an earlier deletion did it, and its answer was lost
-                    Err(error) if had_open_writes && error.kind() == ErrorKind::NotFound => {}
+                    Err(error) if had_open_writes && is_gone(&current, &error) => {}
                     Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
                 }
                 let success = Success {

@@ -134,14 +134,15 @@ fn missing() -> Error {
     Error::new(ErrorKind::OperationNotFound, "there is no operation with this id")
 }
 
-/// `{"adopt": {"client_id": ..., "vendor_ref"?: ...}}` or `{"absent": true}`
+/// `{"adopt": {"client_id": ..., "vendor_ref"?: ...}}`, `{"absent": true}` or `{"gone": true}`
 fn resolution(body: &Value) -> Result<Resolution> {
     let mut issues = Issues::new();
     let at = Pointer::root();
-    let example = "send {\"adopt\": {\"client_id\": \"...\"}} or {\"absent\": true}";
+    let example = "send {\"adopt\": {\"client_id\": \"...\"}}, {\"absent\": true} or {\"gone\": true}";
     let members: Vec<(&str, &Value)> = body.as_object().into_iter().flatten().map(|(k, v)| (k.as_str(), v)).collect();
     let how = match members.as_slice() {
         [("absent", Value::Bool(true))] => Some(Resolution::Absent),
+        [("gone", Value::Bool(true))] => Some(Resolution::Gone),
         [("adopt", Value::Object(client))] => {
             let here = at.child("adopt");
             for name in client.keys().filter(|n| !matches!(n.as_str(), "client_id" | "vendor_ref")) {

@@ -1,0 +1,331 @@
+//! A store and a way to a simulated vendor that do something else than usual when they are told to.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use registrar_core::{
+    Error, ErrorKind, ExposeSecret as _, Fake, FakeRequest, Http, Outcome, Request, Response, Result, SecretString,
+    Settings, VendorDetail,
+};
+use registrar_engine::{
+    AlwaysOpen, Caller, Connect, ConnectOptions, Connection, Engine, EngineOptions, Idempotency, OnLoss,
+    config::BackendConfig,
+};
+use registrar_model::{BackendName, ClientId, NewRegistration, OperationId, Registration, RegistrationId};
+use registrar_store::{
+    ApiKey, Begun, InitialAccessToken, Intent, KeyUse, MemoryStore, Operation, OperationState, OperationUpdate, PageOf,
+    PageRequest, RegistrationChange, RegistrationFilter, Sealed, Store, StoreError,
+};
+use serde_json::{Value, json};
+
+/// Something that happens in the middle of a call.
+pub(crate) type Meanwhile<T> = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = T> + Send>> + Send>;
+
+/// What happens at the next calls, in order; afterwards everything is as usual.
+struct Script<T>(Mutex<VecDeque<Meanwhile<T>>>);
+
+impl<T> Default for Script<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Script<T> {
+    fn next(&self) -> Option<Meanwhile<T>> {
+        self.0.lock().unwrap().pop_front()
+    }
+
+    fn push(&self, step: Meanwhile<T>) {
+        self.0.lock().unwrap().push_back(step);
+    }
+}
+
+/// One gateway's view of a store that it may share with others.
+pub(crate) struct Faulty {
+    pub(crate) inner: Arc<MemoryStore>,
+    begins: Script<Option<StoreError>>,
+    finishes: Script<Option<StoreError>>,
+}
+
+impl fmt::Debug for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Faulty")
+    }
+}
+
+/// A step that comes to nothing but this.
+pub(crate) fn just<T: Send + 'static>(value: T) -> Meanwhile<T> {
+    Box::new(move || Box::pin(async move { value }))
+}
+
+impl Faulty {
+    pub(crate) fn over(inner: &Arc<MemoryStore>) -> Arc<Self> {
+        Arc::new(Self { inner: Arc::clone(inner), begins: Script::default(), finishes: Script::default() })
+    }
+
+    /// The next intent fails with what this says, and is not recorded.
+    pub(crate) fn at_begin(&self, step: Meanwhile<Option<StoreError>>) {
+        self.begins.push(step);
+    }
+
+    /// The next result fails with what this says, and is not recorded.
+    pub(crate) fn at_finish(&self, step: Meanwhile<Option<StoreError>>) {
+        self.finishes.push(step);
+    }
+}
+
+macro_rules! as_usual {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)+) => {
+        #[async_trait]
+        impl Store for Faulty {
+            async fn begin(&self, intent: Intent) -> Result<Begun, StoreError> {
+                match self.begins.next() {
+                    Some(step) => match step().await {
+                        Some(error) => Err(error),
+                        None => self.inner.begin(intent).await,
+                    },
+                    None => self.inner.begin(intent).await,
+                }
+            }
+
+            async fn finish(
+                &self,
+                update: OperationUpdate,
+                change: Option<RegistrationChange>,
+            ) -> Result<(), StoreError> {
+                match self.finishes.next() {
+                    Some(step) => match step().await {
+                        Some(error) => Err(error),
+                        None => self.inner.finish(update, change).await,
+                    },
+                    None => self.inner.finish(update, change).await,
+                }
+            }
+
+            async fn close(&self) {
+                self.inner.close().await;
+            }
+
+            $(async fn $name(&self, $($arg: $type),*) -> Result<$out, StoreError> {
+                self.inner.$name($($arg),*).await
+            })+
+        }
+    };
+}
+
+as_usual! {
+    key_use(key: &[u8; 32], since: i64) -> Option<KeyUse>;
+    claim(owner: &str, now: i64, until: i64, limit: u32) -> Vec<Operation>;
+    sealed(id: OperationId, now: i64) -> Option<Sealed>;
+    destroy_sealed(id: OperationId) -> bool;
+    purge(now: i64, keys_before: i64) -> ();
+    once(name: &'static str, proposed: Vec<u8>) -> Vec<u8>;
+    registration(id: RegistrationId) -> Option<Registration>;
+    registered(backend: &BackendName, client_id: &ClientId) -> Option<RegistrationId>;
+    registrations(filter: &RegistrationFilter, page: PageRequest) -> PageOf<Registration>;
+    operation(id: OperationId) -> Option<Operation>;
+    operations(state: Option<OperationState>, page: PageRequest) -> PageOf<Operation>;
+    put_api_key(key: ApiKey) -> ();
+    api_key(id: &str) -> Option<ApiKey>;
+    api_keys() -> Vec<ApiKey>;
+    delete_api_key(name: &str) -> bool;
+    put_initial_access_token(token: InitialAccessToken) -> ();
+    initial_access_token(id: &str) -> Option<InitialAccessToken>;
+    initial_access_tokens() -> Vec<InitialAccessToken>;
+    spend_initial_access_token(id: &str, now: i64) -> bool;
+    refund_initial_access_token(id: &str) -> ();
+    delete_initial_access_token(id: &str) -> bool;
+    ping() -> ();
+}
+
+/// What becomes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Arrives,
+    Lost,
+}
+
+/// A simulated vendor, and what happens between its work and its answer.
+pub(crate) struct Line {
+    pub(crate) fake: Arc<dyn Fake>,
+    token: String,
+    answers: Script<Answer>,
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Line")
+    }
+}
+
+impl Line {
+    /// The vendor's next write is done, and then this happens.
+    pub(crate) fn after_write(&self, step: Meanwhile<Answer>) {
+        self.answers.push(step);
+    }
+}
+
+#[async_trait]
+impl Http for Line {
+    async fn send(&self, request: Request) -> Result<Response> {
+        let token = request.bearer.as_ref().map_or(self.token.as_str(), |own| own.expose_secret());
+        let answer = self.fake.handle(&FakeRequest {
+            method: request.method.to_string(),
+            path: request.url.path_segments().unwrap().map(str::to_owned).collect(),
+            query: request.url.query_pairs().into_owned().collect(),
+            headers: BTreeMap::from([("authorization".to_owned(), format!("Bearer {token}"))]),
+            body: request.body.clone().unwrap_or_default(),
+        });
+        let is_write = request.method != http::Method::GET;
+        if is_write
+            && let Some(step) = self.answers.next()
+            && step().await == Answer::Lost
+        {
+            let outcome = request.effect.outcome_if_unanswered();
+            return Err(Error::new(ErrorKind::OutcomeUnknown, "cut off").with_outcome(outcome));
+        }
+        let mut headers = http::HeaderMap::new();
+        for (name, value) in answer.headers {
+            headers.insert(name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        Ok(Response { status: answer.status, headers, body: answer.body, effect: request.effect })
+    }
+}
+
+struct To(Arc<Line>);
+
+impl Connect for To {
+    fn connect(&self, _options: ConnectOptions) -> Result<Connection, String> {
+        let http: Arc<dyn Http> = Arc::<Line>::clone(&self.0);
+        Ok(Connection { http, health: Arc::new(|| json!({})), gate: Arc::new(AlwaysOpen) })
+    }
+}
+
+/// A line to a new vendor of this kind.
+pub(crate) fn vendor(kind: &str) -> Arc<Line> {
+    let fake = registrar_adapters::fakes().into_iter().find(|fake| fake.kind() == kind).unwrap();
+    line_to(fake)
+}
+
+/// Another line to the same vendor.
+pub(crate) fn line_to(fake: Arc<dyn Fake>) -> Arc<Line> {
+    let settings = fake.settings("https://vendor.example");
+    let token = settings["token"].as_str().unwrap().to_owned();
+    Arc::new(Line { fake, token, answers: Script::default() })
+}
+
+/// A gateway over this store, with one backend that is named after its kind.
+pub(crate) fn gateway(store: &Arc<Faulty>, line: &Arc<Line>) -> Arc<Engine> {
+    let kind = line.fake.kind();
+    let vendor = registrar_adapters::vendor(kind).unwrap();
+    let settings = line.fake.settings("https://vendor.example");
+    let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
+    let mut cursor = Settings::new(settings.as_object().unwrap(), &literal);
+    let blueprint = (vendor.configure)(&mut cursor).unwrap();
+    let backend = BackendConfig {
+        name: kind.parse().unwrap(),
+        vendor,
+        enabled: true,
+        on_loss: OnLoss::default(),
+        timeout: Duration::from_secs(5),
+        max_in_flight: 8,
+        rate_limit: None,
+        not_processed: Vec::new(),
+        // what a simulated vendor has done is seen at once
+        visibility_grace: Duration::ZERO,
+        blueprint,
+    };
+    let store: Arc<dyn Store> = Arc::<Faulty>::clone(store);
+    let vendors = registrar_adapters::VENDORS;
+    let engine = Engine::new(store, vendors, vec![backend], Vec::new(), &To(Arc::clone(line))).unwrap();
+    Arc::new(engine.with_options(EngineOptions::default()))
+}
+
+/// Another process on the same store and in front of the same vendor takes over what is open, and looks into it for as
+/// long as that settles anything.
+pub(crate) async fn taken_over(inner: &Arc<MemoryStore>, fake: &Arc<dyn Fake>) {
+    let other = gateway(&Faulty::over(inner), &line_to(Arc::clone(fake)));
+    other.recover().await.unwrap();
+    for _ in 0..3 {
+        other.reconcile().await.unwrap();
+    }
+}
+
+pub(crate) fn caller(key: Option<&str>) -> Caller {
+    Caller {
+        principal: "test".to_owned(),
+        request_id: String::new(),
+        idempotency: key.map(|key| Idempotency::sent("test", key, b"the request").unwrap()),
+    }
+}
+
+/// A registration, whose client is called so.
+pub(crate) fn request(kind: &str, name: &str) -> NewRegistration {
+    let metadata = json!({ "client_name": name, "redirect_uris": ["https://a.example/cb"], "scope": "openid profile" });
+    NewRegistration::decode(&json!({ "backend": kind, "metadata": metadata })).unwrap()
+}
+
+/// Every operation in a state.
+pub(crate) async fn operations(store: &Arc<MemoryStore>, state: OperationState) -> Vec<Operation> {
+    store.operations(Some(state), PageRequest { limit: 200, after: None }).await.unwrap().items
+}
+
+pub(crate) fn needs_a_person(operation: &Operation) -> bool {
+    operation.state == OperationState::Unknown && operation.evidence["needs"] == json!("a person")
+}
+
+/// The status of the vendor's answer behind an error.
+pub(crate) fn status(vendor: Option<&VendorDetail>) -> Option<u16> {
+    vendor.and_then(|detail| detail.status)
+}
+
+/// The `client_id`s that the vendor has.
+pub(crate) fn at(line: &Line) -> Vec<String> {
+    line.fake.clients().iter().map(|c: &Value| c["client_id"].as_str().unwrap().to_owned()).collect()
+}
+
+pub(crate) const NOT_PERFORMED: Outcome = Outcome::NotPerformed;
+
+/// Another record of a client, one version up.
+pub(crate) async fn put(store: &Arc<MemoryStore>, registration: Registration) {
+    let operation = Operation {
+        id: OperationId::generate(),
+        action: registrar_store::Action::Update,
+        backend: registration.backend.to_string(),
+        registration: Some(registration.id),
+        state: OperationState::Pending,
+        outcome: Outcome::Unknown,
+        summary: String::new(),
+        created_at: 0,
+        updated_at: 0,
+        attempts: 1,
+        evidence: json!({}),
+        request_id: String::new(),
+        principal: String::new(),
+        desired: None,
+        lease: registrar_store::Lease::default(),
+    };
+    let update = OperationUpdate {
+        id: operation.id,
+        state: OperationState::Succeeded,
+        outcome: Outcome::Performed,
+        summary: String::new(),
+        updated_at: 0,
+        attempts: 1,
+        evidence: json!({}).into(),
+        fence: 0,
+        sealed: None,
+        release_key: false,
+        retry_at: 0,
+    };
+    store.begin(Intent { operation, key: None }).await.unwrap();
+    let expected_version = registration.version - 1;
+    let change = RegistrationChange::Update { registration: Arc::new(registration), expected_version };
+    store.finish(update, Some(change)).await.unwrap();
+}
