@@ -24,7 +24,7 @@ use crate::{
     config::{BackendConfig, OnLoss, RouteConfig},
     dcr,
     idempotency::{self, Idempotency},
-    loss_policy,
+    loss_policy, record,
     reported::Reported,
     routing::{self, Evaluation},
     seal::Vault,
@@ -165,8 +165,13 @@ pub struct Engine {
     pub(crate) options: EngineOptions,
     pub(crate) limiter: dcr::Limiter,
     vault: tokio::sync::OnceCell<Vault>,
+    /// For closing intents that may have become durable.
+    pub(crate) closing: Arc<tokio::sync::Semaphore>,
     locks: Mutex<HashMap<RegistrationId, Weak<tokio::sync::Mutex<()>>>>,
 }
+
+/// The right to write to a client, held until the last copy is dropped.
+pub(crate) type Turn = Arc<tokio::sync::OwnedMutexGuard<()>>;
 
 impl Engine {
     /// A gateway over a store, with its backends connected.
@@ -189,6 +194,7 @@ impl Engine {
             options: EngineOptions::default(),
             limiter: dcr::Limiter::default(),
             vault: tokio::sync::OnceCell::new(),
+            closing: Arc::new(tokio::sync::Semaphore::new(record::CLOSING)),
             locks: Mutex::new(HashMap::new()),
         })
     }
@@ -247,7 +253,7 @@ impl Engine {
     }
 
     /// One write to a client at a time, in this process.
-    pub(crate) async fn lock(&self, id: RegistrationId) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(crate) async fn lock(&self, id: RegistrationId) -> Turn {
         let lock = {
             let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
             match locks.get(&id).and_then(Weak::upgrade) {
@@ -260,7 +266,7 @@ impl Engine {
                 }
             }
         };
-        lock.lock_owned().await
+        Arc::new(lock.lock_owned().await)
     }
 
     /// Where a registration would go, and why.

@@ -5,8 +5,8 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use registrar_core::{Error, ErrorKind, Outcome, Result, SecretString, VendorDetail};
 use registrar_model::{Loss, OperationId, Registration, RegistrationId, State};
 use registrar_store::{
-    Action, Begun, Evidence, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, PageRequest,
-    RegistrationChange, Sealed, StoreError,
+    Action, Begun, Evidence, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, RegistrationChange,
+    Sealed, StoreError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,20 +14,21 @@ use serde_json::{Value, json};
 use crate::{
     backend::Backend,
     clock::now_ms,
-    engine::{Caller, Engine, Failure, NewSecret, SecretState, Written, store_error},
+    engine::{Caller, Engine, Failure, NewSecret, SecretState, Turn, Written, store_error},
     idempotency::Idempotency,
+    late::Late,
     management::is_gone,
-    record::{may_be_durable, may_pass},
+    record::{Ongoing, may_be_durable, may_pass},
     reported::Reported,
 };
 
 /// How long after a call's own deadline its operation still belongs to whoever began it.
-const LEASE_MARGIN: Duration = Duration::from_secs(30);
+pub(crate) const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
 /// What became of the wish to begin a write.
 pub(crate) enum Start {
     /// The intent is durable; the vendor may be called.
-    Now(Operation),
+    Now(Ongoing),
     /// The same request was carried out before.
     Done(Operation),
 }
@@ -40,6 +41,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) registration: RegistrationId,
     /// What is asked for, to compare the vendor with if the answer is lost: the text of a JSON object.
     pub(crate) desired: Option<String>,
+    /// The right to write to the client, unless it is a new one.
+    pub(crate) turn: Option<Turn>,
 }
 
 /// A result to be recorded.
@@ -108,7 +111,7 @@ impl Engine {
     }
 
     /// Makes the intent durable. Nothing has been sent before this returns.
-    pub(crate) async fn begin(&self, caller: &Caller, wish: Wish<'_>) -> Result<Start, Failure> {
+    pub(crate) async fn begin(self: &Arc<Self>, caller: &Caller, wish: Wish<'_>) -> Result<Start, Failure> {
         let now = now_ms();
         let lease = wish.backend.timeout + LEASE_MARGIN;
         let operation = Operation {
@@ -129,7 +132,7 @@ impl Engine {
             lease: Lease { owner: self.instance.clone(), until: now.saturating_add(millis(lease)), fence: 1 },
         };
         if crate::failpoint::naive_writes() {
-            return Ok(Start::Now(operation));
+            return Ok(Start::Now(Ongoing { operation, turn: wish.turn }));
         }
         let key = caller.idempotency.as_ref().map(|key| key.claim(now));
         let intent = Intent { operation: operation.clone(), key };
@@ -145,7 +148,7 @@ impl Engine {
         match begun {
             Begun::New => {
                 crate::failpoint::reach("intent");
-                Ok(Start::Now(operation))
+                Ok(Start::Now(Ongoing { operation, turn: wish.turn }))
             }
             Begun::Used(used) => match &caller.idempotency {
                 Some(key) => self.repeated(key, used).await.map(Start::Done),
@@ -173,15 +176,15 @@ impl Engine {
 
     /// Records a success. When that fails, the vendor has done it all the same, and the caller is told so.
     pub(crate) async fn succeeded(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
-        operation: &Operation,
+        operation: &Ongoing,
         backend: &Backend,
         success: Success<'_>,
     ) -> Result<(), Failure> {
         crate::failpoint::reach("answered");
         if crate::failpoint::naive_writes() {
-            let intent = Intent { operation: operation.clone(), key: None };
+            let intent = Intent { operation: operation.operation.clone(), key: None };
             self.store.begin(intent).await.map_err(store_error)?;
         }
         count(operation, backend, "performed");
@@ -202,26 +205,33 @@ impl Engine {
             release_key: false,
             retry_at: 0,
         };
-        match self.insist(&update, success.change.as_ref()).await {
-            Ok(()) => {}
-            Err(StoreError::Superseded | StoreError::AlreadyFinished)
-                if self.came_late(operation, &update, success.change.as_ref()).await => {}
-            Err(error) => {
+        let recorded = match self.insist(&update, success.change.as_ref()).await {
+            Ok(()) => Ok(Late::Recorded),
+            Err(StoreError::Superseded | StoreError::AlreadyFinished) => {
+                self.came_late(operation, &update, success.change.as_ref()).await
+            }
+            Err(error) => Err(error),
+        };
+        let open = match &recorded {
+            Ok(Late::Recorded) => None,
+            Ok(Late::Open(again)) => Some(*again),
+            Ok(Late::Dropped) | Err(_) => Some(operation.id),
+        };
+        if let Some(open) = open {
+            if let Err(error) = recorded {
                 tracing::error!(operation = %operation.id, backend = %backend.name, %error, "done at the vendor but not recorded");
                 if may_pass(&error) {
                     self.record_later(operation, update, success.change);
                 }
-                let detail = format!(
-                    "{} at the vendor, but the gateway could not record it; operation {} stays open",
-                    success.summary, operation.id
-                );
-                return Err(Failure {
-                    error: Error::new(ErrorKind::PartialFailure, detail)
-                        .with_outcome(Outcome::Performed)
-                        .with_backend(backend.name.as_str()),
-                    operation: Some(operation.id),
-                });
             }
+            let detail =
+                format!("{} at the vendor, but the gateway could not record it; see operation {open}", success.summary);
+            return Err(Failure {
+                error: Error::new(ErrorKind::PartialFailure, detail)
+                    .with_outcome(Outcome::Performed)
+                    .with_backend(backend.name.as_str()),
+                operation: Some(open),
+            });
         }
         crate::failpoint::reach("recorded");
         Ok(())
@@ -229,8 +239,8 @@ impl Engine {
 
     /// Records a failure; a client whose write ended without a known outcome is marked.
     pub(crate) async fn failed(
-        &self,
-        operation: &Operation,
+        self: &Arc<Self>,
+        operation: &Ongoing,
         backend: &Backend,
         registration: Option<Registration>,
         error: Error,
@@ -265,54 +275,19 @@ impl Engine {
             release_key: outcome == Outcome::NotPerformed && error.is_retryable(),
             retry_at: now,
         };
-        match self.store.finish(update.clone(), change.clone()).await {
-            Ok(()) => {}
+        let recorded = match self.store.finish(update.clone(), change.clone()).await {
             Err(StoreError::Superseded | StoreError::AlreadyFinished) => {
-                self.came_late(operation, &update, change.as_ref()).await;
+                self.came_late(operation, &update, change.as_ref()).await.map(drop)
             }
-            Err(store) => {
-                tracing::error!(operation = %operation.id, backend = %backend.name, error = %store, "a failure could not be recorded");
-                if may_pass(&store) {
-                    self.record_later(operation, update, change);
-                }
+            done => done,
+        };
+        if let Err(store) = recorded {
+            tracing::error!(operation = %operation.id, backend = %backend.name, error = %store, "a failure could not be recorded");
+            if may_pass(&store) {
+                self.record_later(operation, update, change);
             }
         }
         Failure { error: error.with_backend(backend.name.as_str()), operation: Some(operation.id) }
-    }
-
-    /// Earlier writes to the same client whose outcome is unknown, and which a newer success has made irrelevant.
-    pub(crate) async fn supersede(&self, newer: &Operation, actions: &[Action]) {
-        let page = PageRequest { limit: 200, after: None };
-        let open = match self.store.operations(Some(OperationState::Unknown), page).await {
-            Ok(open) => open,
-            Err(error) => {
-                tracing::warn!(operation = %newer.id, %error, "earlier unknown writes to the client stay open");
-                return;
-            }
-        };
-        for old in open
-            .items
-            .iter()
-            .filter(|o| o.registration == newer.registration && o.id != newer.id && actions.contains(&o.action))
-        {
-            let update = OperationUpdate {
-                id: old.id,
-                state: OperationState::Failed,
-                outcome: Outcome::Unknown,
-                summary: format!("its outcome was never found out; {} has replaced whatever it left", newer.id),
-                updated_at: now_ms(),
-                attempts: old.attempts,
-                evidence: merged(&old.evidence, "superseded_by", json!(newer.id)).into(),
-                fence: old.lease.fence,
-                sealed: None,
-                release_key: false,
-                retry_at: 0,
-            };
-            match self.store.finish(update, None).await {
-                Ok(()) | Err(StoreError::AlreadyFinished | StoreError::Superseded) => {}
-                Err(error) => tracing::warn!(operation = %old.id, %error, "not closed"),
-            }
-        }
     }
 
     /// The answer to the repetition of a create, update or disable.

@@ -10,13 +10,20 @@ use registrar_store::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{clock::now_ms, engine::Engine};
+use crate::{
+    clock::now_ms,
+    engine::Engine,
+    journal::{LEASE_MARGIN, millis},
+};
 
 #[derive(Serialize, Deserialize)]
 struct Plain {
     uri: String,
     token: String,
 }
+
+/// In the evidence of an operation that is about the gateway's own record alone: no vendor knows of it.
+pub(crate) const OWN_RECORD: &str = "own_record";
 
 fn context(id: RegistrationId) -> String {
     format!("management {id}")
@@ -108,11 +115,11 @@ impl Engine {
             created_at: now,
             updated_at: now,
             attempts: 1,
-            evidence: json!({}),
+            evidence: json!({ OWN_RECORD: true }),
             request_id: request_id.to_owned(),
             principal: principal.to_owned(),
             desired: None,
-            lease: Lease { owner: self.instance.clone(), until: i64::MAX, fence: 1 },
+            lease: Lease { owner: self.instance.clone(), until: now.saturating_add(millis(LEASE_MARGIN)), fence: 1 },
         };
         let update = OperationUpdate {
             id: operation.id,
@@ -130,6 +137,25 @@ impl Engine {
         let expected_version = registration.version.saturating_sub(1);
         let change = RegistrationChange::Update { registration: Arc::new(registration), expected_version };
         self.store.begin(Intent { operation, key: None }).await?;
-        self.store.finish(update, Some(change)).await
+        let Err(error) = self.store.finish(update.clone(), Some(change)).await else { return Ok(()) };
+        let id = update.id;
+        let failed = OperationUpdate {
+            state: OperationState::Failed,
+            outcome: registrar_core::Outcome::NotPerformed,
+            summary: format!("the record was not changed: {error}"),
+            ..update
+        };
+        match self.store.finish(failed, None).await {
+            Ok(()) => {}
+            // the try that failed may have been recorded all the same
+            Err(StoreError::AlreadyFinished) => {
+                let found = self.store.operation(id).await?;
+                if found.is_some_and(|operation| operation.state == OperationState::Succeeded) {
+                    return Ok(());
+                }
+            }
+            Err(error) => tracing::warn!(operation = %id, %error, "not closed; it will be when its lease has ended"),
+        }
+        Err(error)
     }
 }

@@ -9,9 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use registrar_core::{Error, ErrorKind, IdempotencyClass, Outcome, Result, VendorClient};
 use registrar_model::{ClientSpec, Hidden, Issues, Loss, Pointer, State, account};
-use registrar_store::{
-    Action, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange, StoreError,
-};
+use registrar_store::{Action, Operation, OperationState, OperationUpdate, RegistrationChange, StoreError};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -20,7 +18,7 @@ use crate::{
     engine::{Engine, store_error},
     idempotency::KEY_LIFETIME,
     journal::{merged, millis, with_state},
-    management::is_gone,
+    management::{OWN_RECORD, is_gone},
     writes::{changed, registered, replacement, settle, state_of},
 };
 
@@ -85,7 +83,7 @@ impl Engine {
     async fn interrupted(&self, operation: Operation) -> Result<()> {
         let began = operation.evidence.as_object().is_some_and(Map::is_empty);
         let current = match operation.registration {
-            Some(id) if operation.action != Action::Create => {
+            Some(id) if operation.action != Action::Create && !is_own_record(&operation) => {
                 self.store.registration(id).await.map_err(store_error)?.filter(|r| r.state != State::Unknown)
             }
             _ => None,
@@ -145,6 +143,11 @@ impl Engine {
     }
 
     async fn look_into(&self, operation: &Operation) -> Result<Finding> {
+        if is_own_record(operation) {
+            // whoever began it cannot end it any more: it has another fence
+            let summary = "interrupted: the record was not changed".to_owned();
+            return Ok(Finding::NotPerformed { summary, change: None });
+        }
         let name = operation.backend.parse();
         let found = name.ok().and_then(|name| self.runtime.load().backends.get(&name).cloned());
         let Some(backend) = found else {
@@ -377,22 +380,15 @@ impl Engine {
 
     async fn siblings(&self, operation: &Operation) -> Result<Siblings> {
         let mut out = Siblings::default();
+        let own = wish(operation);
         for state in [OperationState::Pending, OperationState::Unknown] {
-            let mut page = PageRequest { limit: 200, after: None };
-            loop {
-                let found = self.store.operations(Some(state), page).await.map_err(store_error)?;
-                let alike = found.items.iter().filter(|o| {
-                    o.id != operation.id
-                        && o.action == Action::Create
-                        && o.backend == operation.backend
-                        && wish(o) == wish(operation)
-                });
-                *(if state == OperationState::Pending { &mut out.pending } else { &mut out.unknown }) += alike.count();
-                match found.next {
-                    Some(next) => page = PageRequest { limit: 200, after: Some(next) },
-                    None => break,
-                }
-            }
+            let count = if state == OperationState::Pending { &mut out.pending } else { &mut out.unknown };
+            let each = self.each_in(state, |o| {
+                let is_other = o.id != operation.id && o.action == Action::Create && o.backend == operation.backend;
+                // equal requests mostly have equal texts
+                *count += usize::from(is_other && (o.desired == operation.desired || wish(&o) == own));
+            });
+            each.await.map_err(store_error)?;
         }
         Ok(out)
     }
@@ -426,6 +422,10 @@ pub(crate) fn desired(operation: &Operation) -> Option<Asked> {
     let (spec, _) = ClientSpec::decode(object, &Pointer::root(), &mut issues);
     let labels = object.get("labels").cloned().map(serde_json::from_value).transpose().ok()?.unwrap_or_default();
     issues.is_empty().then_some(Asked { spec, labels })
+}
+
+fn is_own_record(operation: &Operation) -> bool {
+    operation.evidence.get(OWN_RECORD).is_some()
 }
 
 fn nothing_to_compare() -> Finding {

@@ -1,25 +1,30 @@
-//! Recording what became of a write when that is not simple: while the store does not work, and when another process has
-//! taken the operation over in the meantime.
+//! Recording what became of a write while the store does not work.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use registrar_core::{ErrorKind, Outcome};
-use registrar_model::OperationId;
-use registrar_store::{
-    Action, Intent, Lease, Operation, OperationState, OperationUpdate, RegistrationChange, StoreError, Trouble,
-};
-use serde_json::{Value, json};
+use registrar_store::{Operation, OperationState, OperationUpdate, RegistrationChange, StoreError, Trouble};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
 
-use crate::{clock::now_ms, engine::Engine, journal::millis};
+use crate::{
+    clock::now_ms,
+    engine::{Engine, Turn},
+    late::Late,
+};
 
 /// The waits of [`Engine::record_later`].
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// An intent that is not there after this time never will be: a server has given up its commit long before.
+const COMMIT_LIMIT: Duration = Duration::from_secs(20);
+/// How many intents that may have become durable are looked for at once.
+pub(crate) const CLOSING: usize = 64;
 
 /// Whether the same write may succeed a little later. After a failure of the disk it may not: what it kept is unknown.
 pub(crate) fn may_pass(error: &StoreError) -> bool {
-    use Trouble::{Crowded, Full, Locked, Slow, Unreachable};
-    matches!(error, StoreError::Unavailable(Full | Locked | Unreachable | Crowded | Slow))
+    use Trouble::{Busy, Crowded, Full, Locked, NotConnected, Slow, Unreachable};
+    matches!(error, StoreError::Unavailable(Full | Locked | Unreachable | NotConnected | Busy | Crowded | Slow))
 }
 
 /// Whether a write that failed so may have been recorded by a server that went on without us.
@@ -27,10 +32,31 @@ pub(crate) fn may_be_durable(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable(Trouble::Unreachable | Trouble::Slow))
 }
 
+/// An operation that this process works on.
+#[derive(Clone, Debug)]
+pub(crate) struct Ongoing {
+    pub(crate) operation: Operation,
+    /// Held until the result is recorded, so that no other change to the client comes between the two.
+    #[expect(dead_code, reason = "held, never read")]
+    pub(crate) turn: Option<Turn>,
+}
+
+impl Deref for Ongoing {
+    type Target = Operation;
+
+    fn deref(&self) -> &Operation {
+        &self.operation
+    }
+}
+
 impl Engine {
     /// Closes an intent that may have become durable although the store failed: only this process knows that nothing was
     /// sent, and where a vendor cannot be asked, a person would have to look for nothing.
-    pub(crate) fn never_sent(&self, operation: &Operation) {
+    pub(crate) fn never_sent(self: &Arc<Self>, operation: &Operation) {
+        let Ok(permit) = Arc::clone(&self.closing).try_acquire_owned() else {
+            tracing::warn!(operation = %operation.id, "its intent may be durable, and nothing was sent; it will be looked into");
+            return;
+        };
         let update = OperationUpdate {
             id: operation.id,
             state: OperationState::Failed,
@@ -44,147 +70,118 @@ impl Engine {
             release_key: true,
             retry_at: 0,
         };
-        self.record_later(operation, update, None);
+        let (engine, operation) = (Arc::clone(self), operation.clone());
+        self.writes.spawn(async move {
+            let _permit = permit;
+            let began = Instant::now();
+            let mut waits = Waits::of(&operation);
+            while waits.next().await {
+                match engine.try_to_record(&operation, &update, None).await {
+                    Ok(_) => {
+                        tracing::info!(operation = %operation.id, "closed: nothing was sent for it");
+                        return;
+                    }
+                    // the server may still be at the commit
+                    Err(StoreError::NotFound(_)) if began.elapsed() < COMMIT_LIMIT => {}
+                    Err(StoreError::NotFound(_)) => return,
+                    Err(error) if may_pass(&error) => {}
+                    Err(error) => {
+                        tracing::warn!(operation = %operation.id, %error, "not closed; it will be looked into");
+                        return;
+                    }
+                }
+            }
+            tracing::warn!(operation = %operation.id, "not closed in time; it will be looked into");
+        });
     }
 
     /// Records what the vendor has done, trying a few times while the store is not available: the caller waits for it.
+    /// [`StoreError::AlreadyFinished`] may be the success of an own try that seemed to fail, or what another process has
+    /// concluded meanwhile: [`Engine::came_late`] tells them apart.
     pub(crate) async fn insist(
         &self,
         update: &OperationUpdate,
         change: Option<&RegistrationChange>,
     ) -> Result<(), StoreError> {
-        let mut tried = false;
         for wait in [Duration::from_millis(50), Duration::from_millis(500)] {
             match self.store.finish(update.clone(), change.cloned()).await {
-                Err(error) if may_pass(&error) => {
-                    tried = true;
-                    tokio::time::sleep(wait).await;
-                }
-                // a try that failed may have been recorded all the same
-                Err(StoreError::AlreadyFinished) if tried => return Ok(()),
+                Err(error) if may_pass(&error) => sleep(wait).await,
                 done => return done,
             }
         }
-        match self.store.finish(update.clone(), change.cloned()).await {
-            Err(StoreError::AlreadyFinished) => Ok(()),
-            done => done,
-        }
+        self.store.finish(update.clone(), change.cloned()).await
     }
 
     /// Goes on trying to record a result for as long as the operation is this process's own. The caller has the answer
     /// already; what is at stake is what no look at the vendor brings back: the sealed secret, the vendor's credentials
     /// for the client, and the result itself where a vendor cannot be asked.
     pub(crate) fn record_later(
-        &self,
-        operation: &Operation,
+        self: &Arc<Self>,
+        ongoing: &Ongoing,
         update: OperationUpdate,
         change: Option<RegistrationChange>,
     ) {
-        let (store, id, until) = (Arc::clone(&self.store), operation.id, operation.lease.until);
+        let (engine, ongoing) = (Arc::clone(self), ongoing.clone());
         self.writes.spawn(async move {
-            let mut wait = FIRST_WAIT;
-            while now_ms().saturating_add(millis(wait)) < until {
-                tokio::time::sleep(wait).await;
-                match store.finish(update.clone(), change.clone()).await {
-                    Ok(()) | Err(StoreError::AlreadyFinished) => {
+            let id = ongoing.id;
+            let mut waits = Waits::of(&ongoing);
+            while waits.next().await {
+                match engine.try_to_record(&ongoing, &update, change.as_ref()).await {
+                    Ok(Late::Recorded) => {
                         tracing::info!(operation = %id, "recorded, later than it was done");
                         return;
                     }
-                    // a server may still be at the commit of an intent whose connection broke
-                    Err(error) if may_pass(&error) || matches!(error, StoreError::NotFound(_)) => {
-                        wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+                    Ok(Late::Open(_) | Late::Dropped) => {
+                        tracing::warn!(operation = %id, "another process has concluded otherwise meanwhile");
+                        return;
                     }
+                    Err(error) if may_pass(&error) => {}
                     Err(error) => {
                         tracing::warn!(operation = %id, %error, "not recorded; it will be looked into");
                         return;
                     }
                 }
             }
+            tracing::error!(operation = %id, "not recorded as long as it was this process's own; it will be looked into");
         });
     }
 
-    /// What to do with a result that arrives after another process has taken the operation over. Returns whether the
-    /// journal says now what the vendor did.
-    ///
-    /// A result is never put in the place of another. While the other process has found nothing out, the vendor's own
-    /// answer is better than any look, and it is recorded, under the fence of now. Where the other has concluded that
-    /// nothing was done, and it was (or may have been: the call was late too), a new operation says so, for the
-    /// reconciler or a person: otherwise nobody would ever look for what the vendor has.
-    pub(crate) async fn came_late(
+    async fn try_to_record(
         &self,
         operation: &Operation,
         update: &OperationUpdate,
         change: Option<&RegistrationChange>,
-    ) -> bool {
-        // a client that is changed was marked by whoever took over: its version is another one
-        let stands_alone = change.is_none() || matches!(operation.action, Action::Create);
-        for _ in 0..3 {
-            let current = match self.store.operation(operation.id).await {
-                Ok(Some(current)) => current,
-                Ok(None) => return false,
-                Err(error) => {
-                    tracing::error!(operation = %operation.id, %error, "a late result was not recorded");
-                    return false;
-                }
-            };
-            match current.state {
-                OperationState::Succeeded => return true,
-                OperationState::Failed if update.outcome == Outcome::NotPerformed => return true,
-                OperationState::Failed => {
-                    self.look_again(operation, change).await;
-                    return false;
-                }
-                OperationState::Pending | OperationState::Unknown
-                    if stands_alone && update.outcome != Outcome::Unknown =>
-                {
-                    let update = OperationUpdate { fence: current.lease.fence, ..update.clone() };
-                    match self.store.finish(update, change.cloned()).await {
-                        Ok(()) => {
-                            tracing::info!(operation = %operation.id, "a late result is recorded: nobody had found one");
-                            return true;
-                        }
-                        // somebody has just concluded, or taken over again
-                        Err(StoreError::AlreadyFinished | StoreError::Superseded) => {}
-                        Err(error) => {
-                            tracing::error!(operation = %operation.id, %error, "a late result was not recorded");
-                            return false;
-                        }
-                    }
-                }
-                // whoever took over looks at the vendor, and sees it
-                OperationState::Pending | OperationState::Unknown => return false,
+    ) -> Result<Late, StoreError> {
+        match self.store.finish(update.clone(), change.cloned()).await {
+            Ok(()) => Ok(Late::Recorded),
+            Err(StoreError::AlreadyFinished | StoreError::Superseded) => {
+                self.came_late(operation, update, change).await
             }
+            Err(error) => Err(error),
         }
-        false
+    }
+}
+
+/// Longer and longer waits, until an operation is not this process's own any more.
+struct Waits {
+    next: Duration,
+    until: Instant,
+}
+
+impl Waits {
+    fn of(operation: &Operation) -> Self {
+        let left = u64::try_from(operation.lease.until.saturating_sub(now_ms())).unwrap_or(0);
+        Self { next: FIRST_WAIT, until: Instant::now() + Duration::from_millis(left) }
     }
 
-    /// Opens an operation for a write that was declared not done, and then the vendor answered after all.
-    async fn look_again(&self, operation: &Operation, change: Option<&RegistrationChange>) {
-        let now = now_ms();
-        let mut evidence = json!({ "late_result_of": operation.id });
-        if let Some(RegistrationChange::Insert(made)) = change {
-            evidence["client_id"] = Value::String(made.client_id.to_string());
-            evidence["vendor_ref"] = Value::String(made.vendor_ref.clone());
+    /// False, at once, when the time does not suffice for the next.
+    async fn next(&mut self) -> bool {
+        let wait = self.next;
+        if Instant::now() + wait >= self.until {
+            return false;
         }
-        let again = Operation {
-            id: OperationId::generate(),
-            state: OperationState::Pending,
-            outcome: Outcome::Unknown,
-            summary: format!("{} was declared not done, and the vendor's answer came after that", operation.id),
-            updated_at: now,
-            evidence,
-            // nobody works on it: the next round looks into it
-            lease: Lease { owner: self.instance.clone(), until: now, fence: 1 },
-            ..operation.clone()
-        };
-        let id = again.id;
-        match self.store.begin(Intent { operation: again, key: None }).await {
-            Ok(_) => {
-                tracing::error!(operation = %operation.id, again = %id, "done at the vendor after it was declared not done")
-            }
-            Err(error) => {
-                tracing::error!(operation = %operation.id, %error, "done at the vendor after it was declared not done, and not recorded");
-            }
-        }
+        sleep(wait).await;
+        self.next = wait.saturating_mul(2).min(LONGEST_WAIT);
+        true
     }
 }

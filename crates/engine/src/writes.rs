@@ -17,7 +17,7 @@ use crate::{
     backend::Backend,
     clock::now_ms,
     dcr::{self, CreateOptions, UpdateOptions},
-    engine::{Admission, Caller, Engine, Failure, NewSecret, SecretState, Written, moving, own_losses},
+    engine::{Admission, Caller, Engine, Failure, NewSecret, SecretState, Turn, Written, moving, own_losses},
     journal::{Start, Success, Wish},
     loss_policy,
     management::is_gone,
@@ -87,7 +87,7 @@ impl Engine {
         let Admission { backend, plan, own, .. } = admission;
         let registration = RegistrationId::generate();
         let desired = Some(request.to_json());
-        let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired };
+        let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired, turn: None };
         let operation = match self.begin(caller, wish).await? {
             Start::Now(operation) => operation,
             Start::Done(earlier) => return Box::pin(self.written_again(caller, earlier)).await,
@@ -112,10 +112,10 @@ impl Engine {
             change: Some(RegistrationChange::Insert(Arc::clone(&registration))),
             secret: secret.as_ref(),
         };
-        let recorded = match self.succeeded(caller, &operation, &backend, success).await {
-            Ok(()) => true,
+        let (recorded, id) = match self.succeeded(caller, &operation, &backend, success).await {
+            Ok(()) => (true, id),
             // the caller gets the only copy of the secret all the same (reliability F31)
-            Err(_) if secret.is_some() => false,
+            Err(Failure { operation, .. }) if secret.is_some() => (false, operation.unwrap_or(id)),
             Err(failure) => return Err(failure),
         };
         Ok(Written { recorded, ..Written::new(registration, secret, losses, id) })
@@ -147,10 +147,10 @@ impl Engine {
         if let Some(done) = self.earlier(caller).await? {
             return self.written_again(caller, done).await;
         }
-        let guard = self.lock(id).await;
+        let turn = self.lock(id).await;
         let current = self.registration(id).await?;
         check_version(&current, expected)?;
-        self.update(caller, current, request, options, guard).await
+        self.update(caller, current, request, options, turn).await
     }
 
     /// Applies a merge patch (RFC 7396) to a client's `metadata`, `policy`, `vendor` and `labels`.
@@ -167,12 +167,12 @@ impl Engine {
         if let Some(done) = self.earlier(caller).await? {
             return self.written_again(caller, done).await;
         }
-        let guard = self.lock(id).await;
+        let turn = self.lock(id).await;
         let current = self.registration(id).await?;
         check_version(&current, expected)?;
         let merged = patch::merge(Value::Object(current.writable()), change);
         let request = NewRegistration::decode(&merged).map_err(Error::validation)?;
-        self.update(caller, current, request, UpdateOptions::default(), guard).await
+        self.update(caller, current, request, UpdateOptions::default(), turn).await
     }
 
     async fn update(
@@ -181,7 +181,7 @@ impl Engine {
         current: Registration,
         request: NewRegistration,
         mut options: UpdateOptions,
-        guard: tokio::sync::OwnedMutexGuard<()>,
+        turn: Turn,
     ) -> Result<Written, Failure> {
         if request.backend.as_ref().is_some_and(|b| *b != current.backend) {
             return Err(moving(&current).into());
@@ -206,9 +206,16 @@ impl Engine {
             id,
             Box::pin(async move {
                 // over when the update has ended, not when its caller leaves
-                let (_one_at_a_time, _turn) = (guard, options.turn.take());
+                let _instance = options.turn.take();
                 let desired = Some(request.to_json());
-                let wish = Wish { id, action: Action::Update, backend: &backend, registration: current.id, desired };
+                let wish = Wish {
+                    id,
+                    action: Action::Update,
+                    backend: &backend,
+                    registration: current.id,
+                    desired,
+                    turn: Some(turn),
+                };
                 let operation = match engine.begin(&caller, wish).await? {
                     Start::Now(operation) => operation,
                     Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
@@ -235,10 +242,10 @@ impl Engine {
                     change: Some(replacement(&registration)),
                     secret: secret.as_ref(),
                 };
-                let recorded = match engine.succeeded(&caller, &operation, &backend, success).await {
-                    Ok(()) => true,
+                let (recorded, id) = match engine.succeeded(&caller, &operation, &backend, success).await {
+                    Ok(()) => (true, id),
                     // as in a create: the secret before it may be dead already
-                    Err(_) if secret.is_some() => false,
+                    Err(Failure { operation, .. }) if secret.is_some() => (false, operation.unwrap_or(id)),
                     Err(failure) => return Err(failure),
                 };
                 if recorded && had_open_writes {
@@ -263,7 +270,7 @@ impl Engine {
         if let Some(done) = self.earlier(caller).await? {
             return Ok(done.id);
         }
-        let guard = self.lock(id).await;
+        let turn = self.lock(id).await;
         let current = self.registration(id).await?;
         check_version(&current, expected)?;
         let backend = self.usable(&current)?;
@@ -283,13 +290,13 @@ impl Engine {
         self.detached(
             operation_id,
             Box::pin(async move {
-                let _one_at_a_time = guard;
                 let wish = Wish {
                     id: operation_id,
                     action: Action::Delete,
                     backend: &backend,
                     registration: id,
                     desired: None,
+                    turn: Some(turn),
                 };
                 let operation = match engine.begin(&caller, wish).await? {
                     Start::Now(operation) => operation,
@@ -331,7 +338,7 @@ impl Engine {
         if let Some(done) = self.earlier(caller).await? {
             return self.written_again(caller, done).await;
         }
-        let guard = self.lock(id).await;
+        let turn = self.lock(id).await;
         let current = self.registration(id).await?;
         check_version(&current, expected)?;
         let backend = self.usable(&current)?;
@@ -342,13 +349,18 @@ impl Engine {
         self.detached(
             operation_id,
             Box::pin(async move {
-                let _one_at_a_time = guard;
                 let mut spec = current.spec.clone();
                 spec.policy.enabled = Some(false);
                 let wanted = Registration { spec: spec.clone(), ..current.clone() };
                 let desired = Some(Value::Object(wanted.writable()).to_string());
-                let wish =
-                    Wish { id: operation_id, action: Action::Update, backend: &backend, registration: id, desired };
+                let wish = Wish {
+                    id: operation_id,
+                    action: Action::Update,
+                    backend: &backend,
+                    registration: id,
+                    desired,
+                    turn: Some(turn),
+                };
                 let operation = match engine.begin(&caller, wish).await? {
                     Start::Now(operation) => operation,
                     Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
@@ -385,7 +397,7 @@ impl Engine {
             let secret = self.issued_again(caller, &done).await?;
             return Ok(Rotated { secret, operation: done.id, recorded: true });
         }
-        let guard = self.lock(id).await;
+        let turn = self.lock(id).await;
         let current = self.registration(id).await?;
         let backend = self.usable(&current)?;
         supported(backend.adapter.descriptor().operations.rotate_secret, &backend, "rotating a secret")?;
@@ -399,13 +411,13 @@ impl Engine {
         self.detached(
             operation_id,
             Box::pin(async move {
-                let _one_at_a_time = guard;
                 let wish = Wish {
                     id: operation_id,
                     action: Action::Rotate,
                     backend: &backend,
                     registration: id,
                     desired: None,
+                    turn: Some(turn),
                 };
                 let operation = match engine.begin(&caller, wish).await? {
                     Start::Now(operation) => operation,
@@ -419,10 +431,14 @@ impl Engine {
                     Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
                 };
                 let had_open_writes = current.state == State::Unknown;
+                // nothing that a look at the vendor can find out is open besides: then it is as it was seen last
+                let settled =
+                    had_open_writes && !engine.others_are_open(&operation, &[Action::Rotate]).await.unwrap_or(true);
+                let state = if settled { state_of(&current.observed) } else { current.state };
                 // clients of the standards face may show their secret later: it is recognised by its hash
-                let change = current.hidden.dcr.is_some().then(|| {
-                    let mut next =
-                        Registration { version: current.version + 1, updated_at: now_ms(), ..current.clone() };
+                let change = (current.hidden.dcr.is_some() || state != current.state).then(|| {
+                    let (version, updated_at) = (current.version + 1, now_ms());
+                    let mut next = Registration { state, version, updated_at, ..current.clone() };
                     dcr::note_secret(&mut next.hidden, Some(&secret));
                     replacement(&Arc::new(next))
                 });
@@ -434,11 +450,13 @@ impl Engine {
                     secret: Some(&secret),
                 };
                 // the caller gets the only copy of the secret even if it is not recorded (reliability F31)
-                let recorded = engine.succeeded(&caller, &operation, &backend, success).await.is_ok();
+                let unrecorded = engine.succeeded(&caller, &operation, &backend, success).await.err();
+                let recorded = unrecorded.is_none();
                 if recorded && had_open_writes {
                     engine.supersede(&operation, &[Action::Rotate]).await;
                 }
-                Ok(Rotated { secret: Ok(secret), operation: operation_id, recorded })
+                let operation = unrecorded.and_then(|failure| failure.operation).unwrap_or(operation_id);
+                Ok(Rotated { secret: Ok(secret), operation, recorded })
             }),
         )
         .await

@@ -22,7 +22,8 @@ pub enum StoreError {
     /// What is stored cannot be read back.
     #[error("the store is damaged: {0}; stop the gateway and restore a backup")]
     Corrupt(String),
-    /// The store does not work at the moment. Of a write it must be assumed that it may have been recorded.
+    /// The store does not work at the moment. Of a write it must be assumed that it may have been recorded, but where the
+    /// [`Trouble`] says that nothing was sent.
     #[error("the store is not available: {0}")]
     Unavailable(Trouble),
     /// The registration was changed in the meantime; read it again and decide anew.
@@ -72,13 +73,19 @@ pub enum Trouble {
     /// An earlier failure made it unsafe to write; reads still work.
     #[error("writing was stopped after a failure of the disk (see the log); check the disk, then restart the gateway")]
     Stopped,
-    /// The server cannot be reached, or the connection to it was lost.
-    #[error("the database server cannot be reached, or the connection was lost (see the log); is it running?")]
+    /// The connection to the server was lost, with what was sent by it.
+    #[error("the connection to the database server was lost (see the log); is it running?")]
     Unreachable,
+    /// The server cannot be reached; nothing was sent.
+    #[error("the database server cannot be reached (see the log); is it running?")]
+    NotConnected,
+    /// No connection became free in time; nothing was sent.
+    #[error("all connections to the database were in use for too long")]
+    Busy,
     /// The server has as many connections as it allows.
     #[error("the database server takes no more connections; raise its `max_connections`")]
     Crowded,
-    /// No answer in time.
+    /// No answer in time to what was sent.
     #[error("the database did not answer in time")]
     Slow,
     /// Anything else that SQLite says.

@@ -37,6 +37,59 @@ impl Tables {
     fn key_use(&self, key: &[u8; 32], since: i64) -> Option<KeyUse> {
         self.keys.get(key).filter(|(_, at)| *at >= since).map(|(used, _)| *used)
     }
+
+    /// Records what became of an operation whose state is fit for it.
+    fn record(
+        &mut self,
+        update: OperationUpdate,
+        change: Option<RegistrationChange>,
+        fit: impl Fn(OperationState) -> bool,
+    ) -> Result<(), StoreError> {
+        let tables = self;
+        let operation = tables.operations.get_mut(&update.id).ok_or(StoreError::NotFound("operation"))?;
+        if !fit(operation.state) && operation.state.is_final() {
+            return Err(StoreError::AlreadyFinished);
+        }
+        if !fit(operation.state) || operation.lease.fence != update.fence {
+            return Err(StoreError::Superseded);
+        }
+        if let Some(change) = &change {
+            tables.registry.check(change)?;
+        }
+        let OperationUpdate {
+            id,
+            state,
+            outcome,
+            summary,
+            updated_at,
+            attempts,
+            evidence,
+            fence: _,
+            sealed,
+            release_key,
+            retry_at,
+        } = update;
+        operation.state = state;
+        operation.outcome = outcome;
+        operation.updated_at = updated_at;
+        operation.summary = summary;
+        operation.attempts = attempts;
+        operation.evidence = evidence.value();
+        operation.lease.until = retry_at;
+        if state.is_final() {
+            operation.desired = None;
+        }
+        if let Some(sealed) = sealed {
+            tables.sealed.insert(id, sealed);
+        }
+        if release_key {
+            tables.keys.retain(|_, (used, _)| used.operation != id);
+        }
+        if let Some(change) = change {
+            tables.registry.apply(change);
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -139,51 +192,11 @@ impl Store for MemoryStore {
     }
 
     async fn finish(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
-        let mut tables = self.tables()?;
-        let tables = &mut *tables;
-        let operation = tables.operations.get_mut(&update.id).ok_or(StoreError::NotFound("operation"))?;
-        if operation.state.is_final() {
-            return Err(StoreError::AlreadyFinished);
-        }
-        if operation.lease.fence != update.fence {
-            return Err(StoreError::Superseded);
-        }
-        if let Some(change) = &change {
-            tables.registry.check(change)?;
-        }
-        let OperationUpdate {
-            id,
-            state,
-            outcome,
-            summary,
-            updated_at,
-            attempts,
-            evidence,
-            fence: _,
-            sealed,
-            release_key,
-            retry_at,
-        } = update;
-        operation.state = state;
-        operation.outcome = outcome;
-        operation.updated_at = updated_at;
-        operation.summary = summary;
-        operation.attempts = attempts;
-        operation.evidence = evidence.value();
-        operation.lease.until = retry_at;
-        if state.is_final() {
-            operation.desired = None;
-        }
-        if let Some(sealed) = sealed {
-            tables.sealed.insert(id, sealed);
-        }
-        if release_key {
-            tables.keys.retain(|_, (used, _)| used.operation != id);
-        }
-        if let Some(change) = change {
-            tables.registry.apply(change);
-        }
-        Ok(())
+        self.tables()?.record(update, change, |state| !state.is_final())
+    }
+
+    async fn amend(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
+        self.tables()?.record(update, change, |state| state == OperationState::Succeeded)
     }
 
     async fn key_use(&self, key: &[u8; 32], since: i64) -> Result<Option<KeyUse>, StoreError> {

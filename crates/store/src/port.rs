@@ -36,6 +36,14 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// `client_id` at this backend): then neither was recorded. [`StoreError::Unavailable`]; [`StoreError::Closed`].
     async fn finish(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError>;
 
+    /// Adds to an operation that has succeeded what only a later answer told: evidence, the secret that it issued, and what
+    /// that does to the registry, in one transaction.
+    ///
+    /// # Errors
+    /// As [`Self::finish`]; [`StoreError::AlreadyFinished`] and [`StoreError::Superseded`] when it has not succeeded, or
+    /// has another fence.
+    async fn amend(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError>;
+
     /// The use of an idempotency key that is not older than `since` (Unix milliseconds).
     ///
     /// # Errors

@@ -72,6 +72,7 @@ suite! {
     initial_access_tokens_are_spent_exactly,
     operations_are_listed_by_state,
     only_what_is_not_final_can_be_finished,
+    only_what_has_succeeded_can_be_amended,
     bad_cursors_are_refused,
     api_keys_come_and_go,
     one_hundred_writers_at_once,
@@ -600,6 +601,36 @@ async fn only_what_is_not_final_can_be_finished(store: Any) {
         assert_eq!(store.operation(id).await.unwrap().unwrap().state, state);
     }
     assert_eq!(store.registration(sample.id).await, Ok(None));
+}
+
+async fn only_what_has_succeeded_can_be_amended(store: Any) {
+    let sample = registration("a", "c1", "A");
+    let insert = || Some(RegistrationChange::Insert(Arc::new(sample.clone())));
+    assert_eq!(store.amend(succeeded(OperationId::generate()), insert()).await, Err(StoreError::NotFound("operation")));
+    let ends = [
+        (None, Err(StoreError::Superseded)),
+        (Some(OperationState::Unknown), Err(StoreError::Superseded)),
+        (Some(OperationState::Failed), Err(StoreError::AlreadyFinished)),
+        (Some(OperationState::Succeeded), Ok(())),
+    ];
+    for (state, expected) in ends {
+        let operation = intent();
+        let id = operation.id;
+        store.begin(unkeyed(operation)).await.unwrap();
+        if let Some(state) = state {
+            store.finish(ended(id, state, Outcome::Performed), None).await.unwrap();
+        }
+        let sealed = Some(Sealed { bytes: vec![1, 2, 3], until: NOW + 10 });
+        let evidence = json!({ "late": true });
+        let update = OperationUpdate { sealed: sealed.clone(), evidence: evidence.clone().into(), ..succeeded(id) };
+        let other = OperationUpdate { fence: update.fence + 1, ..update.clone() };
+        assert!(store.amend(other, insert()).await.is_err());
+        assert_eq!(store.amend(update, insert()).await, expected, "{state:?}");
+        let done = expected.is_ok();
+        assert_eq!(store.sealed(id, NOW).await.unwrap(), sealed.filter(|_| done));
+        assert_eq!(store.operation(id).await.unwrap().unwrap().evidence == evidence, done);
+        assert_eq!(store.registration(sample.id).await.unwrap().is_some(), done);
+    }
 }
 
 async fn bad_cursors_are_refused(store: Any) {

@@ -82,6 +82,9 @@ impl Store for Forgetting {
     async fn finish(&self, _: OperationUpdate, _: Option<RegistrationChange>) -> Result<(), StoreError> {
         Ok(())
     }
+    async fn amend(&self, _: OperationUpdate, _: Option<RegistrationChange>) -> Result<(), StoreError> {
+        Ok(())
+    }
     async fn registration(&self, _: RegistrationId) -> Result<Option<Registration>, StoreError> {
         Ok(None)
     }

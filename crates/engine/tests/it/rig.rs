@@ -4,18 +4,23 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use registrar_core::{
     Error, ErrorKind, ExposeSecret as _, Fake, FakeRequest, Http, Outcome, Request, Response, Result, SecretString,
     Settings, VendorDetail,
 };
 use registrar_engine::{
     AlwaysOpen, Caller, Connect, ConnectOptions, Connection, Engine, EngineOptions, Idempotency, OnLoss,
-    config::BackendConfig,
+    config::{BackendConfig, RouteConfig},
+    dcr::{Access, RegistrationConfig, RouteRegistration},
 };
 use registrar_model::{BackendName, ClientId, NewRegistration, OperationId, Registration, RegistrationId};
 use registrar_store::{
@@ -51,6 +56,8 @@ pub(crate) struct Faulty {
     pub(crate) inner: Arc<MemoryStore>,
     begins: Script<Option<StoreError>>,
     finishes: Script<Option<StoreError>>,
+    finished: AtomicUsize,
+    recorded: Script<Option<StoreError>>,
 }
 
 impl fmt::Debug for Faulty {
@@ -66,12 +73,28 @@ pub(crate) fn just<T: Send + 'static>(value: T) -> Meanwhile<T> {
 
 impl Faulty {
     pub(crate) fn over(inner: &Arc<MemoryStore>) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::clone(inner), begins: Script::default(), finishes: Script::default() })
+        Arc::new(Self {
+            inner: Arc::clone(inner),
+            begins: Script::default(),
+            finishes: Script::default(),
+            finished: AtomicUsize::new(0),
+            recorded: Script::default(),
+        })
+    }
+
+    /// How many results this gateway has tried to record.
+    pub(crate) fn tries(&self) -> usize {
+        self.finished.load(Ordering::Relaxed)
     }
 
     /// The next intent fails with what this says, and is not recorded.
     pub(crate) fn at_begin(&self, step: Meanwhile<Option<StoreError>>) {
         self.begins.push(step);
+    }
+
+    /// The next result is recorded, and this is what the gateway hears of it.
+    pub(crate) fn after_finish(&self, step: Meanwhile<Option<StoreError>>) {
+        self.recorded.push(step);
     }
 
     /// The next result fails with what this says, and is not recorded.
@@ -99,12 +122,19 @@ macro_rules! as_usual {
                 update: OperationUpdate,
                 change: Option<RegistrationChange>,
             ) -> Result<(), StoreError> {
+                self.finished.fetch_add(1, Ordering::Relaxed);
                 match self.finishes.next() {
                     Some(step) => match step().await {
                         Some(error) => Err(error),
                         None => self.inner.finish(update, change).await,
                     },
-                    None => self.inner.finish(update, change).await,
+                    None => {
+                        let done = self.inner.finish(update, change).await;
+                        match self.recorded.next() {
+                            Some(step) => step().await.map_or(done, Err),
+                            None => done,
+                        }
+                    }
                 }
             }
 
@@ -120,6 +150,7 @@ macro_rules! as_usual {
 }
 
 as_usual! {
+    amend(update: OperationUpdate, change: Option<RegistrationChange>) -> ();
     key_use(key: &[u8; 32], since: i64) -> Option<KeyUse>;
     claim(owner: &str, now: i64, until: i64, limit: u32) -> Vec<Operation>;
     sealed(id: OperationId, now: i64) -> Option<Sealed>;
@@ -149,12 +180,15 @@ as_usual! {
 pub(crate) enum Answer {
     Arrives,
     Lost,
+    /// The vendor has not done it, and asks to come back later.
+    Refused,
 }
 
 /// A simulated vendor, and what happens between its work and its answer.
 pub(crate) struct Line {
     pub(crate) fake: Arc<dyn Fake>,
     token: String,
+    requests: Script<Answer>,
     answers: Script<Answer>,
 }
 
@@ -165,6 +199,11 @@ impl fmt::Debug for Line {
 }
 
 impl Line {
+    /// Before the next write arrives at the vendor, this happens.
+    pub(crate) fn before_write(&self, step: Meanwhile<Answer>) {
+        self.requests.push(step);
+    }
+
     /// The vendor's next write is done, and then this happens.
     pub(crate) fn after_write(&self, step: Meanwhile<Answer>) {
         self.answers.push(step);
@@ -174,6 +213,14 @@ impl Line {
 #[async_trait]
 impl Http for Line {
     async fn send(&self, request: Request) -> Result<Response> {
+        let is_write = request.method != http::Method::GET;
+        if is_write
+            && let Some(step) = self.requests.next()
+            && step().await == Answer::Refused
+        {
+            let (headers, body) = (http::HeaderMap::new(), Bytes::new());
+            return Ok(Response { status: 429, headers, body, effect: request.effect });
+        }
         let token = request.bearer.as_ref().map_or(self.token.as_str(), |own| own.expose_secret());
         let answer = self.fake.handle(&FakeRequest {
             method: request.method.to_string(),
@@ -182,7 +229,6 @@ impl Http for Line {
             headers: BTreeMap::from([("authorization".to_owned(), format!("Bearer {token}"))]),
             body: request.body.clone().unwrap_or_default(),
         });
-        let is_write = request.method != http::Method::GET;
         if is_write
             && let Some(step) = self.answers.next()
             && step().await == Answer::Lost
@@ -217,7 +263,7 @@ pub(crate) fn vendor(kind: &str) -> Arc<Line> {
 pub(crate) fn line_to(fake: Arc<dyn Fake>) -> Arc<Line> {
     let settings = fake.settings("https://vendor.example");
     let token = settings["token"].as_str().unwrap().to_owned();
-    Arc::new(Line { fake, token, answers: Script::default() })
+    Arc::new(Line { fake, token, requests: Script::default(), answers: Script::default() })
 }
 
 /// A gateway over this store, with one backend that is named after its kind.
@@ -243,8 +289,12 @@ pub(crate) fn gateway(store: &Arc<Faulty>, line: &Arc<Line>) -> Arc<Engine> {
     };
     let store: Arc<dyn Store> = Arc::<Faulty>::clone(store);
     let vendors = registrar_adapters::VENDORS;
-    let engine = Engine::new(store, vendors, vec![backend], Vec::new(), &To(Arc::clone(line))).unwrap();
-    Arc::new(engine.with_options(EngineOptions::default()))
+    let registration = RouteRegistration::default();
+    let route =
+        RouteConfig { name: "all".to_owned(), when: None, backend: kind.parse().unwrap(), on_loss: None, registration };
+    let engine = Engine::new(store, vendors, vec![backend], vec![route], &To(Arc::clone(line))).unwrap();
+    let registration = RegistrationConfig { access: Access::Open, rotate: true, ..RegistrationConfig::default() };
+    Arc::new(engine.with_options(EngineOptions { registration, ..EngineOptions::default() }))
 }
 
 /// Another process on the same store and in front of the same vendor takes over what is open, and looks into it for as

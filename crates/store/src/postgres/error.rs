@@ -13,8 +13,12 @@ pub(super) enum Failure {
     /// It was refused; trying again comes to the same.
     Refused(StoreError),
     Database(Error),
+    /// No connection could be made to work on; nothing was sent.
+    Connecting(Error),
     /// There is no connection to work on; nothing was sent.
     NoConnection(StoreError),
+    /// The work did not end in time; whether the server ends it is not known.
+    NoAnswer,
 }
 
 impl From<StoreError> for Failure {
@@ -32,10 +36,12 @@ impl From<Error> for Failure {
 impl From<PoolError> for Failure {
     fn from(error: PoolError) -> Self {
         Self::NoConnection(match error {
-            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => return error.into(),
+            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+                return Self::Connecting(error);
+            }
             PoolError::Closed => StoreError::Closed,
-            PoolError::Timeout(TimeoutType::Wait) => StoreError::Unavailable(Trouble::Slow),
-            _ => StoreError::Unavailable(Trouble::Unreachable),
+            PoolError::Timeout(TimeoutType::Wait) => StoreError::Unavailable(Trouble::Busy),
+            _ => StoreError::Unavailable(Trouble::NotConnected),
         })
     }
 }
@@ -48,12 +54,13 @@ impl Failure {
 
     /// The connection is of no use any more.
     pub(super) fn is_lost_connection(&self) -> bool {
-        matches!(self, Self::Database(error) if trouble(error) == StoreError::Unavailable(Trouble::Unreachable))
+        let (Self::Database(error) | Self::Connecting(error)) = self else { return false };
+        trouble(error) == StoreError::Unavailable(Trouble::Unreachable)
     }
 
     fn state(&self) -> Option<&str> {
         match self {
-            Self::Database(error) => error.code().map(|state| state.code()),
+            Self::Database(error) | Self::Connecting(error) => error.code().map(|state| state.code()),
             _ => None,
         }
     }
@@ -62,12 +69,20 @@ impl Failure {
     pub(super) fn told(self) -> StoreError {
         match self {
             Self::Refused(error) | Self::NoConnection(error) => error,
-            Self::Database(error) => {
-                let told = trouble(&error);
+            Self::NoAnswer => StoreError::Unavailable(Trouble::Slow),
+            Self::Database(ref error) | Self::Connecting(ref error) => {
+                let told = match trouble(error) {
+                    StoreError::Unavailable(Trouble::Unreachable | Trouble::Slow)
+                        if matches!(self, Self::Connecting(_)) =>
+                    {
+                        StoreError::Unavailable(Trouble::NotConnected)
+                    }
+                    told => told,
+                };
                 if let StoreError::Unavailable(_) | StoreError::Corrupt(_) = told {
                     tracing::error!(
                         state = error.code().map(|s| s.code()),
-                        cause = cause(&error),
+                        cause = cause(error),
                         "the database failed"
                     );
                 }
@@ -87,7 +102,7 @@ impl Failure {
             }
             Some(_) => self.told(),
             None => match &self {
-                Self::Database(error) if io_error(error).is_none() => match error.source() {
+                Self::Database(error) | Self::Connecting(error) if io_error(error).is_none() => match error.source() {
                     // words of the driver, as "password missing" or "server does not support TLS"
                     Some(source) => url(&source.to_string()),
                     None => self.told(),

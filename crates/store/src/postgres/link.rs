@@ -94,8 +94,8 @@ impl Link {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        const SLOW: StoreError = StoreError::Unavailable(Trouble::Slow);
-        let permit = timeout(PATIENCE, self.permits.acquire()).await.map_err(|_| Failure::NoConnection(SLOW))?;
+        const BUSY: StoreError = StoreError::Unavailable(Trouble::Busy);
+        let permit = timeout(PATIENCE, self.permits.acquire()).await.map_err(|_| Failure::NoConnection(BUSY))?;
         let _permit = permit.map_err(|_| StoreError::Closed)?;
         let mut tries = 0;
         loop {
@@ -104,7 +104,7 @@ impl Link {
             let Ok(done) = timeout(limit, work(connection)).await else {
                 // whatever that connection still does, nobody shall wait behind it
                 self.pool.retain(|_, _| false);
-                return Err(Failure::NoConnection(SLOW));
+                return Err(Failure::NoAnswer);
             };
             match done {
                 Err(failure) if tries < TRIES && failure.is_collision() => {}

@@ -62,7 +62,13 @@ impl Store for PostgresStore {
     async fn finish(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
         let change = change.map(ChangeRow::new).transpose()?;
         let (row, change) = (&UpdateRow::new(update)?, change.as_ref());
-        self.link.run(Work::Write, |mut c| async move { write::finish(&mut c, row, change).await }).await
+        self.link.run(Work::Write, |mut c| async move { write::finish(&mut c, row, change, false).await }).await
+    }
+
+    async fn amend(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
+        let change = change.map(ChangeRow::new).transpose()?;
+        let (row, change) = (&UpdateRow::new(update)?, change.as_ref());
+        self.link.run(Work::Write, |mut c| async move { write::finish(&mut c, row, change, true).await }).await
     }
 
     async fn key_use(&self, key: &[u8; 32], since: i64) -> Result<Option<KeyUse>, StoreError> {

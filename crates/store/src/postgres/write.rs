@@ -87,13 +87,20 @@ pub(super) async fn begin(c: &Object, row: &OperationRow, key: Option<&KeyClaim>
     Err(StoreError::Unavailable(Trouble::Locked).into())
 }
 
-pub(super) async fn finish(c: &mut Object, row: &UpdateRow, change: Option<&ChangeRow>) -> Result<(), Failure> {
+/// Records what became of an operation that is open, or amends one that has succeeded.
+pub(super) async fn finish(
+    c: &mut Object,
+    row: &UpdateRow,
+    change: Option<&ChangeRow>,
+    amends: bool,
+) -> Result<(), Failure> {
     let update = &row.rest;
     let transaction = c.transaction().await?;
     let sql = "UPDATE operations SET state = $2, outcome = $3, summary = $4, updated_at = $5, attempts = $6, \
                evidence = $7, lease_until = $8, sealed = $9, sealed_until = $10, \
                desired = CASE WHEN $11 THEN NULL ELSE desired END \
-               WHERE id = $1 AND state IN ('pending', 'unknown') AND fence = $12";
+               WHERE id = $1 AND fence = $12 AND \
+               CASE WHEN $13 THEN state = 'succeeded' ELSE state IN ('pending', 'unknown') END";
     let ours = changes(
         &transaction,
         sql,
@@ -110,6 +117,7 @@ pub(super) async fn finish(c: &mut Object, row: &UpdateRow, change: Option<&Chan
             &update.sealed.as_ref().map(|sealed| sealed.until),
             &update.state.is_final(),
             &stored_version(update.fence),
+            &amends,
         ],
     )
     .await?;

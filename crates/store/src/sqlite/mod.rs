@@ -79,6 +79,11 @@ impl Store for SqliteStore {
         self.writer.submit(Write::Finish(UpdateRow::new(update)?, change)).await.map(drop)
     }
 
+    async fn amend(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
+        let change = change.map(ChangeRow::new).transpose()?;
+        self.writer.submit(Write::Amend(UpdateRow::new(update)?, change)).await.map(drop)
+    }
+
     async fn key_use(&self, key: &[u8; 32], since: i64) -> Result<Option<KeyUse>, StoreError> {
         let key = *key;
         self.readers.run(move |connection| read::key_use(connection, &key, since)).await

@@ -37,6 +37,7 @@ pub(super) struct Claim {
 pub(super) enum Write {
     Begin(OperationRow, Option<KeyClaim>),
     Finish(UpdateRow, Option<ChangeRow>),
+    Amend(UpdateRow, Option<ChangeRow>),
     Claim(Claim),
     DestroySealed(String),
     Purge {
@@ -66,7 +67,8 @@ pub(super) fn transact(connection: &Connection, batch: &[Box<Write>]) -> rusqlit
 fn one_write(connection: &Connection, write: &Write) -> rusqlite::Result<Verdict> {
     match write {
         Write::Begin(operation, key) => begin(connection, operation, key.as_ref()),
-        Write::Finish(update, change) => finish(connection, update, change.as_ref()),
+        Write::Finish(update, change) => finish(connection, update, change.as_ref(), OPEN),
+        Write::Amend(update, change) => finish(connection, update, change.as_ref(), SUCCEEDED),
         Write::Claim(claim) => take_over(connection, claim),
         Write::DestroySealed(id) => {
             let sql = "UPDATE operations SET sealed = NULL, sealed_until = NULL WHERE id = ?1 AND sealed IS NOT NULL";
@@ -144,11 +146,22 @@ fn begin(connection: &Connection, row: &OperationRow, key: Option<&KeyClaim>) ->
     Ok(Ok(Reply::Done))
 }
 
+/// The states of an operation that can be finished.
+const OPEN: &str = "state IN ('pending', 'unknown')";
+/// The state of one that can be amended.
+const SUCCEEDED: &str = "state = 'succeeded'";
+
+/// Records what became of an operation whose state is `fit` for it.
 /// A refusal leaves nothing behind: what could refuse comes first, or is taken back. The usual case, a new registration
 /// or none, does without a look at the operation before it is changed.
-fn finish(connection: &Connection, row: &UpdateRow, change: Option<&ChangeRow>) -> rusqlite::Result<Verdict> {
+fn finish(
+    connection: &Connection,
+    row: &UpdateRow,
+    change: Option<&ChangeRow>,
+    fit: &'static str,
+) -> rusqlite::Result<Verdict> {
     if let Some(ChangeRow::Update(..) | ChangeRow::Remove(_)) = change
-        && let Err(refused) = may_finish(connection, row)?
+        && let Err(refused) = may_finish(connection, row, fit)?
     {
         return Ok(Err(refused));
     }
@@ -156,16 +169,16 @@ fn finish(connection: &Connection, row: &UpdateRow, change: Option<&ChangeRow>) 
         && let Err(refused) = change_registry(connection, change)?
     {
         // why the operation cannot be finished says more
-        return Ok(Err(may_finish(connection, row)?.err().unwrap_or(refused)));
+        return Ok(Err(may_finish(connection, row, fit)?.err().unwrap_or(refused)));
     }
     let update = &row.rest;
     let finished = connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "UPDATE operations SET state = ?2, outcome = ?3, summary = ?4, updated_at = ?5, attempts = ?6, \
              evidence = ?7, lease_until = ?8, sealed = ?9, sealed_until = ?10, \
              desired = CASE WHEN ?2 IN ('succeeded', 'failed') THEN NULL ELSE desired END \
-             WHERE id = ?1 AND state IN ('pending', 'unknown') AND fence = ?11",
-        )?
+             WHERE id = ?1 AND {fit} AND fence = ?11"
+        ))?
         .execute(params![
             row.id,
             update.state.as_str(),
@@ -184,7 +197,7 @@ fn finish(connection: &Connection, row: &UpdateRow, change: Option<&ChangeRow>) 
             // its labels go with it (ON DELETE CASCADE)
             connection.prepare_cached("DELETE FROM registrations WHERE id = ?1")?.execute([&new.id])?;
         }
-        return Ok(Err(may_finish(connection, row)?.err().unwrap_or(StoreError::AlreadyFinished)));
+        return Ok(Err(may_finish(connection, row, fit)?.err().unwrap_or(StoreError::AlreadyFinished)));
     }
     if update.release_key {
         connection.prepare_cached("DELETE FROM idempotency_keys WHERE operation = ?1")?.execute([&row.id])?;
@@ -192,17 +205,17 @@ fn finish(connection: &Connection, row: &UpdateRow, change: Option<&ChangeRow>) 
     Ok(Ok(Reply::Done))
 }
 
-/// Whether the operation is open, and under the lease of this result.
-fn may_finish(connection: &Connection, row: &UpdateRow) -> rusqlite::Result<Result<(), StoreError>> {
+/// Whether the operation is in a state that is fit, and under the lease of this result.
+fn may_finish(connection: &Connection, row: &UpdateRow, fit: &str) -> rusqlite::Result<Result<(), StoreError>> {
     let found = connection
-        .prepare_cached("SELECT state IN ('pending', 'unknown'), fence FROM operations WHERE id = ?1")?
-        .query_row([&row.id], |found| Ok((found.get(0)?, found.get(1).map(read_version)?)));
+        .prepare_cached(&format!("SELECT {fit}, {OPEN}, fence FROM operations WHERE id = ?1"))?
+        .query_row([&row.id], |found| Ok((found.get(0)?, found.get(1)?, found.get(2).map(read_version)?)));
     Ok(match found {
         Err(rusqlite::Error::QueryReturnedNoRows) => Err(StoreError::NotFound("operation")),
         Err(error) => return Err(error),
-        Ok((false, _)) => Err(StoreError::AlreadyFinished),
-        Ok((true, fence)) if fence != row.rest.fence => Err(StoreError::Superseded),
-        Ok((true, _)) => Ok(()),
+        Ok((true, _, fence)) if fence == row.rest.fence => Ok(()),
+        Ok((false, false, _)) => Err(StoreError::AlreadyFinished),
+        Ok(_) => Err(StoreError::Superseded),
     })
 }
 
