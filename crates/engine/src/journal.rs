@@ -369,7 +369,9 @@ impl Engine {
 
 /// Why a secret that was issued once is not shown again.
 fn secret_state(operation: &Operation) -> SecretState {
-    if operation.evidence.get("adopted").is_some() { SecretState::Undelivered } else { SecretState::Expired }
+    let has = |name: &str| operation.evidence.get(name).is_some();
+    // found at the vendor, and no answer came after that
+    if has("adopted") && !has("delivered") { SecretState::Undelivered } else { SecretState::Expired }
 }
 
 /// The recorded failure of an operation, as it was told to the first caller.

@@ -109,9 +109,13 @@ impl Engine {
         if change.is_none() && update.sealed.is_none() && found.evidence.get("adopted").is_none() {
             return Ok(());
         }
-        // not `adopted` any more: the caller has the secret
-        let evidence = merged(&update.evidence.value(), "late", json!(true)).into();
-        let update = OperationUpdate { fence: found.lease.fence, evidence, ..update.clone() };
+        // what was found stays; that nobody has the secret is not true any more
+        let update = OperationUpdate {
+            summary: found.summary.clone(),
+            evidence: merged(&found.evidence, "delivered", json!(true)).into(),
+            fence: found.lease.fence,
+            ..update.clone()
+        };
         self.store.amend(update, change).await
     }
 

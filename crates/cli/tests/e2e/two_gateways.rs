@@ -217,7 +217,14 @@ fn a_late_result_is_not_put_over_the_one_that_was_found() {
             // nobody could find out: the vendor's own answer settles it
             assert_eq!((&found.1["state"], &now["state"]), (&json!("unknown"), &json!("succeeded")), "{now}");
         } else {
-            assert_eq!((&found.1["evidence"]["adopted"], &now), (&json!(true), &found.1), "it is as it was");
+            assert_eq!(found.1["evidence"]["adopted"], json!(true), "{now}");
+            for member in ["state", "outcome", "summary", "registration"] {
+                assert_eq!(now[member], found.1[member], "it is as it was");
+            }
+            // what only the answer says was added
+            assert_eq!(now["evidence"]["delivered"], json!(true), "{now}");
+            let again = create(pair.nodes[1].address, kind, &told.name).unwrap();
+            assert_eq!((again.0, &again.1["client_secret"]), (201, &body["client_secret"]), "{}", again.1);
         }
         let parked = quiet(&pair.nodes[1]);
         assert_eq!((parked.len(), disagreements(&pair.nodes[0], &[told], &parked)), (0, vec![]), "{kind}");
