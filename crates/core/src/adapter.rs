@@ -214,6 +214,12 @@ pub trait Adapter: fmt::Debug + Send + Sync + 'static {
         Err(undeclared(self.descriptor(), "updating a client"))
     }
 
+    /// Pure. Whether the answer to an [`Self::update`] that sent something held a secret that the client did not have
+    /// before; `shown` is the client as the vendor shows it since.
+    fn update_issued_secret(&self, _current: &ClientSpec, _desired: &ClientSpec, _shown: &ClientSpec) -> bool {
+        false
+    }
+
     /// Switches a client on or off.
     ///
     /// # Errors

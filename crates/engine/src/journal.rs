@@ -57,7 +57,14 @@ pub(crate) struct Success<'a> {
 #[derive(Serialize)]
 struct Account<'l> {
     losses: &'l Reported,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'static str>,
 }
+
+/// In the evidence of a change: what became of the secret that it issued. Most changes issue none.
+pub(crate) const SECRET: &str = "secret";
+pub(crate) const DELIVERED: &str = "delivered";
+pub(crate) const UNDELIVERED: &str = "undelivered";
 
 /// A one-time secret in its sealed form.
 #[derive(Serialize, Deserialize)]
@@ -199,7 +206,10 @@ impl Engine {
             summary: success.summary.clone(),
             updated_at: now_ms(),
             attempts: operation.attempts,
-            evidence: Evidence::of(&Account { losses: success.losses }),
+            evidence: Evidence::of(&Account {
+                losses: success.losses,
+                secret: (operation.action == Action::Update && success.secret.is_some()).then_some(DELIVERED),
+            }),
             fence: operation.lease.fence,
             sealed,
             release_key: false,
@@ -303,7 +313,10 @@ impl Engine {
         let registration = self.store.registration(id).await.map_err(store_error)?.ok_or_else(gone)?;
         let secret = self.unseal(caller, operation.id).await?;
         let losses = operation.evidence.get("losses").cloned().unwrap_or_default();
-        let issues_secrets = operation.action == Action::Create && !registration.spec.metadata.is_public();
+        let issues_secrets = match operation.action {
+            Action::Create => !registration.spec.metadata.is_public(),
+            _ => operation.evidence.get(SECRET).is_some(),
+        };
         Ok(Written {
             secret_state: (issues_secrets && secret.is_none()).then(|| secret_state(&operation)),
             registration: Arc::new(registration),
@@ -369,9 +382,10 @@ impl Engine {
 
 /// Why a secret that was issued once is not shown again.
 fn secret_state(operation: &Operation) -> SecretState {
-    let has = |name: &str| operation.evidence.get(name).is_some();
+    let evidence = |name: &str| operation.evidence.get(name);
+    let lost = evidence("adopted").is_some() || evidence(SECRET).is_some_and(|state| state == UNDELIVERED);
     // found at the vendor, and no answer came after that
-    if has("adopted") && !has("delivered") { SecretState::Undelivered } else { SecretState::Expired }
+    if lost && evidence(DELIVERED).is_none() { SecretState::Undelivered } else { SecretState::Expired }
 }
 
 /// The recorded failure of an operation, as it was told to the first caller.

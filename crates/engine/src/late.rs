@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     clock::now_ms,
     engine::Engine,
-    journal::{merged, millis, with_state},
+    journal::{DELIVERED, SECRET, merged, millis, with_state},
     record::may_pass,
     writes::{replacement, state_of},
 };
@@ -106,13 +106,14 @@ impl Engine {
         update: &OperationUpdate,
         change: Option<RegistrationChange>,
     ) -> Result<(), StoreError> {
-        if change.is_none() && update.sealed.is_none() && found.evidence.get("adopted").is_none() {
+        let says_lost = ["adopted", SECRET].iter().any(|name| found.evidence.get(name).is_some());
+        if change.is_none() && update.sealed.is_none() && !says_lost {
             return Ok(());
         }
         // what was found stays; that nobody has the secret is not true any more
         let update = OperationUpdate {
             summary: found.summary.clone(),
-            evidence: merged(&found.evidence, "delivered", json!(true)).into(),
+            evidence: merged(&found.evidence, DELIVERED, json!(true)).into(),
             fence: found.lease.fence,
             ..update.clone()
         };

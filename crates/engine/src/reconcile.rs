@@ -17,7 +17,7 @@ use crate::{
     clock::now_ms,
     engine::{Engine, store_error},
     idempotency::KEY_LIFETIME,
-    journal::{merged, millis, with_state},
+    journal::{SECRET, UNDELIVERED, merged, millis, with_state},
     management::{OWN_RECORD, is_gone},
     writes::{changed, registered, replacement, settle, state_of},
 };
@@ -267,14 +267,21 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
-        let predicted = backend.adapter.preview_update(&target, &current.spec, &asked.spec)?.losses;
+        let plan = backend.adapter.preview_update(&target, &current.spec, &asked.spec)?;
+        let predicted = plan.losses;
         if looks_like(&asked.spec, &shown, &predicted) {
+            let issued =
+                !plan.value.is_empty() && backend.adapter.update_issued_secret(&current.spec, &asked.spec, &shown);
             let (losses, record) = settle(&asked.spec, &shown, predicted, Vec::new());
             let registration = Arc::new(changed(current, record, shown, asked.labels, None));
             return Ok(Finding::Performed {
                 summary: "updated, as the vendor shows".to_owned(),
                 change: Some(replacement(&registration)),
-                evidence: vec![("losses", json!(losses))],
+                // the answer that held it was lost
+                evidence: [("losses", json!(losses))]
+                    .into_iter()
+                    .chain(issued.then(|| (SECRET, json!(UNDELIVERED))))
+                    .collect(),
             });
         }
         let drift = account::drift(&current.observed, &shown);

@@ -362,6 +362,11 @@ impl Adapter for Rfc7591 {
         self.existing(target, management, request).await.map(|(client, _)| client)
     }
 
+    fn update_issued_secret(&self, current: &ClientSpec, desired: &ClientSpec, shown: &ClientSpec) -> bool {
+        let new = self.config.preset.rotates_secret || current.metadata.is_public();
+        new && has_shared_secret(&method(shown, desired, self.config.preset))
+    }
+
     async fn update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
         let offered = self.config.preset.management != Managed::Not;
         let management = self.management(target, offered, "changing a client")?;
@@ -371,8 +376,7 @@ impl Adapter for Rfc7591 {
         };
         let (mut client, secret) = self.existing(target, management, request).await?;
         // answers repeat the secret; it is news only for a client that had none, and where every update makes one
-        let new = self.config.preset.rotates_secret || current.metadata.is_public();
-        if new && has_shared_secret(&method(&client.spec, desired, self.config.preset)) {
+        if self.update_issued_secret(current, desired, &client.spec) {
             if secret.is_none() {
                 losses.push(manage::missing_secret());
                 loss::sort(&mut losses);

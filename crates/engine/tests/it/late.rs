@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::rig::{
     Answer, Faulty, Line, Meanwhile, at, caller, gateway, just, line_to, needs_a_person, operations, request,
-    taken_over, vendor,
+    stable_token, taken_over, vendor,
 };
 
 const LOST: StoreError = StoreError::Unavailable(Trouble::Unreachable);
@@ -336,4 +336,33 @@ async fn a_newer_success_closes_older_ones_that_are_not_on_the_first_page() {
     it.engine.rotate_secret(&caller(None), id).await.unwrap();
     let closed = it.inner.operation(lost.operation.unwrap()).await.unwrap().unwrap();
     assert!(closed.state == OperationState::Failed && !needs_a_person(&closed), "{closed:?}");
+}
+
+/// The change makes a public client confidential; the server keeps its token, so that a look finds the change, and nobody
+/// has the secret.
+#[tokio::test]
+async fn a_secret_that_a_lost_change_issued_is_undelivered() {
+    let (inner, line) = (Arc::new(MemoryStore::new()), stable_token("rfc7591"));
+    let engine = gateway(&Faulty::over(&inner), &line);
+    let change = json!({ "metadata": { "token_endpoint_auth_method": "client_secret_basic" } });
+    let mut states = Vec::new();
+    for answer in [Answer::Lost, Answer::Arrives] {
+        let mut public = request("rfc7591", "Public");
+        public.spec.metadata.token_endpoint_auth_method = Some(registrar_model::AuthMethod::None);
+        let id = engine.create(&caller(None), public).await.unwrap().registration.id;
+        line.after_write(just(answer));
+        let key = caller(Some(if answer == Answer::Lost { "lost" } else { "told" }));
+        let first = engine.patch(&key, id, change.clone(), None).await;
+        assert_eq!(first.is_ok_and(|written| written.secret.is_some()), answer == Answer::Arrives);
+        engine.reconcile().await.unwrap();
+        let open = operations(&inner, OperationState::Unknown).await;
+        assert_eq!(open, []);
+        let again = engine.patch(&key, id, change.clone(), None).await.unwrap();
+        engine.acknowledge(again.operation).await.unwrap();
+        let again = engine.patch(&key, id, change.clone(), None).await.unwrap();
+        assert!(again.replayed && again.secret.is_none());
+        states.push(again.secret_state);
+    }
+    use registrar_engine::SecretState::{Expired, Undelivered};
+    assert_eq!(states, [Some(Undelivered), Some(Expired)]);
 }

@@ -1,6 +1,6 @@
 //! The engine over a store and a vendor that fail at chosen moments, and beside a second gateway, without sockets.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is the report")]
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod late;
 mod rig;

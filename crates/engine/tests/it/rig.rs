@@ -379,3 +379,40 @@ pub(crate) async fn put(store: &Arc<MemoryStore>, registration: Registration) {
     let change = RegistrationChange::Update { registration: Arc::new(registration), expected_version };
     store.finish(update, Some(change)).await.unwrap();
 }
+
+/// A server that does not replace the tokens of its clients: it takes every token for the client's own.
+struct StableToken(Arc<dyn Fake>);
+
+impl Fake for StableToken {
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn handle(&self, request: &FakeRequest) -> registrar_core::FakeResponse {
+        let mut request = request.clone();
+        if let Some(client) =
+            self.clients().into_iter().find(|c| c["client_id"].as_str() == request.path.last().map(String::as_str))
+        {
+            let own = format!("Bearer {}", client["_token"].as_str().unwrap());
+            request.headers.insert("authorization".to_owned(), own);
+        }
+        self.0.handle(&request)
+    }
+
+    fn settings(&self, base_url: &str) -> Value {
+        self.0.settings(base_url)
+    }
+
+    fn clients(&self) -> Vec<Value> {
+        self.0.clients()
+    }
+
+    fn reset(&self) {
+        self.0.reset();
+    }
+}
+
+/// A line to a new vendor of this kind that never replaces a client's token.
+pub(crate) fn stable_token(kind: &str) -> Arc<Line> {
+    line_to(Arc::new(StableToken(Arc::clone(&vendor(kind).fake))))
+}
