@@ -180,7 +180,8 @@ impl Engine {
         id: RegistrationId,
         record: Option<Record>,
     ) -> Result<Option<SecretString>> {
-        let _one_at_a_time = self.lock(id).await;
+        // a result that is recorded later keeps the client to itself meanwhile; the answer that holds it shall not wait
+        let Ok(_one_at_a_time) = tokio::time::timeout(LONGEST_TURN, self.lock(id)).await else { return Ok(None) };
         // none is in progress here now: what is pending has ended, or another process is at it
         if self.any_operation(OperationState::Pending, |o| o.registration == Some(id)).await? {
             return Ok(None);
@@ -202,6 +203,9 @@ impl Engine {
         Ok(Some(fresh))
     }
 }
+
+/// How long a new token waits for another write to the client.
+const LONGEST_TURN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What every token that opens nothing is told.
 fn refused() -> Error {

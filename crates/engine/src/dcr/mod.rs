@@ -421,7 +421,10 @@ impl Engine {
         let led_to_nothing = match result {
             Ok(written) => written.replayed,
             Err(failure) => {
-                failure.error.outcome() == Outcome::NotPerformed || failure.operation.is_some_and(|named| named != own)
+                // one that looks for what this very request did names another operation, too
+                let is_repetition = failure.error.kind() != ErrorKind::PartialFailure
+                    && failure.operation.is_some_and(|named| named != own);
+                failure.error.outcome() == Outcome::NotPerformed || is_repetition
             }
         };
         if let (Some(id), true) = (id, led_to_nothing)
