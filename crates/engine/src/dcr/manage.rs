@@ -205,7 +205,7 @@ impl Engine {
 }
 
 /// How long a new token waits for another write to the client.
-const LONGEST_TURN: std::time::Duration = std::time::Duration::from_secs(1);
+const LONGEST_TURN: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// What every token that opens nothing is told.
 fn refused() -> Error {
