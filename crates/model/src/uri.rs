@@ -71,9 +71,11 @@ fn scheme(raw: &str) -> Option<String> {
     ok.then(|| scheme.to_ascii_lowercase())
 }
 
-/// The authority as written (`host:port` with anything around it), if there is one.
+/// The authority as written (`host:port` with anything around it), if there is one. Its slashes follow the scheme's colon
+/// at once (RFC 3986 §3): parsers of browsers take `https:a` for `https://a` as well, others do not.
 fn authority(raw: &str) -> Option<&str> {
-    let (_, rest) = raw.split_once("://")?;
+    let (_, rest) = raw.split_once(':')?;
+    let rest = rest.strip_prefix("//")?;
     Some(rest.split(['/', '?', '#']).next().unwrap_or(rest))
 }
 
