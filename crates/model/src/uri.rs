@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
+pub use crate::scheme::TAKEN as TAKEN_SCHEMES;
 use crate::{
     issue::{IssueCode, Issues, Pointer},
     scheme::private_use_fault,
@@ -155,9 +156,8 @@ fn is_private(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => {
             let name = name.trim_end_matches('.');
-            name == "localhost"
-                || !name.contains('.')
-                || [".localhost", ".local", ".internal", ".home.arpa", ".lan"].iter().any(|s| name.ends_with(s))
+            let under = |domain: &str| name.strip_suffix(domain).is_some_and(|n| n.is_empty() || n.ends_with('.'));
+            !name.contains('.') || ["localhost", "local", "internal", "home.arpa", "lan"].into_iter().any(under)
         }
         // no public service is reached by a bare address
         Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => true,

@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn keys_that_are_broken_or_secret_are_faults() {
-        for members in [json!({"x": "?"}), json!({"crv": 256}), json!({"kty": 1}), json!({"alg": 1}), json!({"d": "x"})] {
+        for members in [json!({"x": "?"}), json!({"crv": 256}), json!({"kty": 1}), json!({"alg": 1}), json!({"d": "x"})]
+        {
             assert!(read(&[key(members.clone()), key(json!({}))]).is_err(), "{members}");
         }
         assert!(read(&[]).is_err());
