@@ -209,8 +209,10 @@ def is_beyond(issue, body):
     # between members
     if issue["code"] == "conflict" or "web clients with the implicit grant" in issue["detail"]:
         return True
-    if issue["code"] in ("invalid_redirect_uri", "invalid_url") and issue["detail"].endswith(HOSTS):
-        return True
+    if issue["code"] in ("invalid_redirect_uri", "invalid_url"):
+        # the words of the model; all others are an adapter's, of what its vendor takes
+        own = issue["detail"].startswith(("not an acceptable", "not a web origin"))
+        return not own or issue["detail"].endswith(HOSTS)
     # vendor-only members are the adapters': GET /v1/vendors lists them
     if issue["pointer"].startswith("#/vendor/"):
         return True
