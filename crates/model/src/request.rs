@@ -42,6 +42,28 @@ impl NewRegistration {
     /// # Errors
     /// The issues, each with a pointer into the body.
     pub fn decode(body: &Value) -> Result<Self, Vec<crate::Issue>> {
+        // members that did not decode would only cause misleading findings of the rules between members
+        let out = Self::decode_unvalidated(body)?;
+        out.validate()?;
+        Ok(out)
+    }
+
+    /// Checks the rules inside and between members, which [`NewRegistration::decode_unvalidated`] leaves out.
+    ///
+    /// # Errors
+    /// As [`NewRegistration::decode`].
+    pub fn validate(&self) -> Result<(), Vec<crate::Issue>> {
+        let mut issues = Issues::new();
+        self.spec.validate(&Pointer::root(), &mut issues);
+        issues.into_result(())
+    }
+
+    /// Reads an envelope whose members are not complete yet. Whoever completes them calls
+    /// [`NewRegistration::validate`] before anything else is done with it.
+    ///
+    /// # Errors
+    /// Members that are not of their type, and texts that no member may have.
+    pub fn decode_unvalidated(body: &Value) -> Result<Self, Vec<crate::Issue>> {
         let mut issues = Issues::new();
         let at = Pointer::root();
         let Value::Object(object) = body else {
@@ -69,10 +91,6 @@ impl NewRegistration {
             unknown,
             spec,
         };
-        // members that did not decode would only cause misleading findings of the rules between members
-        if issues.is_empty() {
-            out.spec.validate(&at, &mut issues);
-        }
         issues.into_result(out)
     }
 

@@ -6,7 +6,7 @@ use crate::uri::is_dot_segment;
 /// protocol or program (permanent entries of the IANA registry "URI Schemes", and what browsers and operating
 /// systems add). Sorted.
 #[rustfmt::skip]
-const TAKEN: [&str; 173] = [
+pub const TAKEN: [&str; 173] = [
     "aaa", "aaas", "about", "acap", "acct", "afp", "amqp", "amqps", "android-app", "apt", "blob", "brave", "callto",
     "cap", "chrome", "cid", "coap", "coap+tcp", "coap+ws", "coaps", "coaps+tcp", "coaps+ws", "content", "crid",
     "data", "dav", "dict", "did", "dns", "doi", "dtn", "ecmascript", "edge", "example", "facetime", "facetime-audio",

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
+pub use crate::scheme::TAKEN as TAKEN_SCHEMES;
 use crate::{
     issue::{IssueCode, Issues, Pointer},
     scheme::private_use_fault,
@@ -71,9 +72,11 @@ fn scheme(raw: &str) -> Option<String> {
     ok.then(|| scheme.to_ascii_lowercase())
 }
 
-/// The authority as written (`host:port` with anything around it), if there is one.
+/// The authority as written (`host:port` with anything around it), if there is one. Its slashes follow the scheme's colon
+/// at once (RFC 3986 §3): parsers of browsers take `https:a` for `https://a` as well, others do not.
 fn authority(raw: &str) -> Option<&str> {
-    let (_, rest) = raw.split_once("://")?;
+    let (_, rest) = raw.split_once(':')?;
+    let rest = rest.strip_prefix("//")?;
     Some(rest.split(['/', '?', '#']).next().unwrap_or(rest))
 }
 
@@ -153,9 +156,8 @@ fn is_private(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => {
             let name = name.trim_end_matches('.');
-            name == "localhost"
-                || !name.contains('.')
-                || [".localhost", ".local", ".internal", ".home.arpa", ".lan"].iter().any(|s| name.ends_with(s))
+            let under = |domain: &str| name.strip_suffix(domain).is_some_and(|n| n.is_empty() || n.ends_with('.'));
+            !name.contains('.') || ["localhost", "local", "internal", "home.arpa", "lan"].into_iter().any(under)
         }
         // no public service is reached by a bare address
         Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => true,

@@ -6,6 +6,7 @@ mod parameters;
 mod registration;
 mod requests;
 mod schemas;
+mod uris;
 
 use registrar_core::ErrorKind;
 use serde_json::{Map, Value, json};
@@ -351,7 +352,7 @@ fn operation(call: &Call) -> Value {
     if call.scope.is_some() && call.tag != "registration" {
         errors.extend([K::Unauthenticated, K::InvalidToken, K::Forbidden, K::Internal, K::StoreUnavailable]);
     }
-    if call.parameters.contains(&"Idempotency-Key") {
+    if call.parameters.contains(&"Idempotency-Key") && call.tag != "registration" {
         errors.extend([K::IdempotencyInProgress, K::IdempotencyKeyReused]);
     }
     if errors.contains(&K::UpstreamError) {

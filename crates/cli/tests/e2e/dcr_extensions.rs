@@ -186,6 +186,118 @@ fn ext_17_a_list_of_choices_becomes_the_one_that_the_vendor_can_hold() {
     refused(&demanding, &choice, "invalid_client_metadata");
 }
 
+/// The values of each list of RP Metadata Choices §2 that no vendor here has a use for.
+fn capabilities() -> Value {
+    json!({
+        "token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_signing_alg_values_supported": ["ES256"],
+        "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": ["ES256", "RS256", "HS256"],
+        "id_token_encryption_alg_values_supported": ["ECDH-ES"],
+        "id_token_encryption_enc_values_supported": ["A256GCM"],
+        "userinfo_signing_alg_values_supported": ["ES256"],
+        "userinfo_encryption_alg_values_supported": ["ECDH-ES"],
+        "userinfo_encryption_enc_values_supported": ["A256GCM"],
+        "request_object_signing_alg_values_supported": ["ES256"],
+        "request_object_encryption_alg_values_supported": ["ECDH-ES"],
+        "request_object_encryption_enc_values_supported": ["A256GCM"],
+        "introspection_signing_alg_values_supported": ["ES256"],
+        "introspection_encryption_alg_values_supported": ["ECDH-ES"],
+        "introspection_encryption_enc_values_supported": ["A256GCM"],
+        "authorization_signing_alg_values_supported": ["ES256"],
+        "authorization_encryption_alg_values_supported": ["ECDH-ES"],
+        "authorization_encryption_enc_values_supported": ["A256GCM"],
+        "backchannel_authentication_request_signing_alg_values_supported": ["ES256"],
+    })
+}
+
+#[test]
+fn ext_17_a_list_demands_nothing_of_any_vendor() {
+    let gateway = open();
+    for route in crate::dcr::ROUTES {
+        // each by itself, all at once, and what a client that signs its assertions sends
+        let mut wishes = vec![capabilities()];
+        wishes.extend(capabilities().as_object().unwrap().iter().map(|(name, values)| json!({ name: values })));
+        wishes.push(json!({
+            "token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_basic", "client_secret_post"],
+            "token_endpoint_auth_signing_alg_values_supported": ["ES256"],
+            "jwks_uri": "https://client.example.com/jwks.json",
+        }));
+        for (i, mut wish) in wishes.into_iter().enumerate() {
+            wish["client_name"] = json!(format!("Client {i}"));
+            let keyed = wish.get("jwks_uri").is_some();
+            let answer = gateway.post(&format!("/{route}/register"), &with(wish.clone()));
+            if answer.status != 201 && keyed {
+                // a vendor that does not take the keys says so of them alone
+                let told = answer.text("/error_description");
+                assert!(told.starts_with("jwks_uri:") && !told.contains("alg"), "{route} {told}");
+                continue;
+            }
+            assert_eq!(answer.status, 201, "{route} {wish}: {}", answer.json());
+            let client = answer.json();
+            // what a server of RFC 7591 takes, only its answer shows
+            assert!(route == "rfc7591" || client.get("registrar_losses").is_none(), "{route} {wish}: {client}");
+            let signs = client["token_endpoint_auth_method"] == "private_key_jwt";
+            assert!(signs || client.get("token_endpoint_auth_signing_alg").is_none(), "{route} {client}");
+            // an update is no other
+            let own = crate::dcr::Own::of(&answer);
+            let changed = own.call(&gateway, "PUT", &own.update(wish.clone()));
+            assert_eq!(changed.status, 200, "{route} {wish}: {}", changed.json());
+        }
+    }
+    // what is asked for by its own name is a demand as before
+    let answer = gateway.post(
+        "/loop/register",
+        &with(json!({"userinfo_signed_response_alg": "ES256",
+        "userinfo_signing_alg_values_supported": ["ES256"]})),
+    );
+    assert_eq!(answer.status, 400, "{}", answer.json());
+    // and where a list has no word that the rules know, it is a mistake
+    for name in ["id_token_encryption_enc_values_supported", "userinfo_signing_alg_values_supported"] {
+        refused(&gateway, &with(json!({ name: ["no algorithm"] })), "invalid_client_metadata");
+    }
+}
+
+#[test]
+fn ext_17_members_that_go_with_a_choice_are_judged_with_it() {
+    let gateway = open();
+    let subject = |methods: Value| {
+        with(json!({ "token_endpoint_auth_methods_supported": methods,
+        "tls_client_auth_subject_dn": "CN=client" }))
+    };
+    // the member beside it goes with one of the methods only
+    for methods in [json!(["tls_client_auth"]), json!(["client_secret_basic", "tls_client_auth"])] {
+        let own = register(&gateway, "rfc7591", &subject(methods.clone()));
+        assert_eq!(own.json["token_endpoint_auth_method"], "tls_client_auth", "{methods}");
+        assert_eq!(own.json["tls_client_auth_subject_dn"], "CN=client");
+        let mut body = subject(methods);
+        body["client_id"] = own.json["client_id"].clone();
+        assert_eq!(own.call(&gateway, "PUT", &body).status, 200);
+    }
+    let encrypted = json!({"id_token_encrypted_response_enc": "A256GCM",
+        "token_endpoint_auth_methods_supported": ["client_secret_post"],
+        "id_token_encryption_alg_values_supported": ["ECDH-ES"]});
+    let client = register(&gateway, "rfc7591", &with(encrypted)).json;
+    assert_eq!(client["id_token_encrypted_response_alg"], "ECDH-ES");
+    // what no choice mends is refused, with and without a list, and no vendor hears of it
+    let own = register(&gateway, "rfc7591", &with(json!({})));
+    let ledger = gateway.fakes.ledger(None).len();
+    let mut bad = subject(json!(["client_secret_basic"]));
+    for list in [true, false] {
+        for members in
+            [json!({}), json!({"redirect_uris": ["javascript:alert(1)"]}), json!({"client_name": "x".repeat(256)})]
+        {
+            let mut body = bad.clone();
+            body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+            assert_eq!(gateway.post("/register", &body).status, 400, "{list} {body}");
+            body["client_id"] = own.json["client_id"].clone();
+            assert_eq!(own.call(&gateway, "PUT", &body).status, 400, "{list} {body}");
+        }
+        bad.as_object_mut().unwrap().remove("token_endpoint_auth_methods_supported");
+    }
+    assert_eq!(gateway.fakes.ledger(None).len(), ledger);
+}
+
 #[test]
 fn ext_18_protection_that_the_vendor_cannot_give_is_refused() {
     let gateway = open();

@@ -7,6 +7,8 @@ use crate::{
     running::Gateway,
 };
 
+/// Sent twice with different bodies.
+const KEY: (&str, &str) = ("idempotency-key", "one");
 const OPERATION: &str = "/v1/operations/op_0198c0de-0000-7000-8000-00000000abcd";
 
 #[test]
@@ -69,6 +71,20 @@ fn every_answer_has_the_header_fields_that_its_document_promises() {
         ("POST", "/register", "/register", &[JSON], r#"{"client_name":"A","redirect_uris":["https://a.example/cb"]}"#),
         ("POST", "/register", "/register", &[form], "{}"),
         ("POST", "/register", "/register", &[JSON], &large),
+        (
+            "POST",
+            "/register",
+            "/register",
+            &[JSON, KEY],
+            r#"{"client_name":"A","redirect_uris":["https://a.example/cb"]}"#,
+        ),
+        (
+            "POST",
+            "/register",
+            "/register",
+            &[JSON, KEY],
+            r#"{"client_name":"B","redirect_uris":["https://a.example/cb"]}"#,
+        ),
         ("GET", "/register/reg_x", "/register/{id}", &[], ""),
         ("GET", "/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server", &[], ""),
     ] {

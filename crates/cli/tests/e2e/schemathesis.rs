@@ -49,6 +49,31 @@ fn schemathesis_finds_a_document_that_is_wrong() {
     assert!(report.told.contains("Response violates schema"), "{}", report.told);
 }
 
+#[test]
+fn schemathesis_finds_a_document_that_allows_what_is_refused() {
+    if !is_wanted() {
+        return;
+    }
+    // each face has a word for it that stands for what no schema can say as well
+    for (face, path, call) in
+        [("registration", "/{route}/register", "registerAt"), ("administration", "/v1/clients", "createClient")]
+    {
+        let only = ["--include-operation-id", call, "--phases", "examples"];
+        let long = "x".repeat(300);
+        let report = run(face, &only, |document| {
+            for name in ["NewClientMetadata", "NewRegistrationMetadata"] {
+                document["components"]["schemas"][name]["properties"]["client_name"] = json!({ "type": "string" });
+            }
+            let body = &mut document["paths"][path]["post"]["requestBody"]["content"]["application/json"];
+            let example = &mut body["examples"]["web"]["value"];
+            let metadata = if call == "createClient" { &mut example["metadata"] } else { example };
+            metadata["client_name"] = json!(long);
+        });
+        assert!(report.failures > 0, "{}", report.told);
+        assert!(report.told.contains("longer than 255 characters"), "{}", report.told);
+    }
+}
+
 fn is_wanted() -> bool {
     let wanted = std::env::var_os("SCHEMATHESIS").is_some();
     if !wanted {

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use jsonwebtoken::{
-    Algorithm, DecodingKey,
-    jwk::{Jwk, PublicKeyUse},
-};
+use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
 use registrar_core::{ExposeSecret as _, settings::closest};
 use registrar_model::member::PRIVATE_KEY_MEMBERS;
 use serde_json::Value;
@@ -94,17 +91,93 @@ fn parse(text: &str) -> Result<Vec<StatementKey>, String> {
         if key.get("kty").and_then(Value::as_str).is_some_and(|kty| !["EC", "OKP", "RSA"].contains(&kty)) {
             continue;
         }
-        let key: Jwk =
-            serde_json::from_value(key.clone()).map_err(|_| format!("key {i} is not a JWK that is known"))?;
-        if matches!(key.common.public_key_use, Some(PublicKeyUse::Encryption)) {
+        if !verifies(key) {
             continue;
         }
-        let algorithm = match key.common.key_algorithm {
-            Some(name) => Some(name.to_string().parse().map_err(|_| format!("key {i} is not for signatures"))?),
+        let algorithm = match key.get("alg").and_then(Value::as_str) {
+            // nor is a key for an algorithm that is not understood, or not for signatures (§4.4): issuers add them
+            // before everybody can use them
+            Some(alg) => match ALGORITHMS.iter().find(|(name, _)| *name == alg) {
+                Some((_, algorithm)) => Some(*algorithm),
+                None => continue,
+            },
             None => None,
         };
+        let key: Jwk =
+            serde_json::from_value(key.clone()).map_err(|_| format!("key {i} is not a JWK that is known"))?;
         let decoding = DecodingKey::from_jwk(&key).map_err(|_| format!("key {i} cannot be used"))?;
         usable.push(StatementKey { id: key.common.key_id, algorithm, key: decoding });
     }
     if usable.is_empty() { Err("has no key for signatures".to_owned()) } else { Ok(usable) }
+}
+
+/// Whether a key may be used to verify signatures, as far as it says what it is for (RFC 7517 §4.2, §4.3).
+fn verifies(key: &Value) -> bool {
+    let for_signatures = key.get("use").is_none_or(|word| word == "sig");
+    let may_verify = |operations: &Value| operations.as_array().is_some_and(|all| all.iter().any(|o| o == "verify"));
+    for_signatures && key.get("key_ops").is_none_or(may_verify)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A key of RFC 7515 appendix A.3, with members beside it.
+    fn key(members: Value) -> Value {
+        let mut key = json!({"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"});
+        key.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        key
+    }
+
+    fn read(keys: &[Value]) -> Result<Vec<String>, String> {
+        let keys = parse(&json!({ "keys": keys }).to_string())?;
+        Ok(keys.into_iter().map(|key| key.id.unwrap_or_default()).collect())
+    }
+
+    #[test]
+    fn keys_that_are_not_for_verifying_are_passed_over() {
+        let good = [
+            json!({}),
+            json!({"use": "sig"}),
+            json!({"key_ops": ["verify"]}),
+            json!({"key_ops": ["other", "verify"], "use": "sig"}),
+            json!({"alg": "ES256"}),
+        ];
+        for members in good {
+            assert_eq!(read(&[key(members.clone())]).map(|keys| keys.len()), Ok(1), "{members}");
+        }
+        let others = [
+            json!({"use": "enc"}),
+            json!({"use": "tls"}),
+            json!({"use": "SIG"}),
+            json!({"use": null}),
+            json!({"key_ops": []}),
+            json!({"key_ops": ["encrypt", "wrapKey"]}),
+            json!({"key_ops": "verify"}),
+            json!({"use": "sig", "key_ops": ["deriveKey"]}),
+            json!({"alg": "ECDH-ES"}),
+            json!({"alg": "RSA-OAEP-256"}),
+            json!({"alg": "ES256K"}),
+            json!({"alg": "HS256"}),
+            json!({"alg": "ML-DSA-65"}),
+            json!({"kty": "AKP", "alg": "ML-DSA-65"}),
+        ];
+        for members in others {
+            let beside = [key(members.clone()), key(json!({ "kid": "good" }))];
+            assert_eq!(read(&beside), Ok(vec!["good".to_owned()]), "{members}");
+            assert_eq!(read(&beside[..1]), Err("has no key for signatures".to_owned()), "{members}");
+        }
+    }
+
+    #[test]
+    fn keys_that_are_broken_or_secret_are_faults() {
+        for members in [json!({"x": "?"}), json!({"crv": 256}), json!({"kty": 1}), json!({"alg": 1}), json!({"d": "x"})]
+        {
+            assert!(read(&[key(members.clone()), key(json!({}))]).is_err(), "{members}");
+        }
+        assert!(read(&[]).is_err());
+    }
 }

@@ -3,12 +3,13 @@
 
 use registrar_core::{Adapter, Error, ErrorKind, Result};
 use registrar_model::{
-    ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, Pointer, Severity, field, validate,
+    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Pointer,
+    Severity, field, validate,
 };
 use serde_json::{Value, json};
 
 /// How many values a list may have.
-const MAX_CHOICES: usize = 32;
+pub const MAX_CHOICES: usize = 32;
 
 /// The lists (RP Metadata Choices §2) and the members that they are choices for, in an order in which no choice depends
 /// on a later one.
@@ -37,21 +38,35 @@ const CHOICES: [(&str, &str); 19] = [
     ),
 ];
 
+/// What is in force with every client, whether it asks for it or not. All other members are of something that a client
+/// may do without.
+const IN_FORCE: [&str; 2] = ["token_endpoint_auth_method", "id_token_signed_response_alg"];
+
+/// The names of the lists and of the members that they are choices for.
+pub fn choices() -> impl Iterator<Item = (&'static str, &'static str)> {
+    CHOICES.into_iter()
+}
+
+/// Whether there is anything to choose among these members.
+pub(super) fn are_offered(unregistered: &[(String, Value)]) -> bool {
+    unregistered.iter().any(|(name, _)| member_of(name).is_some())
+}
+
 /// Sets each member for which there is a list to the first value of the list that the rules between members allow and
-/// the vendor can hold. The member itself, beside the list, is the value that the client likes best.
+/// the vendor can hold. The member itself, beside the list, is the value that the client likes best. Then everything is
+/// validated: before, members that go only with what was chosen could not be judged.
 ///
-/// Where the vendor can hold none of them, the first is asked for, so that the loss policy decides as always; unless the
-/// value in force without asking is on the list.
+/// A list says what the client can do, and demands nothing: where the vendor can hold none of it, nothing is chosen. Only
+/// where something else on the vendor's side would be in force then is the first asked for, so that the loss policy
+/// decides as always.
 ///
 /// # Errors
-/// [`ErrorKind::Validation`]: something that is no list of words, or of which the rules allow nothing.
-pub(super) fn resolve(
-    adapter: &dyn Adapter,
-    metadata: &mut ClientMetadata,
-    unregistered: &[(String, Value)],
-) -> Result<()> {
+/// [`ErrorKind::Validation`]: something that is no list of words, of which the rules allow nothing, or that is not valid
+/// otherwise.
+pub(super) fn resolve(adapter: &dyn Adapter, request: &mut NewRegistration) -> Result<()> {
+    let metadata = &mut *request.spec.metadata;
     for (plural, singular) in CHOICES {
-        let Some((_, value)) = unregistered.iter().find(|(name, _)| name == plural) else { continue };
+        let Some((_, value)) = request.unknown.iter().find(|(name, _)| name == plural) else { continue };
         let choices = words(value).ok_or_else(|| {
             let detail = format!("must be a list of 1 to {MAX_CHOICES} words");
             refusal(plural, IssueCode::WrongType, detail)
@@ -60,25 +75,60 @@ pub(super) fn resolve(
         if liked.as_ref().is_some_and(|liked| !choices.contains(liked)) {
             return Err(refusal(singular, IssueCode::Conflict, format!("is not one of `{plural}`")));
         }
-        let mut allowed = Vec::new();
-        let mut faults = Vec::new();
-        for choice in liked.iter().chain(&choices) {
-            match with(metadata, singular, choice) {
-                Ok(chosen) => allowed.push(chosen),
-                Err(issues) if faults.is_empty() => faults = issues,
-                Err(_) => {}
-            }
-        }
+        let mut allowed = allowed(metadata, singular, liked.iter().chain(&choices))?;
         let path = format!("metadata.{singular}");
+        let held = match liked {
+            None if !has_use(metadata, singular) => continue,
+            _ => allowed.iter().position(|chosen| holds(adapter, chosen, &path)),
+        };
         let default = field::lookup(&path).and_then(|f| f.default).and_then(|d| serde_json::from_str::<String>(d).ok());
-        match allowed.iter().position(|chosen| holds(adapter, chosen, &path)) {
-            Some(held) => *metadata = allowed.swap_remove(held),
-            None if liked.is_none() && default.is_some_and(|d| choices.contains(&d)) => {}
-            None if allowed.is_empty() => return Err(Error::validation(faults)),
-            None => *metadata = allowed.swap_remove(0),
+        let chosen = match held {
+            None if liked.is_none() && !IN_FORCE.contains(&singular) => continue,
+            None if liked.is_none() && default.is_some_and(|d| choices.contains(&d)) => continue,
+            held => held.unwrap_or(0),
+        };
+        *metadata = allowed.swap_remove(chosen);
+    }
+    request.validate().map_err(Error::validation)
+}
+
+/// Whether a choice of this member means anything: how assertions are signed where the client authenticates with one,
+/// and how content is encrypted where keys are.
+fn has_use(metadata: &ClientMetadata, member: &str) -> bool {
+    match member.strip_suffix("_enc") {
+        Some(stem) => metadata.get(&format!("{stem}_alg")).is_some(),
+        None if member == "token_endpoint_auth_signing_alg" => {
+            matches!(metadata.auth_method(), AuthMethod::PrivateKeyJwt | AuthMethod::ClientSecretJwt)
+        }
+        None => true,
+    }
+}
+
+/// The metadata with each of the values that break no rule by themselves; of these the ones with which the fewest rules
+/// are broken, for others may be mended by a later choice.
+fn allowed<'c>(
+    metadata: &ClientMetadata,
+    member: &str,
+    choices: impl Iterator<Item = &'c String>,
+) -> Result<Vec<ClientMetadata>> {
+    let (_, before) = with(metadata, member, Value::Null);
+    let (mut allowed, mut faults) = (Vec::new(), Vec::new());
+    for choice in choices {
+        let (chosen, issues) = with(metadata, member, json!(choice));
+        let is_new = |issue: &&Issue| !before.iter().any(|b| (&b.pointer, b.code) == (&issue.pointer, issue.code));
+        // one that is for something that the client does without is no contradiction
+        let counts = |issue: &&Issue| issue.code != IssueCode::Conflict || has_use(metadata, member);
+        let own: Vec<Issue> = issues.iter().filter(is_new).filter(counts).cloned().collect();
+        if own.is_empty() {
+            allowed.push((issues.len(), chosen));
+        } else if faults.is_empty() {
+            faults = own;
         }
     }
-    Ok(())
+    let Some(fewest) = allowed.iter().map(|(broken, _)| *broken).min() else {
+        return Err(Error::validation(faults));
+    };
+    Ok(allowed.into_iter().filter(|(broken, _)| *broken == fewest).map(|(_, chosen)| chosen).collect())
 }
 
 /// The member that a list is choices for.
@@ -92,16 +142,14 @@ fn words(value: &Value) -> Option<Vec<String>> {
     items.iter().map(word).collect()
 }
 
-/// The metadata with one member set, if the rules allow it.
-fn with(metadata: &ClientMetadata, member: &str, value: &str) -> std::result::Result<ClientMetadata, Vec<Issue>> {
+/// The metadata with one member set, and the rules that it breaks then.
+fn with(metadata: &ClientMetadata, member: &str, value: Value) -> (ClientMetadata, Vec<Issue>) {
     let (at, mut issues) = (Pointer::root().child("metadata"), Issues::new());
     let mut object = metadata.encode();
-    object.insert(member.to_owned(), json!(value));
+    object.insert(member.to_owned(), value);
     let (chosen, _) = ClientMetadata::decode(&object, &at, &mut issues);
-    if issues.is_empty() {
-        validate::metadata(&chosen, &at, &mut issues);
-    }
-    issues.into_result(chosen)
+    validate::metadata(&chosen, &at, &mut issues);
+    (chosen, issues.into_vec())
 }
 
 /// Whether the vendor holds what the metadata has at `path`.

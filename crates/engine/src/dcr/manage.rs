@@ -118,10 +118,10 @@ impl Engine {
         mut request: NewRegistration,
         statement: Option<String>,
     ) -> Result<Written, Failure> {
+        let backend = self.runtime.load().backend(&holder.registration.backend)?;
+        choices::resolve(backend.adapter.as_ref(), &mut request)?;
         self.seen(&holder.registration).await?;
         let current = self.registration(holder.registration.id).await?;
-        let backend = self.runtime.load().backend(&current.backend)?;
-        choices::resolve(backend.adapter.as_ref(), &mut request.spec.metadata, &request.unknown)?;
         request.unknown.clear();
         let other_software = !instance::is_same_software(&current.spec.metadata, &request.spec.metadata);
         request.spec.policy = current.spec.policy;

@@ -21,6 +21,7 @@ use registrar_store::InitialAccessToken;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use choices::{MAX_CHOICES, choices};
 pub(crate) use limit::Limiter;
 pub use limit::Rate;
 pub use manage::Holder;
@@ -338,6 +339,10 @@ impl Engine {
 
     /// Chooses the route and holds the request against everything that it demands.
     fn open(&self, visitor: &Visitor, request: &mut NewRegistration) -> Result<CreateOptions> {
+        // what no choice can mend is not counted as a registration
+        if !choices::are_offered(&request.unknown) {
+            request.validate().map_err(Error::validation)?;
+        }
         let runtime = self.runtime.load();
         let name = match &visitor.route {
             Some(name) => Some(name.clone()),
@@ -367,7 +372,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Forbidden, detail));
         }
         let backend = runtime.backend(&route.backend)?;
-        choices::resolve(backend.adapter.as_ref(), &mut request.spec.metadata, &request.unknown)?;
+        choices::resolve(backend.adapter.as_ref(), request)?;
         self.demand(Some(route), terms.as_ref(), &mut request.spec.metadata)?;
         request.backend = Some(route.backend.clone());
         Ok(CreateOptions {

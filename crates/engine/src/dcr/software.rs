@@ -185,17 +185,20 @@ fn issued(claims: &Map<String, Value>, issuer: &StatementIssuer, known: bool) ->
     Ok(())
 }
 
-/// Puts claims over members. Members that the claims decide in another way go: the same name under a language tag in
-/// another case (RFC 7591 §2.2), and lists of choices for a member that was chosen.
-fn outrank(body: &mut Map<String, Value>, claims: Map<String, Value>) {
-    for (name, value) in claims {
+/// Puts claims over members. Members that the claims decide in another way go: the same name under a language tag, in
+/// whatever case (RFC 7591 §2.2), which people would be shown instead, and lists of choices for a member that was
+/// chosen.
+fn outrank(body: &mut Map<String, Value>, mut claims: Map<String, Value>) {
+    claims.retain(|name, value| {
         let about = ABOUT_THE_STATEMENT.contains(&name.as_str()) || SERVER_ASSIGNED.contains(&name.as_str());
-        if about || value.is_null() {
-            continue;
-        }
-        body.retain(|member, _| !member.eq_ignore_ascii_case(&name) && choices::member_of(member) != Some(&name));
-        body.insert(name, value);
-    }
+        !about && !value.is_null()
+    });
+    let said = |name: &str| claims.keys().any(|claim| claim.eq_ignore_ascii_case(name));
+    body.retain(|member, _| {
+        let name = member.split_once('#').map_or(member.as_str(), |(name, _)| name);
+        !said(member) && !said(name) && !choices::member_of(member).is_some_and(said)
+    });
+    body.append(&mut claims);
 }
 
 /// The header and the claims of a JWS in compact form that has a signature; JSON as strict as everywhere.
@@ -419,6 +422,21 @@ mod tests {
         let wanted = json!({
             "client_name": "mine", "client_name#fr": "le v\u{f4}tre", "scope": "a", "contacts": ["c"],
             "id_token_signed_response_alg": "RS256", "userinfo_signing_alg_values_supported": ["ES256"],
+        });
+        assert_eq!(Value::Object(body), wanted);
+    }
+
+    #[test]
+    fn a_name_that_is_vouched_for_has_no_other_in_any_language() {
+        let object = |value: Value| value.as_object().cloned().unwrap_or_default();
+        let mut body = object(json!({
+            "client_name": "mine", "client_name#en": "Your Bank", "CLIENT_NAME#de": "Ihre Bank", "client_name#fr": "x",
+            "logo_uri#en": "https://a.example/logo", "client_name_of_nobody#en": "stays",
+        }));
+        outrank(&mut body, object(json!({ "client_name": "Acme", "client_name#FR": "Acm\u{e9}" })));
+        let wanted = json!({
+            "client_name": "Acme", "client_name#FR": "Acm\u{e9}", "logo_uri#en": "https://a.example/logo",
+            "client_name_of_nobody#en": "stays",
         });
         assert_eq!(Value::Object(body), wanted);
     }

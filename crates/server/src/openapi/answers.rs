@@ -38,6 +38,8 @@ pub(super) fn headers_of(call: &Call, status: u16, schema: Option<&str>) -> Valu
         ("WWW-Authenticate", status == 401),
         // a load balancer asks again by itself
         ("Retry-After", status == 429 || status == 503 && call.path != "/readyz"),
+        // on the standards face, it is always another request that has not ended
+        ("Retry-After", status == 409 && is_open),
         ("Accept-Patch", status == 415 && call.method == "patch"),
         ("Allow", status == 405),
         ("Access-Control-Allow-Origin", is_open),

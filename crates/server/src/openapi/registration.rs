@@ -6,11 +6,12 @@ use serde_json::{Map, Value, json};
 use super::{Call, answers, reference, with};
 
 /// How the standards face refuses (RFC 7591 §3.2.2).
-const REFUSALS: [(u16, &str); 7] = [
+const REFUSALS: [(u16, &str); 8] = [
     (400, "The metadata is not acceptable"),
     (401, "A token is needed, or the one that was sent is not valid"),
     (403, "Registration is closed, or this is not permitted"),
     (429, "Too many registrations; see Retry-After"),
+    (500, "A defect of the gateway, or a write that succeeded in part"),
     (502, "The vendor failed"),
     (503, "Not available now; see Retry-After"),
     (504, "The vendor did not answer; whether it did anything is not known"),
@@ -18,6 +19,12 @@ const REFUSALS: [(u16, &str); 7] = [
 
 /// How it refuses a body.
 const BODY_REFUSALS: [(u16, &str); 2] = [(413, "A body may have 64 KiB"), (415, "Send Content-Type: application/json")];
+
+/// How it refuses a key for repetitions.
+const KEY_REFUSALS: [(u16, &str); 2] = [
+    (409, "The first request with this Idempotency-Key has not ended; see Retry-After"),
+    (422, "This Idempotency-Key was used for another request"),
+];
 
 /// Its paths, and those that make its tokens.
 pub(super) const CALLS: &[Call] = &[
@@ -64,7 +71,7 @@ pub(super) const CALLS: &[Call] = &[
         id: "register",
         summary: "Register a client (RFC 7591); the routes decide where",
         scope: Some("iat"),
-        parameters: &[],
+        parameters: &["Idempotency-Key"],
         request: Some(("application/json", "NewClientMetadata")),
         responses: &[(
             201,
@@ -80,7 +87,7 @@ pub(super) const CALLS: &[Call] = &[
         id: "registerAt",
         summary: "Register a client at a route (RFC 7591)",
         scope: Some("iat"),
-        parameters: &["route"],
+        parameters: &["route", "Idempotency-Key"],
         request: Some(("application/json", "NewClientMetadata")),
         responses: &[(
             201,
@@ -96,7 +103,7 @@ pub(super) const CALLS: &[Call] = &[
         id: "registerWithTicket",
         summary: "Register a client with the initial access token in the path",
         scope: Some("iat"),
-        parameters: &["route", "ticket"],
+        parameters: &["route", "ticket", "Idempotency-Key"],
         request: Some(("application/json", "NewClientMetadata")),
         responses: &[(
             201,
@@ -225,7 +232,8 @@ pub(super) const CALLS: &[Call] = &[
 pub(super) fn refusals(call: &Call, responses: &mut Map<String, Value>) {
     if matches!(call.scope, Some("iat" | "rat")) {
         let of_body = BODY_REFUSALS.iter().filter(|_| call.request.is_some());
-        for (status, description) in REFUSALS.iter().chain(of_body) {
+        let of_key = KEY_REFUSALS.iter().filter(|_| call.parameters.contains(&"Idempotency-Key"));
+        for (status, description) in REFUSALS.iter().chain(of_body).chain(of_key) {
             responses.insert(
                 status.to_string(),
                 json!({ "description": description, "headers": answers::headers_of(call, *status, None), "content": { "application/json": { "schema": reference("RegistrationError") } } }),

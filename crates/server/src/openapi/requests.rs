@@ -1,6 +1,7 @@
 //! What may be sent: the rules of `registrar_model::validate` as far as JSON Schema can say them. Beyond it are the rules
 //! between members (`conflict`) and those for the host of a URI, which a pattern can only approach.
 
+use registrar_engine::dcr;
 use registrar_model::{
     FieldInfo, JsonType,
     member::{MAX_ITEMS, PRIVATE_KEY_MEMBERS},
@@ -11,7 +12,7 @@ use registrar_model::{
 };
 use serde_json::{Map, Value, json};
 
-use super::with;
+use super::{uris, with};
 
 /// No control characters, no bidirectional ones.
 const TEXT: &str = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$";
@@ -29,124 +30,7 @@ const DOMAIN: &str =
     r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+$";
 const LABEL: &str = r"^[A-Za-z0-9._/-]{1,63}$";
 
-/// A character of a host name.
-macro_rules! host {
-    () => {
-        "[A-Za-z0-9_~!$&'()+,;=-]"
-    };
-}
-/// A host's last label: not a number, which would make it a disguised address.
-macro_rules! last {
-    () => {
-        concat!(host!(), "*[A-Za-z_~!$&'()+,;=-]", host!(), r"*\.?")
-    };
-}
-macro_rules! address {
-    () => {
-        r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[[0-9A-Fa-f:.]+\])"
-    };
-}
-macro_rules! loopback {
-    () => {
-        r"(?:localhost|127(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[::1\])"
-    };
-}
-macro_rules! port {
-    () => {
-        "(?::[0-9]{0,5})?"
-    };
-}
-/// What may follow the authority, without a fragment (RFC 3986 §3).
-macro_rules! rest {
-    () => {
-        r"(?:[!$&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]|%[0-9A-Fa-f]{2})"
-    };
-}
-macro_rules! https {
-    () => {
-        "[Hh][Tt][Tt][Pp][Ss]://"
-    };
-}
-
-/// A page that is shown to people.
-const SHOWN: &str = concat!(
-    "^[Hh][Tt][Tt][Pp][Ss]?://(?:(?:",
-    "[A-Za-z0-9._~!$&'()+,;=-]*",
-    r"\.)?",
-    last!(),
-    "|",
-    address!(),
-    ")",
-    port!(),
-    "(?:[/?#](?:#|",
-    rest!(),
-    ")*)?$"
-);
-/// What browsers follow: `https`, or `http` on loopback.
-const FOLLOWED: &str = concat!(
-    "^(?:",
-    https!(),
-    "(?:(?:[A-Za-z0-9._~!$&'()+,;=-]*",
-    r"\.)?",
-    last!(),
-    "|",
-    address!(),
-    ")|[Hh][Tt][Tt][Pp]://",
-    loopback!(),
-    ")",
-    port!(),
-    "(?:[/?]",
-    rest!(),
-    "*)?$"
-);
-/// What a vendor fetches: `https` and a name with a dot.
-const FETCHED: &str =
-    concat!("^", https!(), "[A-Za-z0-9._~!$&'()+,;=-]*", r"\.", last!(), port!(), "(?:[/?]", rest!(), "*)?$");
-/// As above; the fragment is a hash of the request object (OIDC Core §6.2).
-const REQUEST_URI: &str = concat!(
-    "^",
-    https!(),
-    "[A-Za-z0-9._~!$&'()+,;=-]*",
-    r"\.",
-    last!(),
-    port!(),
-    "(?:[/?]",
-    rest!(),
-    r"*)?(?:#[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*)?$"
-);
-/// `https`, `http` on loopback, or the scheme of an application.
-const REDIRECT: &str = concat!(
-    "^(?:(?:",
-    https!(),
-    "(?:(?:[A-Za-z0-9._~!$&'()+,;=-]*",
-    r"\.)?",
-    last!(),
-    "|",
-    address!(),
-    ")|[Hh][Tt][Tt][Pp]://",
-    loopback!(),
-    ")",
-    port!(),
-    "(?:[/?]",
-    rest!(),
-    "*)?|",
-    "(?!(?:https?|javascript|data|vbscript|file|blob|about|filesystem|view-source|chrome|resource|jar|ftp|wss?|mailto|tel|intent):)",
-    r"[A-Za-z][A-Za-z0-9+.-]*:/*(?:[!$&'()+,0-9;=?A-Z_a-z~-])",
-    rest!(),
-    "*)$"
-);
-const ORIGIN: &str = concat!(
-    "^[Hh][Tt][Tt][Pp][Ss]?://(?:(?:[A-Za-z0-9._~!$&'()+,;=-]*",
-    r"\.)?",
-    last!(),
-    "|",
-    address!(),
-    ")",
-    port!(),
-    "$"
-);
-
-fn uri(pattern: &str) -> Value {
+fn uri(pattern: String) -> Value {
     json!({ "pattern": pattern, "maxLength": MAX_URI })
 }
 
@@ -167,18 +51,19 @@ fn text_rule(field: &FieldInfo) -> Value {
         | "metadata.signed_jwks_uri"
         | "metadata.sector_identifier_uri"
         | "metadata.backchannel_logout_uri"
-        | "metadata.backchannel_client_notification_endpoint" => uri(FETCHED),
-        "metadata.initiate_login_uri" | "metadata.frontchannel_logout_uri" => uri(FOLLOWED),
+        | "metadata.backchannel_client_notification_endpoint" => uri(uris::fetched()),
+        "metadata.initiate_login_uri" => uri(uris::followed_over_tls()),
+        "metadata.frontchannel_logout_uri" => uri(uris::followed()),
         "metadata.client_uri"
         | "metadata.logo_uri"
         | "metadata.tos_uri"
         | "metadata.policy_uri"
         | "metadata.organization_uri"
-        | "metadata.information_uri" => uri(SHOWN),
+        | "metadata.information_uri" => uri(uris::shown()),
         "metadata.redirect_uris" | "metadata.post_logout_redirect_uris" | "metadata.claims_redirect_uris" => {
-            uri(REDIRECT)
+            json!({ "$ref": "#/components/schemas/RedirectUri" })
         }
-        "metadata.request_uris" => json!({ "pattern": REQUEST_URI }),
+        "metadata.request_uris" => uri(uris::request_object()),
         "metadata.response_types" => json!({ "pattern": RESPONSE_TYPE }),
         // RFC 9700 §2.4
         "metadata.grant_types" => {
@@ -188,7 +73,7 @@ fn text_rule(field: &FieldInfo) -> Value {
             json!({ "pattern": ALGORITHM, "not": { "const": "none" } })
         }
         path if path.ends_with("_alg") || path.ends_with("_enc") => json!({ "pattern": ALGORITHM }),
-        "policy.allowed_cors_origins" | "policy.allowed_web_origins" => uri(ORIGIN),
+        "policy.allowed_cors_origins" | "policy.allowed_web_origins" => uri(uris::origin()),
         "policy.redirect_domains" => json!({ "pattern": DOMAIN, "maxLength": 253 }),
         _ if field.json == JsonType::Strings => json!({ "pattern": WORD, "maxLength": MAX_TEXT }),
         _ => json!({ "pattern": TEXT, "minLength": 1, "maxLength": MAX_TEXT }),
@@ -226,6 +111,22 @@ fn layer(fields: &[&'static FieldInfo]) -> Map<String, Value> {
     fields.iter().map(|f| (f.name.to_owned(), member(f))).collect()
 }
 
+/// The lists of RP Metadata Choices §2, which the standards face reads: what no vendor knows may stand in them, beside
+/// something that the member may be.
+fn choices() -> Map<String, Value> {
+    let list = |(list, member): (&str, &str)| {
+        let field = registrar_model::metadata::FIELDS.iter().find(|f| f.name == member)?;
+        let rule = with(&text_rule(field), json!({ "type": "string" }));
+        let description = format!("What the client can do, best first; the server picks one as `{member}`");
+        let schema = json!({
+            "type": ["array", "null"], "minItems": 1, "maxItems": dcr::MAX_CHOICES,
+            "items": { "type": "string", "minLength": 1 }, "contains": rule, "description": description
+        });
+        Some((list.to_owned(), schema))
+    };
+    dcr::choices().filter_map(list).collect()
+}
+
 /// The schemas of requests.
 pub(super) fn schemas() -> Value {
     let metadata = layer(&registrar_model::metadata::FIELDS);
@@ -235,10 +136,15 @@ pub(super) fn schemas() -> Value {
         // RFC 5646 §2.1
         .map(|f| (format!("^{}#[A-Za-z]{{1,8}}(?:-[A-Za-z0-9]{{1,8}})*$", f.name), member(f)))
         .collect();
-    let metadata = json!({
+    let admin = json!({
         "type": "object", "properties": metadata, "patternProperties": localized,
         "description": "Client metadata; names that no registry knows are ignored (RFC 7591 §2)"
     });
+    let mut metadata = admin.clone();
+    metadata["description"] = json!(
+        "Client metadata; names that no registry knows are ignored (RFC 7591 §2). From each list `*_supported` the server picks one value (OpenID Connect RP Metadata Choices 1.0)"
+    );
+    metadata["properties"] = with(&metadata["properties"], Value::Object(choices()));
     let mut own = metadata.clone();
     own["required"] = json!(["client_id"]);
     own["properties"]["client_id"] = json!({ "type": "string", "description": "The client's own" });
@@ -262,7 +168,7 @@ pub(super) fn schemas() -> Value {
     let vendor = json!({ "type": ["object", "null"], "description": "Vendor-only members by vendor kind", "additionalProperties": { "type": ["object", "null"] } });
     let envelope = json!({
         "backend": { "type": ["string", "null"], "pattern": NAME, "description": "Where to register; the routes decide when absent" },
-        "metadata": super::reference("NewClientMetadata"),
+        "metadata": super::reference("NewRegistrationMetadata"),
         "policy": super::reference("NewPolicy"),
         "vendor": vendor,
         "labels": { "type": ["object", "null"], "description": "The gateway's own labels", "maxProperties": MAX_LABELS, "propertyNames": { "pattern": LABEL }, "additionalProperties": label },
@@ -286,7 +192,9 @@ pub(super) fn schemas() -> Value {
         }),
     );
     json!({
+        "RedirectUri": with(&uri(uris::redirect()), json!({ "type": "string" })),
         "NewClientMetadata": metadata,
+        "NewRegistrationMetadata": admin,
         "OwnClientMetadata": own,
         "NewPolicy": policy,
         "NewRegistration": { "type": "object", "required": ["metadata"], "properties": envelope, "additionalProperties": false },
