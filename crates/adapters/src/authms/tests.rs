@@ -183,6 +183,20 @@ fn t19_a_suspended_client_is_not_activated_unnoticed() {
     assert_eq!(lifted.policy.enabled, Some(true));
 }
 
+/// A deletion revokes the client's tokens as well, which nobody asked for who only wants it switched off.
+#[test]
+fn trap_25_switching_off_never_deletes() {
+    let (adapter, wire) = faked(json!({}));
+    let created = now(adapter.create(&portal())).unwrap().value;
+    let off = now(adapter.set_enabled(&created.target(), false)).unwrap();
+    assert_eq!(off.spec.policy.enabled, Some(false));
+    let methods: Vec<String> = wire.sent.lock().unwrap().iter().map(|sent| sent.0.to_string()).collect();
+    assert!(!methods.iter().any(|m| m == "DELETE"), "{methods:?}");
+    assert_eq!(now(adapter.read(&created.target())).unwrap().spec.policy.enabled, Some(false), "it is still there");
+    now(adapter.delete(&created.target())).unwrap();
+    assert_eq!(now(adapter.read(&created.target())).unwrap_err().kind(), K::NotFound);
+}
+
 #[test]
 fn an_update_sends_only_what_changes_and_clears_with_an_empty_text() {
     let (adapter, wire) = faked(json!({}));

@@ -173,7 +173,7 @@ fn t3_a_missing_secret_is_allowed_by_the_page() {
 }
 
 #[test]
-fn t11_unknown_scopes_are_refused_by_name_unless_mapped() {
+fn trap_29_t11_unknown_scopes_are_refused_by_name_unless_mapped() {
     let mail = spec(
         json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "scope": "openid email offline_access" } }),
     );

@@ -436,3 +436,27 @@ fn secrets_appear_in_no_log_store_or_metric() {
         }
     }
 }
+
+/// What a vendor issues cannot be brought along: it is never sent, and the caller is told so by name.
+#[test]
+fn trap_28_no_vendor_is_asked_for_a_client_id_or_a_secret() {
+    let gateway = Gateway::start();
+    for kind in ["authms", "bitgo", "loop", "loginradius"] {
+        let wanted = json!({ "backend": kind, "metadata": {
+            "client_name": "Moved", "redirect_uris": ["https://a.example/cb"], "scope": "openid",
+            "client_id": "brought-along", "client_secret": "canary-brought-along"
+        } });
+        let answer = gateway.post("/v1/clients", &wanted);
+        assert_eq!(answer.status, 201, "{kind}: {}", answer.json());
+        let made = answer.json();
+        assert_ne!(made["client_id"], "brought-along");
+        assert_ne!(made["client_secret"], "canary-brought-along");
+        for member in ["metadata.client_id", "metadata.client_secret"] {
+            let losses = made["losses"].as_array().unwrap();
+            let loss = losses.iter().find(|l| l["field"] == member).unwrap_or_else(|| panic!("{kind}: {member}"));
+            assert_eq!((&loss["kind"], loss.get("wanted")), (&json!("dropped"), None));
+        }
+        let sent = gateway.fakes.ledger(Some(kind));
+        assert!(!sent.iter().any(|entry| format!("{entry:?}").contains("brought-along")), "{kind}");
+    }
+}

@@ -113,7 +113,7 @@ fn trap_08_paths_have_the_name_and_a_new_name_does_not_rename() {
 }
 
 #[test]
-fn trap_09_an_empty_redirect_list_is_refused_and_exact_match_always_sent() {
+fn trap_09_t05_an_empty_redirect_list_is_refused_and_exact_match_always_sent() {
     let (adapter, wire) = over_fake();
     for body in [
         json!({ "metadata": { "grant_types": ["client_credentials"] } }),

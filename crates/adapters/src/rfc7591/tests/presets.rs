@@ -185,7 +185,7 @@ fn lemonldap_names_the_wrong_expiry_and_manages_nothing() {
 }
 
 #[test]
-fn autional_has_an_envelope_and_keys_in_a_text() {
+fn trap_38_autional_has_an_envelope_and_keys_in_a_text() {
     let (adapter, wire) = faked("autional");
     let created = now(adapter.create(&full())).unwrap();
     let sent = last(&wire).2;
