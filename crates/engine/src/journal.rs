@@ -312,7 +312,18 @@ impl Engine {
         let id = operation.registration.ok_or_else(gone)?;
         let registration = self.store.registration(id).await.map_err(store_error)?.ok_or_else(gone)?;
         let secret = self.unseal(caller, operation.id).await?;
-        let losses = operation.evidence.get("losses").cloned().unwrap_or_default();
+        let losses: Vec<Loss> = match operation.evidence.get("losses") {
+            None => Vec::new(),
+            // losses that cannot be read are not the same as none
+            Some(recorded) => serde_json::from_value(recorded.clone()).map_err(|_| Failure {
+                error: store_error(StoreError::Corrupt(format!(
+                    "the losses of operation {} cannot be read",
+                    operation.id
+                )))
+                .with_outcome(Outcome::Performed),
+                operation: Some(operation.id),
+            })?,
+        };
         let issues_secrets = match operation.action {
             Action::Create => !registration.spec.metadata.is_public(),
             _ => operation.evidence.get(SECRET).is_some(),
@@ -321,7 +332,7 @@ impl Engine {
             secret_state: (issues_secrets && secret.is_none()).then(|| secret_state(&operation)),
             registration: Arc::new(registration),
             secret,
-            losses: serde_json::from_value::<Vec<Loss>>(losses).unwrap_or_default().into(),
+            losses: losses.into(),
             operation: operation.id,
             replayed: true,
             recorded: true,
