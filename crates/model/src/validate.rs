@@ -233,24 +233,31 @@ fn urls(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
 
 fn algorithms(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
     let pairs = [
-        ("id_token_encrypted_response", &m.id_token_encrypted_response_alg, &m.id_token_encrypted_response_enc),
-        ("userinfo_encrypted_response", &m.userinfo_encrypted_response_alg, &m.userinfo_encrypted_response_enc),
-        ("request_object_encryption", &m.request_object_encryption_alg, &m.request_object_encryption_enc),
         (
-            "introspection_encrypted_response",
-            &m.introspection_encrypted_response_alg,
-            &m.introspection_encrypted_response_enc,
+            ("id_token_encrypted_response_alg", &m.id_token_encrypted_response_alg),
+            ("id_token_encrypted_response_enc", &m.id_token_encrypted_response_enc),
         ),
         (
-            "authorization_encrypted_response",
-            &m.authorization_encrypted_response_alg,
-            &m.authorization_encrypted_response_enc,
+            ("userinfo_encrypted_response_alg", &m.userinfo_encrypted_response_alg),
+            ("userinfo_encrypted_response_enc", &m.userinfo_encrypted_response_enc),
+        ),
+        (
+            ("request_object_encryption_alg", &m.request_object_encryption_alg),
+            ("request_object_encryption_enc", &m.request_object_encryption_enc),
+        ),
+        (
+            ("introspection_encrypted_response_alg", &m.introspection_encrypted_response_alg),
+            ("introspection_encrypted_response_enc", &m.introspection_encrypted_response_enc),
+        ),
+        (
+            ("authorization_encrypted_response_alg", &m.authorization_encrypted_response_alg),
+            ("authorization_encrypted_response_enc", &m.authorization_encrypted_response_enc),
         ),
     ];
-    for (stem, alg, enc) in pairs {
+    for ((alg_name, alg), (enc_name, enc)) in pairs {
         if enc.is_some() && alg.is_none() {
-            let detail = format!("`{stem}_enc` needs `{stem}_alg` (OIDC Registration §2)");
-            issues.push(&at.child(format!("{stem}_enc")), IssueCode::Conflict, detail);
+            let detail = format!("`{enc_name}` needs `{alg_name}` (OIDC Registration §2)");
+            issues.push(&at.child(enc_name), IssueCode::Conflict, detail);
         }
     }
     if m.token_endpoint_auth_signing_alg.as_deref() == Some("none") {
@@ -276,15 +283,11 @@ fn algorithms(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
         ("authorization_signed_response_alg", &m.authorization_signed_response_alg),
         ("backchannel_authentication_request_signing_alg", &m.backchannel_authentication_request_signing_alg),
     ];
-    let encryption = pairs
-        .iter()
-        .flat_map(|(stem, alg, enc)| [(format!("{stem}_alg"), alg.as_ref()), (format!("{stem}_enc"), enc.as_ref())]);
-    let signing = algs.iter().map(|(name, alg)| ((*name).to_owned(), alg.as_ref()));
-    for (name, alg) in signing.chain(encryption) {
+    for (name, alg) in algs.into_iter().chain(pairs.into_iter().flat_map(|(alg, enc)| [alg, enc])) {
         let word = |a: &String| {
             (1..=64).contains(&a.len()) && a.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+_".contains(&b))
         };
-        if alg.is_some_and(|a| !word(a)) {
+        if alg.as_ref().is_some_and(|a| !word(a)) {
             issues.push(&at.child(name), IssueCode::InvalidValue, "not the name of an algorithm (RFC 7518 §3.1)");
         }
     }
