@@ -45,6 +45,19 @@ pub(crate) struct Wish<'a> {
     pub(crate) turn: Option<Turn>,
 }
 
+impl<'a> Wish<'a> {
+    /// The wish to write to a client that is registered, as this operation.
+    pub(crate) fn about(
+        id: OperationId,
+        action: Action,
+        registration: RegistrationId,
+        backend: &'a Backend,
+        turn: Turn,
+    ) -> Self {
+        Self { id, action, backend, registration, desired: None, turn: Some(turn) }
+    }
+}
+
 /// A result to be recorded.
 pub(crate) struct Success<'a> {
     pub(crate) summary: String,
@@ -199,21 +212,14 @@ impl Engine {
             (Some(secret), Some(key)) => self.seal(operation.id, key, secret).await,
             _ => None,
         };
+        let (state, outcome) = (OperationState::Succeeded, Outcome::Performed);
         let update = OperationUpdate {
-            id: operation.id,
-            state: OperationState::Succeeded,
-            outcome: Outcome::Performed,
-            summary: success.summary.clone(),
-            updated_at: now_ms(),
-            attempts: operation.attempts,
             evidence: Evidence::of(&Account {
                 losses: success.losses,
                 secret: (operation.action == Action::Update && success.secret.is_some()).then_some(DELIVERED),
             }),
-            fence: operation.lease.fence,
             sealed,
-            release_key: false,
-            retry_at: 0,
+            ..OperationUpdate::of(operation, state, outcome, success.summary.clone(), now_ms())
         };
         let recorded = match self.insist(&update, success.change.as_ref()).await {
             Ok(()) => Ok(Late::Recorded),
@@ -266,24 +272,18 @@ impl Engine {
             Some(with_state(current, state))
         });
         let now = now_ms();
+        let state = if outcome == Outcome::Unknown { OperationState::Unknown } else { OperationState::Failed };
         let update = OperationUpdate {
-            id: operation.id,
-            state: if outcome == Outcome::Unknown { OperationState::Unknown } else { OperationState::Failed },
-            outcome,
-            summary: error.detail().to_owned(),
-            updated_at: now,
-            attempts: operation.attempts,
             evidence: json!({
                 "code": error.kind().slug(),
                 "vendor": error.vendor(),
                 "errors": (!error.issues().is_empty()).then(|| error.issues()),
             })
             .into(),
-            fence: operation.lease.fence,
-            sealed: None,
             // nothing was done, and it may work next time: the same key may try again
             release_key: outcome == Outcome::NotPerformed && error.is_retryable(),
             retry_at: now,
+            ..OperationUpdate::of(operation, state, outcome, error.detail().to_owned(), now)
         };
         let recorded = match self.store.finish(update.clone(), change.clone()).await {
             Err(StoreError::Superseded | StoreError::AlreadyFinished) => {

@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::{
     engine::{Engine, store_error},
     journal::with_state,
-    reconcile::{Finding, complete_list, desired},
+    look::{complete_list, desired},
+    reconcile::Finding,
     writes::state_of,
 };
 
