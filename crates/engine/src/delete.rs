@@ -18,7 +18,7 @@ impl Engine {
     /// Deletes a client at the vendor and here.
     ///
     /// # Errors
-    /// [`UnsupportedByBackend`](registrar_core::ErrorKind::UnsupportedByBackend), before any call, where the vendor documents no deletion.
+    /// `unsupported-by-backend`, before any call, where the vendor documents no deletion.
     pub async fn delete(
         self: &Arc<Self>,
         caller: &Caller,
@@ -76,7 +76,7 @@ impl Engine {
     /// Switches a client off where the vendor can do that.
     ///
     /// # Errors
-    /// [`UnsupportedByBackend`](registrar_core::ErrorKind::UnsupportedByBackend), before any call, where the vendor documents no way to.
+    /// `unsupported-by-backend`, before any call, where the vendor documents no way to.
     pub async fn disable(
         self: &Arc<Self>,
         caller: &Caller,

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     backend::Backend,
     clock::now_ms,
+    dcr::Kept,
     engine::{Engine, store_error},
     journal::{SECRET, UNDELIVERED, millis, with_state},
     management::is_gone,
@@ -216,8 +217,12 @@ pub(crate) struct Asked {
     pub(crate) labels: std::collections::BTreeMap<String, String>,
 }
 
+/// What an operation asked the vendor for.
 fn wish(operation: &Operation) -> Option<Map<String, Value>> {
-    serde_json::from_str(operation.desired.as_deref()?).ok()
+    let mut object = serde_json::from_str(operation.desired.as_deref()?).ok()?;
+    // no vendor sees it
+    Kept::take(&mut object);
+    Some(object)
 }
 
 pub(crate) fn desired(operation: &Operation) -> Option<Asked> {

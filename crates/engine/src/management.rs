@@ -125,7 +125,7 @@ impl Engine {
         let update = OperationUpdate::of(&operation, state, outcome, what.to_owned(), now);
         let expected_version = registration.version.saturating_sub(1);
         let change = RegistrationChange::Update { registration: Arc::new(registration), expected_version };
-        self.store.begin(Intent { operation, key: None }).await?;
+        self.store.begin(Intent { operation, key: None, spend: None }).await?;
         let Err(error) = self.store.finish(update.clone(), Some(change)).await else { return Ok(()) };
         let id = update.id;
         let failed = OperationUpdate {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     backend::Backend,
     clock::now_ms,
+    dcr::Kept,
     engine::{Engine, store_error},
     idempotency::KEY_LIFETIME,
     journal::{merged, millis, with_state},
@@ -186,6 +187,7 @@ impl Engine {
                     outcome: Outcome::NotPerformed,
                     summary,
                     release_key: true,
+                    refund: Kept::paid_by(operation),
                     ..unknown(operation, now)
                 };
                 (update, change)

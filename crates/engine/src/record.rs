@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     clock::now_ms,
+    dcr::Kept,
     engine::{Engine, Turn},
     late::Late,
 };
@@ -62,6 +63,7 @@ impl Engine {
         let update = OperationUpdate {
             evidence: json!({ "code": ErrorKind::StoreUnavailable.slug() }).into(),
             release_key: true,
+            refund: Kept::paid_by(operation),
             ..OperationUpdate::of(operation, state, outcome, summary, now_ms())
         };
         let (engine, operation) = (Arc::clone(self), operation.clone());

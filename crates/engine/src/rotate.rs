@@ -29,7 +29,7 @@ impl Engine {
     /// Issues a new secret.
     ///
     /// # Errors
-    /// [`UnsupportedByBackend`](registrar_core::ErrorKind::UnsupportedByBackend), before any call, for public clients and vendors without rotation.
+    /// `unsupported-by-backend`, before any call, for public clients and vendors without rotation.
     pub async fn rotate_secret(self: &Arc<Self>, caller: &Caller, id: RegistrationId) -> Result<Rotated, Failure> {
         if let Some(done) = self.earlier(caller).await? {
             let secret = self.issued_again(caller, &done).await?;

@@ -54,16 +54,8 @@ impl Engine {
         }
         admission.backend.admits_writes()?;
         let (engine, caller, id) = (Arc::clone(self), caller.clone(), OperationId::generate());
-        self.detached(
-            id,
-            Box::pin(async move {
-                engine.spend(options.spend.as_deref()).await?;
-                let result = engine.created(&caller, admission, id, request, &options).await;
-                engine.settle_spending(options.spend.as_deref(), id, &result).await;
-                result
-            }),
-        )
-        .await
+        self.detached(id, Box::pin(async move { engine.created(&caller, admission, id, request, &options).await }))
+            .await
     }
 
     async fn created(
@@ -76,8 +68,10 @@ impl Engine {
     ) -> Result<Written, Failure> {
         let Admission { backend, plan, own, .. } = admission;
         let registration = RegistrationId::generate();
-        let desired = Some(request.to_json());
-        let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired, turn: None };
+        let mut desired = request.to_json();
+        options.kept().join(&mut desired);
+        let (desired, spend) = (Some(desired), options.spend.as_deref());
+        let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired, spend, turn: None };
         let operation = match self.begin(caller, wish).await? {
             Start::Now(operation) => operation,
             Start::Done(earlier) => return Box::pin(self.written_again(caller, earlier)).await,

@@ -190,6 +190,8 @@ pub struct OperationUpdate {
     pub sealed: Option<Sealed>,
     /// Forgets the idempotency key: the same request may be tried anew.
     pub release_key: bool,
+    /// The id of the initial access token that gets its use back, because the use led to nothing.
+    pub refund: Option<String>,
     /// For an operation that is not final: Unix milliseconds, when it may be claimed to be looked into again.
     pub retry_at: i64,
 }
@@ -210,6 +212,7 @@ impl OperationUpdate {
             fence: operation.lease.fence,
             sealed: None,
             release_key: false,
+            refund: None,
             retry_at: 0,
         }
     }

@@ -2,6 +2,7 @@
 
 mod choices;
 mod instance;
+mod kept;
 mod limit;
 mod manage;
 mod software;
@@ -9,6 +10,7 @@ mod terms;
 mod token;
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     net::IpAddr,
     sync::Arc,
@@ -16,23 +18,24 @@ use std::{
 };
 
 use registrar_core::{Error, ErrorKind, ExposeSecret as _, Outcome, Result, SecretString};
-use registrar_model::{ClientMetadata, Hidden, Issues, NewRegistration, OperationId};
+use registrar_model::{ClientMetadata, Hidden, Issues, NewRegistration};
 use registrar_store::InitialAccessToken;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use choices::{MAX_CHOICES, choices};
+pub(crate) use kept::Kept;
 pub(crate) use limit::Limiter;
 pub use limit::Rate;
 pub use manage::Holder;
 pub use software::{Statement, StatementIssuer, StatementKey, statement_of};
 pub use terms::{Terms, is_claimable};
+pub(crate) use token::refused as no_use_left;
 pub use token::{Grant, NewInitialAccessToken, create as create_initial_access_token};
 
 use crate::{
-    clock::now_ms,
     config::{OnLoss, RouteConfig},
-    engine::{Caller, Engine, Failure, NewSecret, Written, store_error},
+    engine::{Caller, Engine, Failure, NewSecret, Written},
     keys::hash,
     routing::{self, Rule},
 };
@@ -179,6 +182,11 @@ pub struct CreateOptions {
 }
 
 impl CreateOptions {
+    /// What the journal keeps.
+    pub(crate) fn kept(&self) -> Kept<'_> {
+        Kept { spent: self.spend.as_deref().map(Cow::Borrowed) }
+    }
+
     /// What the registration keeps to itself.
     pub(crate) fn hidden(&self, management: Option<Vec<u8>>, secret: Option<&NewSecret>) -> Hidden {
         let mut hidden = Hidden { management, access_token: self.access_token, ..Hidden::default() };
@@ -407,35 +415,6 @@ impl Engine {
         match route.and_then(|r| r.registration.policy.as_ref().map(|p| (&r.name, p))) {
             Some((name, policy)) => terms::check_policy(name, policy, metadata),
             None => Ok(()),
-        }
-    }
-
-    /// Takes one use of an initial access token.
-    pub(crate) async fn spend(&self, id: Option<&str>) -> Result<()> {
-        let Some(id) = id else { return Ok(()) };
-        match self.store.spend_initial_access_token(id, now_ms()).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(token::refused()),
-            Err(error) => Err(store_error(error)),
-        }
-    }
-
-    /// Gives the use back when it led to nothing. `own` is the operation that it was taken for: whatever became of another
-    /// one, which this request only repeats, that one has a use of its own.
-    pub(crate) async fn settle_spending(&self, id: Option<&str>, own: OperationId, result: &Result<Written, Failure>) {
-        let led_to_nothing = match result {
-            Ok(written) => written.replayed,
-            Err(failure) => {
-                // one that looks for what this very request did names another operation, too
-                let is_repetition = failure.error.kind() != ErrorKind::PartialFailure
-                    && failure.operation.is_some_and(|named| named != own);
-                failure.error.outcome() == Outcome::NotPerformed || is_repetition
-            }
-        };
-        if let (Some(id), true) = (id, led_to_nothing)
-            && let Err(error) = self.store.refund_initial_access_token(id).await
-        {
-            tracing::warn!(token = id, %error, "a use of this initial access token was not given back");
         }
     }
 

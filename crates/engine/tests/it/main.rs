@@ -4,4 +4,5 @@
 
 mod late;
 mod rig;
+mod spending;
 mod token;

@@ -169,8 +169,6 @@ as_usual! {
     put_initial_access_token(token: InitialAccessToken) -> ();
     initial_access_token(id: &str) -> Option<InitialAccessToken>;
     initial_access_tokens() -> Vec<InitialAccessToken>;
-    spend_initial_access_token(id: &str, now: i64) -> bool;
-    refund_initial_access_token(id: &str) -> ();
     delete_initial_access_token(id: &str) -> bool;
     ping() -> ();
 }
@@ -361,20 +359,9 @@ pub(crate) async fn put(store: &Arc<MemoryStore>, registration: Registration) {
         desired: None,
         lease: registrar_store::Lease::default(),
     };
-    let update = OperationUpdate {
-        id: operation.id,
-        state: OperationState::Succeeded,
-        outcome: Outcome::Performed,
-        summary: String::new(),
-        updated_at: 0,
-        attempts: 1,
-        evidence: json!({}).into(),
-        fence: 0,
-        sealed: None,
-        release_key: false,
-        retry_at: 0,
-    };
-    store.begin(Intent { operation, key: None }).await.unwrap();
+    let (state, outcome) = (OperationState::Succeeded, Outcome::Performed);
+    let update = OperationUpdate::of(&operation, state, outcome, String::new(), 0);
+    store.begin(Intent { operation, key: None, spend: None }).await.unwrap();
     let expected_version = registration.version - 1;
     let change = RegistrationChange::Update { registration: Arc::new(registration), expected_version };
     store.finish(update, Some(change)).await.unwrap();
