@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::now_ms,
-    dcr::Kept,
+    dcr::{self, Kept},
     engine::Engine,
     journal::{DELIVERED, SECRET, merged, millis, with_state},
     record::may_pass,
@@ -134,7 +134,7 @@ impl Engine {
             management: old.management.clone().or_else(|| given.management.clone()),
             access_token,
             previous_access_token,
-            dcr: old.dcr.clone().or_else(|| given.dcr.clone()),
+            dcr: dcr::completed(old, given),
         };
         (hidden != found.hidden).then(|| {
             let next = Registration { hidden, version: found.version + 1, updated_at: now_ms(), ..found };

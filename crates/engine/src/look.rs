@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use registrar_core::{Error, ErrorKind, IdempotencyClass, Result, VendorClient};
-use registrar_model::{ClientSpec, Hidden, Issues, Loss, Pointer, State, account};
+use registrar_model::{ClientSpec, Issues, Loss, Pointer, State, account};
 use registrar_store::{Action, Operation, OperationState, RegistrationChange};
 use serde_json::{Map, Value, json};
 
@@ -84,7 +84,7 @@ impl Engine {
         let (losses, shown) = settle(&asked.spec, &client.spec, predicted, Vec::new());
         let id = operation.registration.unwrap_or_else(registrar_model::RegistrationId::generate);
         let client = VendorClient { secret: None, ..client };
-        let registration = registered(id, backend, client, shown, asked.labels, Hidden::default());
+        let registration = registered(id, backend, client, shown, asked.labels, asked.kept.hidden());
         let summary =
             format!("registered client {}, found at the vendor after its answer was lost", registration.client_id);
         Finding::Performed {
@@ -129,7 +129,9 @@ impl Engine {
             let issued =
                 !plan.value.is_empty() && backend.adapter.update_issued_secret(&current.spec, &asked.spec, &shown);
             let (losses, record) = settle(&asked.spec, &shown, predicted, Vec::new());
-            let registration = Arc::new(changed(current, record, shown, asked.labels, None));
+            let mut registration = changed(current, record, shown, asked.labels, None);
+            asked.kept.keep(&mut registration.hidden);
+            let registration = Arc::new(registration);
             return Ok(Finding::Performed {
                 summary: "updated, as the vendor shows".to_owned(),
                 change: Some(replacement(&registration)),
@@ -215,6 +217,8 @@ struct Siblings {
 pub(crate) struct Asked {
     pub(crate) spec: ClientSpec,
     pub(crate) labels: std::collections::BTreeMap<String, String>,
+    /// What the standards face has brought along.
+    pub(crate) kept: Kept<'static>,
 }
 
 /// What an operation asked the vendor for.
@@ -226,11 +230,12 @@ fn wish(operation: &Operation) -> Option<Map<String, Value>> {
 }
 
 pub(crate) fn desired(operation: &Operation) -> Option<Asked> {
-    let object = &wish(operation)?;
+    let object = &mut serde_json::from_str(operation.desired.as_deref()?).ok()?;
+    let kept = Kept::take(object);
     let mut issues = Issues::lenient();
     let (spec, _) = ClientSpec::decode(object, &Pointer::root(), &mut issues);
     let labels = object.get("labels").cloned().map(serde_json::from_value).transpose().ok()?.unwrap_or_default();
-    issues.is_empty().then_some(Asked { spec, labels })
+    issues.is_empty().then_some(Asked { spec, labels, kept })
 }
 
 fn nothing_to_compare() -> Finding {

@@ -191,8 +191,10 @@ impl Engine {
             Box::pin(async move {
                 // over when the update has ended, not when its caller leaves
                 let _instance = options.turn.take();
-                let desired = Some(request.to_json());
-                let wish = Wish { desired, ..Wish::about(id, Action::Update, current.id, &backend, turn) };
+                let mut desired = request.to_json();
+                options.kept().join(&mut desired);
+                let wish =
+                    Wish { desired: Some(desired), ..Wish::about(id, Action::Update, current.id, &backend, turn) };
                 let operation = match engine.begin(&caller, wish).await? {
                     Start::Now(operation) => operation,
                     Start::Done(earlier) => return engine.written_again(&caller, earlier).await,

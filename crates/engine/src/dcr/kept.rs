@@ -3,17 +3,23 @@
 
 use std::borrow::Cow;
 
+use registrar_model::Hidden;
 use registrar_store::{Action, Operation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::{Record, UpdateOptions};
+
 /// The member of an operation's `desired` that holds it.
 const MEMBER: &str = "dcr";
 
-/// What is kept. Nothing in it is a secret.
+/// What is kept. Nothing in it is a secret, and no vendor sees it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Kept<'a> {
+    /// What the registration is to know of the standards face; of an update, the software statement alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) record: Option<Cow<'a, Record>>,
     /// The id of the initial access token that has paid for a create with a use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spent: Option<Cow<'a, str>>,
@@ -22,7 +28,7 @@ pub(crate) struct Kept<'a> {
 impl Kept<'_> {
     /// Adds it to the text of a JSON object, unless there is nothing to keep.
     pub(crate) fn join(&self, desired: &mut String) {
-        if self.spent.is_none() {
+        if matches!(self, Self { record: None, spent: None }) {
             return;
         }
         // the object was written without a tree: this goes before its last brace
@@ -32,6 +38,23 @@ impl Kept<'_> {
             for part in [comma, "\"", MEMBER, "\":", &kept, "}"] {
                 desired.push_str(part);
             }
+        }
+    }
+
+    /// What a registration keeps to itself whose answer was lost, and with that every secret in it.
+    pub(crate) fn hidden(self) -> Hidden {
+        let mut hidden = Hidden::default();
+        if let Some(record) = self.record {
+            record.into_owned().keep(&mut hidden);
+        }
+        hidden
+    }
+
+    /// Keeps what an update brings along that was found to be done.
+    pub(crate) fn keep(self, hidden: &mut Hidden) {
+        if let Some(record) = self.record {
+            let statement = Some(record.into_owned().statement);
+            UpdateOptions { statement, turn: None }.keep(hidden);
         }
     }
 
@@ -54,5 +77,37 @@ impl Kept<'_> {
         let mut desired = Value::Object(object).to_string();
         kept.join(&mut desired);
         Some(desired)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_joined_is_taken_out_again() {
+        let record = Record { route: Some("a\"}".to_owned()), ..Record::default() };
+        let kept = Kept { record: Some(Cow::Owned(record)), spent: Some(Cow::Borrowed("0123")) };
+        for asked in [r#"{}"#, r#"{"metadata":{"client_name":"}"}}"#] {
+            let mut desired = asked.to_owned();
+            Kept::default().join(&mut desired);
+            assert_eq!(desired, asked, "nothing to keep");
+            kept.join(&mut desired);
+            let unpaid = Kept::unpaid(&desired).unwrap();
+            for (text, spent) in [(&desired, Some("0123")), (&unpaid, None)] {
+                let mut object = serde_json::from_str(text).unwrap();
+                let taken = Kept::take(&mut object);
+                assert_eq!(Value::Object(object).to_string(), asked);
+                assert_eq!((taken.spent.as_deref(), taken.record.unwrap().route.as_deref()), (spent, Some("a\"}")));
+            }
+        }
+    }
+
+    #[test]
+    fn what_another_version_has_kept_is_not_in_the_way() {
+        let mut object = json!({ "dcr": { "spent": "0123", "of_2031": 1 } }).as_object().unwrap().clone();
+        assert_eq!(Kept::take(&mut object).spent.as_deref(), Some("0123"));
     }
 }

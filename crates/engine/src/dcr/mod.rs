@@ -162,6 +162,17 @@ pub(crate) fn note_secret(hidden: &mut Hidden, secret: Option<&NewSecret>) {
     }
 }
 
+/// What is kept of a client that was found, now that the answer to its registration has come: a secret that was issued
+/// since is newer than the answer's.
+pub(crate) fn completed(found: &Hidden, given: &Hidden) -> Option<Value> {
+    match (Record::of(found), Record::of(given)) {
+        (Some(record @ Record { secret: None, .. }), Some(Record { secret: Some(secret), .. })) => {
+            serde_json::to_value(Record { secret: Some(secret), ..record }).ok()
+        }
+        _ => found.dcr.clone().or_else(|| given.dcr.clone()),
+    }
+}
+
 fn secret_hash(secret: &str) -> String {
     hash(secret).iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -184,7 +195,7 @@ pub struct CreateOptions {
 impl CreateOptions {
     /// What the journal keeps.
     pub(crate) fn kept(&self) -> Kept<'_> {
-        Kept { spent: self.spend.as_deref().map(Cow::Borrowed) }
+        Kept { record: self.record.as_ref().map(Cow::Borrowed), spent: self.spend.as_deref().map(Cow::Borrowed) }
     }
 
     /// What the registration keeps to itself.
@@ -208,6 +219,12 @@ pub(crate) struct UpdateOptions {
 }
 
 impl UpdateOptions {
+    /// What the journal keeps.
+    pub(crate) fn kept(&self) -> Kept<'_> {
+        let record = |statement: &Option<String>| Record { statement: statement.clone(), ..Record::default() };
+        Kept { record: self.statement.as_ref().map(record).map(Cow::Owned), ..Kept::default() }
+    }
+
     /// Puts what is to be kept into the record that the update's result is recorded with: claims and the statement that
     /// they are from are one version, or another change could come between them.
     pub(crate) fn keep(&self, hidden: &mut Hidden) {
