@@ -1,6 +1,6 @@
 //! What a look at the vendor shows of a write whose answer was lost.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use registrar_core::{Error, ErrorKind, IdempotencyClass, Result, VendorClient};
 use registrar_model::{ClientSpec, Issues, Loss, Pointer, State, account};
@@ -24,7 +24,12 @@ const SKEW: i64 = 300;
 const MAX_PAGES: usize = 10_000;
 
 impl Engine {
-    pub(crate) async fn look_for_created(&self, operation: &Operation, backend: &Backend) -> Result<Finding> {
+    pub(crate) async fn look_for_created(
+        &self,
+        operation: &Operation,
+        backend: &Arc<Backend>,
+        round: &mut Round,
+    ) -> Result<Finding> {
         let Some(asked) = desired(operation) else { return Ok(nothing_to_compare()) };
         let descriptor = backend.adapter.descriptor();
         if descriptor.idempotency == IdempotencyClass::D || !descriptor.operations.list.is_supported() {
@@ -37,18 +42,21 @@ impl Engine {
                 evidence: vec![("class", json!(descriptor.idempotency)), ("look_for", look_for(&asked.spec))],
             });
         }
+        let listed = round.list(backend).await?;
+        let seen = ("listed_at", json!(listed.began));
+        // after the list: whoever has made a client that is in it is in the journal by now
         let siblings = self.siblings(operation).await?;
         if siblings.pending > 0 {
             return Ok(Finding::Later {
                 why: "an equal registration is in progress; both would look alike".to_owned(),
                 at: now_ms().saturating_add(millis(FIRST_WAIT)),
-                evidence: Vec::new(),
+                evidence: vec![seen],
             });
         }
         let predicted = backend.adapter.preview(&asked.spec)?.losses;
         let mut matching = Vec::new();
-        for client in complete_list(backend).await? {
-            if looks_like(&asked.spec, &client.spec, &predicted) && !self.is_registered(backend, &client).await? {
+        for client in &listed.clients {
+            if looks_like(&asked.spec, &client.spec, &predicted) && !self.is_registered(backend, client).await? {
                 matching.push(client);
             }
         }
@@ -63,12 +71,15 @@ impl Engine {
                     "more clients than we tried to make look like it, or the vendor does not say when they were made; \
                       adopt the right one with `registrar operations resolve`"
                         .to_owned(),
-                evidence: vec![("candidates", json!(ids))],
+                evidence: vec![("candidates", json!(ids)), seen],
             });
         }
         match matching.into_iter().next() {
-            Some(client) => Ok(self.adoption(operation, backend, asked, predicted, client)),
-            None => Ok(absent(operation, backend)),
+            Some(client) => Ok(self.adoption(operation, backend, asked, predicted, client.clone()).noting(seen)),
+            None => {
+                let summary = "the vendor never made the client".to_owned();
+                Ok(twice(operation, backend.visibility_grace, listed.began, summary, None).noting(seen))
+            }
         }
     }
 
@@ -102,7 +113,7 @@ impl Engine {
         };
         let Some(current) = current else {
             let summary = "the client was removed since".to_owned();
-            return Ok(Finding::NotPerformed { summary, change: None });
+            return Ok(Finding::NotPerformed { summary, change: None, evidence: Vec::new() });
         };
         let target = self.target(&current).await?;
         let shown = match backend.adapter.read(&target).await {
@@ -119,7 +130,8 @@ impl Engine {
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let summary = "the vendor does not know the client any more".to_owned();
-                return Ok(Finding::NotPerformed { summary, change: Some(with_state(current, State::Gone)) });
+                let change = Some(with_state(current, State::Gone));
+                return Ok(Finding::NotPerformed { summary, change, evidence: Vec::new() });
             }
             Err(error) => return Err(error),
         };
@@ -146,7 +158,7 @@ impl Engine {
         if drift.is_empty() {
             let state = state_of(&current.observed);
             let summary = "the vendor shows the client as it was before".to_owned();
-            return Ok(twice(operation, backend, summary, Some(with_state(current, state))));
+            return Ok(twice(operation, backend.visibility_grace, now_ms(), summary, Some(with_state(current, state))));
         }
         Ok(Finding::Person {
             why: "the client is neither as it was before nor as was asked; read it with ?source=vendor and update it again"
@@ -168,7 +180,7 @@ impl Engine {
             Ok(_) => {
                 let state = state_of(&current.observed);
                 let summary = "the vendor still has the client".to_owned();
-                Ok(twice(operation, backend, summary, Some(with_state(current, state))))
+                Ok(twice(operation, backend.visibility_grace, now_ms(), summary, Some(with_state(current, state))))
             }
             Err(error) if error.kind() == ErrorKind::NotFound && !is_gone(&current, &error) => Ok(Finding::Person {
                 why: "the vendor does not accept the token for managing this client: the client is gone, or the token was \
@@ -203,6 +215,34 @@ impl Engine {
     pub(crate) async fn is_registered(&self, backend: &Backend, client: &VendorClient) -> Result<bool> {
         let found = self.store.registered(&backend.name, &client.client_id).await;
         found.map(|id| id.is_some()).map_err(store_error)
+    }
+}
+
+/// What one round reads of the vendors: a complete list serves every create that is looked for in it.
+#[derive(Default)]
+pub(crate) struct Round {
+    /// Of one backend at a time: the operations of a round come backend by backend.
+    listed: Option<Listed>,
+}
+
+/// Every client of a vendor.
+struct Listed {
+    backend: Arc<Backend>,
+    /// Unix milliseconds; what the vendor showed by then is in the list.
+    began: i64,
+    clients: Vec<VendorClient>,
+}
+
+impl Round {
+    async fn list(&mut self, backend: &Arc<Backend>) -> Result<&Listed> {
+        let listed = match self.listed.take() {
+            Some(listed) if Arc::ptr_eq(&listed.backend, backend) => listed,
+            _ => {
+                let began = now_ms();
+                Listed { backend: Arc::clone(backend), began, clients: complete_list(backend).await? }
+            }
+        };
+        Ok(self.listed.insert(listed))
     }
 }
 
@@ -293,24 +333,66 @@ fn made_since(client: &VendorClient, operation: &Operation) -> bool {
     client.client_id_issued_at.is_none_or(|at| at >= operation.created_at / 1000 - SKEW)
 }
 
-fn absent(operation: &Operation, backend: &Backend) -> Finding {
-    twice(operation, backend, "the vendor never made the client".to_owned(), None)
-}
-
-/// "Not done" is believed when it was seen before, and again after the vendor's visibility grace.
-fn twice(operation: &Operation, backend: &Backend, summary: String, change: Option<RegistrationChange>) -> Finding {
-    let now = now_ms();
+/// "Not done" is believed when it was seen before, and again after the vendor's visibility grace. `at` is when the vendor
+/// was asked, in Unix milliseconds.
+fn twice(
+    operation: &Operation,
+    grace: Duration,
+    at: i64,
+    summary: String,
+    change: Option<RegistrationChange>,
+) -> Finding {
     let since = operation.evidence.get("unseen_since").and_then(Value::as_i64);
-    let grace = millis(backend.visibility_grace);
+    let grace = millis(grace);
     match since {
-        Some(since) if now.saturating_sub(since) >= grace => Finding::NotPerformed { summary, change },
+        Some(since) if at.saturating_sub(since) >= grace => {
+            Finding::NotPerformed { summary, change, evidence: Vec::new() }
+        }
         since => {
-            let since = since.unwrap_or(now);
+            let since = since.unwrap_or(at);
             Finding::Later {
                 why: format!("{summary}, so far; it is looked at again when the vendor had time to show it"),
                 at: since.saturating_add(grace),
                 evidence: vec![("unseen_since", json!(since))],
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use registrar_core::Outcome;
+    use registrar_model::OperationId;
+    use registrar_store::Lease;
+
+    use super::*;
+
+    /// A list that was begun within the grace proves nothing, however late it is looked into.
+    #[test]
+    fn what_counts_is_when_the_vendor_was_asked() {
+        let operation = |evidence| Operation {
+            id: OperationId::generate(),
+            action: Action::Create,
+            backend: "a".to_owned(),
+            registration: None,
+            state: OperationState::Unknown,
+            outcome: Outcome::Unknown,
+            summary: String::new(),
+            created_at: 0,
+            updated_at: 0,
+            attempts: 1,
+            evidence,
+            request_id: String::new(),
+            principal: String::new(),
+            desired: None,
+            lease: Lease::default(),
+        };
+        let look = |evidence, at| twice(&operation(evidence), Duration::from_millis(50), at, "absent".to_owned(), None);
+        let since = |at: i64| json!({ "unseen_since": at });
+        for (evidence, at, again) in [(json!({}), 1000, 1050), (since(1000), 1049, 1050), (since(1000), 900, 1050)] {
+            let Finding::Later { at: wanted, .. } = look(evidence, at) else { panic!("believed at {at}") };
+            assert_eq!(wanted, again);
+        }
+        assert!(matches!(look(since(1000), 1050), Finding::NotPerformed { .. }));
     }
 }

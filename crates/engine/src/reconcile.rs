@@ -19,6 +19,7 @@ use crate::{
     engine::{Engine, store_error},
     idempotency::KEY_LIFETIME,
     journal::{merged, millis, with_state},
+    look::Round,
     management::OWN_RECORD,
 };
 
@@ -42,6 +43,7 @@ pub(crate) enum Finding {
     NotPerformed {
         summary: String,
         change: Option<RegistrationChange>,
+        evidence: Vec<(&'static str, Value)>,
     },
     /// Not yet; look again then.
     Later {
@@ -54,6 +56,18 @@ pub(crate) enum Finding {
         why: String,
         evidence: Vec<(&'static str, Value)>,
     },
+}
+
+impl Finding {
+    /// The same, with one more piece of evidence.
+    pub(crate) fn noting(mut self, member: (&'static str, Value)) -> Self {
+        let (Self::Performed { evidence, .. }
+        | Self::NotPerformed { evidence, .. }
+        | Self::Later { evidence, .. }
+        | Self::Person { evidence, .. }) = &mut self;
+        evidence.push(member);
+        self
+    }
 }
 
 impl Engine {
@@ -111,10 +125,11 @@ impl Engine {
         let now = now_ms();
         self.store.purge(now, now.saturating_sub(millis(KEY_LIFETIME))).await.map_err(store_error)?;
         let until = now.saturating_add(millis(LEASE));
-        let claimed = self.store.claim(&self.instance, now, until, ROUND).await.map_err(store_error)?;
-        let mut settled = 0;
+        let mut claimed = self.store.claim(&self.instance, now, until, ROUND).await.map_err(store_error)?;
+        claimed.sort_by(|a, b| a.backend.cmp(&b.backend));
+        let (mut settled, mut round) = (0, Round::default());
         for operation in claimed {
-            let finding = match self.look_into(&operation).await {
+            let finding = match self.look_into(&operation, &mut round).await {
                 Ok(finding) => finding,
                 Err(error) => Finding::Later {
                     why: format!("it could not be looked into: {}", error.detail()),
@@ -138,11 +153,11 @@ impl Engine {
         }
     }
 
-    async fn look_into(&self, operation: &Operation) -> Result<Finding> {
+    async fn look_into(&self, operation: &Operation, round: &mut Round) -> Result<Finding> {
         if is_own_record(operation) {
             // whoever began it cannot end it any more: it has another fence
             let summary = "interrupted: the record was not changed".to_owned();
-            return Ok(Finding::NotPerformed { summary, change: None });
+            return Ok(Finding::NotPerformed { summary, change: None, evidence: Vec::new() });
         }
         let name = operation.backend.parse();
         let found = name.ok().and_then(|name| self.runtime.load().backends.get(&name).cloned());
@@ -154,7 +169,7 @@ impl Engine {
             });
         };
         match operation.action {
-            Action::Create => self.look_for_created(operation, &backend).await,
+            Action::Create => self.look_for_created(operation, &backend, round).await,
             Action::Update => self.look_at_updated(operation, &backend).await,
             Action::Delete => self.look_for_deleted(operation, &backend).await,
             Action::Rotate => Ok(Finding::Person {
@@ -180,7 +195,8 @@ impl Engine {
                 let state = OperationState::Succeeded;
                 (OperationUpdate { state, outcome: Outcome::Performed, summary, ..unknown(operation, now) }, change)
             }
-            Finding::NotPerformed { summary, change } => {
+            Finding::NotPerformed { summary, change, evidence } => {
+                add(evidence);
                 let state = OperationState::Failed;
                 let update = OperationUpdate {
                     state,

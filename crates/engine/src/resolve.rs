@@ -63,7 +63,8 @@ impl Engine {
                     }
                     None => None,
                 };
-                Finding::NotPerformed { summary: format!("declared not done by {principal}"), change }
+                let summary = format!("declared not done by {principal}");
+                Finding::NotPerformed { summary, change, evidence: Vec::new() }
             }
             Resolution::Gone => {
                 let of_a_client = operation.registration.filter(|_| operation.action != Action::Create);
@@ -78,7 +79,7 @@ impl Engine {
                     Finding::Performed { summary, change, evidence: vec![by] }
                 } else {
                     // whether the change or the new secret came before that makes no difference any more
-                    Finding::NotPerformed { summary, change }
+                    Finding::NotPerformed { summary, change, evidence: Vec::new() }
                 }
             }
             Resolution::Adopt { client_id, vendor_ref } => {

@@ -186,6 +186,7 @@ pub(crate) enum Answer {
 pub(crate) struct Line {
     pub(crate) fake: Arc<dyn Fake>,
     token: String,
+    reads: AtomicUsize,
     requests: Script<Answer>,
     answers: Script<Answer>,
 }
@@ -197,6 +198,11 @@ impl fmt::Debug for Line {
 }
 
 impl Line {
+    /// How many reads the vendor was sent.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+
     /// Before the next write arrives at the vendor, this happens.
     pub(crate) fn before_write(&self, step: Meanwhile<Answer>) {
         self.requests.push(step);
@@ -212,6 +218,7 @@ impl Line {
 impl Http for Line {
     async fn send(&self, request: Request) -> Result<Response> {
         let is_write = request.method != http::Method::GET;
+        self.reads.fetch_add(usize::from(!is_write), Ordering::Relaxed);
         if is_write
             && let Some(step) = self.requests.next()
             && step().await == Answer::Refused
@@ -261,7 +268,7 @@ pub(crate) fn vendor(kind: &str) -> Arc<Line> {
 pub(crate) fn line_to(fake: Arc<dyn Fake>) -> Arc<Line> {
     let settings = fake.settings("https://vendor.example");
     let token = settings["token"].as_str().unwrap().to_owned();
-    Arc::new(Line { fake, token, requests: Script::default(), answers: Script::default() })
+    Arc::new(Line { fake, token, reads: AtomicUsize::new(0), requests: Script::default(), answers: Script::default() })
 }
 
 /// A gateway over this store, with one backend that is named after its kind.
