@@ -6,7 +6,7 @@ use registrar_core::{Error, ErrorKind, Outcome, Result, SecretString, VendorDeta
 use registrar_model::{Loss, OperationId, Registration, RegistrationId, State};
 use registrar_store::{
     Action, Begun, Evidence, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, RegistrationChange,
-    Sealed, StoreError,
+    Sealed, Spending, StoreError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     backend::Backend,
     clock::now_ms,
+    dcr::{self, Kept},
     engine::{Caller, Engine, Failure, NewSecret, SecretState, Turn, Written, store_error},
     idempotency::Idempotency,
     late::Late,
@@ -41,8 +42,23 @@ pub(crate) struct Wish<'a> {
     pub(crate) registration: RegistrationId,
     /// What is asked for, to compare the vendor with if the answer is lost: the text of a JSON object.
     pub(crate) desired: Option<String>,
+    /// The initial access token that a create costs a use of.
+    pub(crate) spend: Option<&'a str>,
     /// The right to write to the client, unless it is a new one.
     pub(crate) turn: Option<Turn>,
+}
+
+impl<'a> Wish<'a> {
+    /// The wish to write to a client that is registered, as this operation.
+    pub(crate) fn about(
+        id: OperationId,
+        action: Action,
+        registration: RegistrationId,
+        backend: &'a Backend,
+        turn: Turn,
+    ) -> Self {
+        Self { id, action, backend, registration, desired: None, spend: None, turn: Some(turn) }
+    }
 }
 
 /// A result to be recorded.
@@ -142,7 +158,8 @@ impl Engine {
             return Ok(Start::Now(Ongoing { operation, turn: wish.turn }));
         }
         let key = caller.idempotency.as_ref().map(|key| key.claim(now));
-        let intent = Intent { operation: operation.clone(), key };
+        let spend = wish.spend.map(|token| Spending { token: token.to_owned(), now });
+        let intent = Intent { operation: operation.clone(), key, spend };
         let begun = match self.store.begin(intent).await {
             Ok(begun) => begun,
             Err(error) => {
@@ -161,6 +178,7 @@ impl Engine {
                 Some(key) => self.repeated(key, used).await.map(Start::Done),
                 None => Err(Error::new(ErrorKind::Internal, "a key was used that nobody sent").into()),
             },
+            Begun::Spent => Err(dcr::no_use_left().into()),
         }
     }
 
@@ -191,7 +209,7 @@ impl Engine {
     ) -> Result<(), Failure> {
         crate::failpoint::reach("answered");
         if crate::failpoint::naive_writes() {
-            let intent = Intent { operation: operation.operation.clone(), key: None };
+            let intent = Intent { operation: operation.operation.clone(), key: None, spend: None };
             self.store.begin(intent).await.map_err(store_error)?;
         }
         count(operation, backend, "performed");
@@ -199,21 +217,14 @@ impl Engine {
             (Some(secret), Some(key)) => self.seal(operation.id, key, secret).await,
             _ => None,
         };
+        let (state, outcome) = (OperationState::Succeeded, Outcome::Performed);
         let update = OperationUpdate {
-            id: operation.id,
-            state: OperationState::Succeeded,
-            outcome: Outcome::Performed,
-            summary: success.summary.clone(),
-            updated_at: now_ms(),
-            attempts: operation.attempts,
             evidence: Evidence::of(&Account {
                 losses: success.losses,
                 secret: (operation.action == Action::Update && success.secret.is_some()).then_some(DELIVERED),
             }),
-            fence: operation.lease.fence,
             sealed,
-            release_key: false,
-            retry_at: 0,
+            ..OperationUpdate::of(operation, state, outcome, success.summary.clone(), now_ms())
         };
         let recorded = match self.insist(&update, success.change.as_ref()).await {
             Ok(()) => Ok(Late::Recorded),
@@ -266,24 +277,19 @@ impl Engine {
             Some(with_state(current, state))
         });
         let now = now_ms();
+        let state = if outcome == Outcome::Unknown { OperationState::Unknown } else { OperationState::Failed };
         let update = OperationUpdate {
-            id: operation.id,
-            state: if outcome == Outcome::Unknown { OperationState::Unknown } else { OperationState::Failed },
-            outcome,
-            summary: error.detail().to_owned(),
-            updated_at: now,
-            attempts: operation.attempts,
             evidence: json!({
                 "code": error.kind().slug(),
                 "vendor": error.vendor(),
                 "errors": (!error.issues().is_empty()).then(|| error.issues()),
             })
             .into(),
-            fence: operation.lease.fence,
-            sealed: None,
             // nothing was done, and it may work next time: the same key may try again
             release_key: outcome == Outcome::NotPerformed && error.is_retryable(),
+            refund: if outcome == Outcome::NotPerformed { Kept::paid_by(operation) } else { None },
             retry_at: now,
+            ..OperationUpdate::of(operation, state, outcome, error.detail().to_owned(), now)
         };
         let recorded = match self.store.finish(update.clone(), change.clone()).await {
             Err(StoreError::Superseded | StoreError::AlreadyFinished) => {

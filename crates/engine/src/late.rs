@@ -11,12 +11,13 @@ use std::{sync::Arc, time::Duration};
 use registrar_core::Outcome;
 use registrar_model::{Hidden, OperationId, Registration, RegistrationId, State};
 use registrar_store::{
-    Action, Intent, Lease, Operation, OperationState, OperationUpdate, RegistrationChange, StoreError,
+    Action, Begun, Intent, Lease, Operation, OperationState, OperationUpdate, RegistrationChange, Spending, StoreError,
 };
 use serde_json::{Value, json};
 
 use crate::{
     clock::now_ms,
+    dcr::{self, Kept},
     engine::Engine,
     journal::{DELIVERED, SECRET, merged, millis, with_state},
     record::may_pass,
@@ -133,7 +134,7 @@ impl Engine {
             management: old.management.clone().or_else(|| given.management.clone()),
             access_token,
             previous_access_token,
-            dcr: old.dcr.clone().or_else(|| given.dcr.clone()),
+            dcr: dcr::completed(old, given),
         };
         (hidden != found.hidden).then(|| {
             let next = Registration { hidden, version: found.version + 1, updated_at: now_ms(), ..found };
@@ -234,7 +235,12 @@ impl Engine {
             evidence["client_id"] = Value::String(made.client_id.to_string());
             evidence["vendor_ref"] = Value::String(made.vendor_ref.clone());
         }
-        let again = Operation {
+        // a create that was concluded not done has got its use back, and costs one after all, if there still is one; where
+        // another client was taken for the one that was made, the use has paid for that
+        let paid = registration.and_then(|_| Kept::paid_by(operation));
+        let mut spend = paid.map(|token| Spending { token, now });
+        let unpaid = || operation.desired.as_deref().and_then(Kept::unpaid);
+        let mut again = Operation {
             id: OperationId::generate(),
             registration,
             state: OperationState::Pending,
@@ -244,14 +250,20 @@ impl Engine {
             evidence,
             // nobody works on it: the next round looks into it
             lease: Lease { owner: self.instance.clone(), until: now, fence: 1 },
+            desired: if spend.is_some() { operation.desired.clone() } else { unpaid() },
             ..operation.clone()
         };
         let id = again.id;
         let mut waits = WAITS.into_iter();
         let mut tried = false;
         loop {
-            let error = match self.store.begin(Intent { operation: again.clone(), key: None }).await {
-                Ok(_) => break,
+            let intent = Intent { operation: again.clone(), key: None, spend: spend.clone() };
+            let error = match self.store.begin(intent).await {
+                Ok(Begun::Spent) => {
+                    (spend, again.desired) = (None, unpaid());
+                    continue;
+                }
+                Ok(Begun::New | Begun::Used(_)) => break,
                 // a try that failed was recorded all the same
                 Err(StoreError::AlreadyExists) if tried => break,
                 Err(error) => error,

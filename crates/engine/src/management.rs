@@ -121,22 +121,11 @@ impl Engine {
             desired: None,
             lease: Lease { owner: self.instance.clone(), until: now.saturating_add(millis(LEASE_MARGIN)), fence: 1 },
         };
-        let update = OperationUpdate {
-            id: operation.id,
-            state: OperationState::Succeeded,
-            outcome: registrar_core::Outcome::Performed,
-            summary: what.to_owned(),
-            updated_at: now,
-            attempts: 1,
-            evidence: json!({}).into(),
-            fence: 1,
-            sealed: None,
-            release_key: false,
-            retry_at: 0,
-        };
+        let (state, outcome) = (OperationState::Succeeded, registrar_core::Outcome::Performed);
+        let update = OperationUpdate::of(&operation, state, outcome, what.to_owned(), now);
         let expected_version = registration.version.saturating_sub(1);
         let change = RegistrationChange::Update { registration: Arc::new(registration), expected_version };
-        self.store.begin(Intent { operation, key: None }).await?;
+        self.store.begin(Intent { operation, key: None, spend: None }).await?;
         let Err(error) = self.store.finish(update.clone(), Some(change)).await else { return Ok(()) };
         let id = update.id;
         let failed = OperationUpdate {

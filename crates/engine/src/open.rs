@@ -48,18 +48,10 @@ impl Engine {
             tracing::warn!(operation = %newer.id, %error, "earlier unknown writes to the client stay open");
         }
         for old in open {
+            let summary = format!("its outcome was never found out; {} has replaced whatever it left", newer.id);
             let update = OperationUpdate {
-                id: old.id,
-                state: OperationState::Failed,
-                outcome: Outcome::Unknown,
-                summary: format!("its outcome was never found out; {} has replaced whatever it left", newer.id),
-                updated_at: now_ms(),
-                attempts: old.attempts,
                 evidence: merged(&old.evidence, "superseded_by", json!(newer.id)).into(),
-                fence: old.lease.fence,
-                sealed: None,
-                release_key: false,
-                retry_at: 0,
+                ..OperationUpdate::of(&old, OperationState::Failed, Outcome::Unknown, summary, now_ms())
             };
             match self.store.finish(update, None).await {
                 Ok(()) | Err(StoreError::AlreadyFinished | StoreError::Superseded) => {}

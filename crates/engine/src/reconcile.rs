@@ -7,19 +7,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use registrar_core::{Error, ErrorKind, IdempotencyClass, Outcome, Result, VendorClient};
-use registrar_model::{ClientSpec, Hidden, Issues, Loss, Pointer, State, account};
+use registrar_core::{Outcome, Result};
+use registrar_model::State;
 use registrar_store::{Action, Operation, OperationState, OperationUpdate, RegistrationChange, StoreError};
 use serde_json::{Map, Value, json};
 
 use crate::{
     backend::Backend,
     clock::now_ms,
+    dcr::Kept,
     engine::{Engine, store_error},
     idempotency::KEY_LIFETIME,
-    journal::{SECRET, UNDELIVERED, merged, millis, with_state},
-    management::{OWN_RECORD, is_gone},
-    writes::{changed, registered, replacement, settle, state_of},
+    journal::{merged, millis, with_state},
+    look::Round,
+    management::OWN_RECORD,
 };
 
 /// How long one process has an operation to itself while it looks.
@@ -27,12 +28,8 @@ const LEASE: Duration = Duration::from_mins(2);
 /// How many operations one round looks into.
 const ROUND: u32 = 20;
 /// The first wait after a look that failed; doubled up to [`LONGEST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
-/// Clocks of vendors may differ by this much, in seconds.
-const SKEW: i64 = 300;
-/// No vendor has more pages than this; a listing that does not end is no complete read.
-const MAX_PAGES: usize = 10_000;
 /// Never looked into again by itself.
 pub(crate) const PARKED: i64 = i64::MAX;
 
@@ -46,6 +43,7 @@ pub(crate) enum Finding {
     NotPerformed {
         summary: String,
         change: Option<RegistrationChange>,
+        evidence: Vec<(&'static str, Value)>,
     },
     /// Not yet; look again then.
     Later {
@@ -58,6 +56,18 @@ pub(crate) enum Finding {
         why: String,
         evidence: Vec<(&'static str, Value)>,
     },
+}
+
+impl Finding {
+    /// The same, with one more piece of evidence.
+    pub(crate) fn noting(mut self, member: (&'static str, Value)) -> Self {
+        let (Self::Performed { evidence, .. }
+        | Self::NotPerformed { evidence, .. }
+        | Self::Later { evidence, .. }
+        | Self::Person { evidence, .. }) = &mut self;
+        evidence.push(member);
+        self
+    }
 }
 
 impl Engine {
@@ -115,10 +125,11 @@ impl Engine {
         let now = now_ms();
         self.store.purge(now, now.saturating_sub(millis(KEY_LIFETIME))).await.map_err(store_error)?;
         let until = now.saturating_add(millis(LEASE));
-        let claimed = self.store.claim(&self.instance, now, until, ROUND).await.map_err(store_error)?;
-        let mut settled = 0;
+        let mut claimed = self.store.claim(&self.instance, now, until, ROUND).await.map_err(store_error)?;
+        claimed.sort_by(|a, b| a.backend.cmp(&b.backend));
+        let (mut settled, mut round) = (0, Round::default());
         for operation in claimed {
-            let finding = match self.look_into(&operation).await {
+            let finding = match self.look_into(&operation, &mut round).await {
                 Ok(finding) => finding,
                 Err(error) => Finding::Later {
                     why: format!("it could not be looked into: {}", error.detail()),
@@ -142,11 +153,11 @@ impl Engine {
         }
     }
 
-    async fn look_into(&self, operation: &Operation) -> Result<Finding> {
+    async fn look_into(&self, operation: &Operation, round: &mut Round) -> Result<Finding> {
         if is_own_record(operation) {
             // whoever began it cannot end it any more: it has another fence
             let summary = "interrupted: the record was not changed".to_owned();
-            return Ok(Finding::NotPerformed { summary, change: None });
+            return Ok(Finding::NotPerformed { summary, change: None, evidence: Vec::new() });
         }
         let name = operation.backend.parse();
         let found = name.ok().and_then(|name| self.runtime.load().backends.get(&name).cloned());
@@ -158,172 +169,13 @@ impl Engine {
             });
         };
         match operation.action {
-            Action::Create => self.look_for_created(operation, &backend).await,
+            Action::Create => self.look_for_created(operation, &backend, round).await,
             Action::Update => self.look_at_updated(operation, &backend).await,
             Action::Delete => self.look_for_deleted(operation, &backend).await,
             Action::Rotate => Ok(Finding::Person {
                 why: "no vendor shows which secret is valid; issue a new one, which settles this".to_owned(),
                 evidence: Vec::new(),
             }),
-        }
-    }
-
-    async fn look_for_created(&self, operation: &Operation, backend: &Backend) -> Result<Finding> {
-        let Some(asked) = desired(operation) else { return Ok(nothing_to_compare()) };
-        let descriptor = backend.adapter.descriptor();
-        if descriptor.idempotency == IdempotencyClass::D || !descriptor.operations.list.is_supported() {
-            return Ok(Finding::Person {
-                why: format!(
-                    "{} offers no way to find out; look for the client in its console, then \
-                     `registrar operations resolve` says what you found",
-                    descriptor.title
-                ),
-                evidence: vec![("class", json!(descriptor.idempotency)), ("look_for", look_for(&asked.spec))],
-            });
-        }
-        let siblings = self.siblings(operation).await?;
-        if siblings.pending > 0 {
-            return Ok(Finding::Later {
-                why: "an equal registration is in progress; both would look alike".to_owned(),
-                at: now_ms().saturating_add(millis(FIRST_WAIT)),
-                evidence: Vec::new(),
-            });
-        }
-        let predicted = backend.adapter.preview(&asked.spec)?.losses;
-        let mut matching = Vec::new();
-        for client in complete_list(backend).await? {
-            if looks_like(&asked.spec, &client.spec, &predicted) && !self.is_registered(backend, &client).await? {
-                matching.push(client);
-            }
-        }
-        let undated = matching.iter().any(|c| c.client_id_issued_at.is_none());
-        matching.retain(|client| made_since(client, operation));
-        matching.sort_by_key(|c| c.client_id_issued_at);
-        let ids: Vec<String> = matching.iter().map(|c| c.client_id.to_string()).collect();
-        // unknown creates of the same content are alike: which of them made which client makes no difference
-        if ids.len() > siblings.unknown + 1 || (undated && !ids.is_empty()) {
-            return Ok(Finding::Person {
-                why:
-                    "more clients than we tried to make look like it, or the vendor does not say when they were made; \
-                      adopt the right one with `registrar operations resolve`"
-                        .to_owned(),
-                evidence: vec![("candidates", json!(ids))],
-            });
-        }
-        match matching.into_iter().next() {
-            Some(client) => Ok(self.adoption(operation, backend, asked, predicted, client)),
-            None => Ok(absent(operation, backend)),
-        }
-    }
-
-    /// The client becomes the registration that was asked for. Nobody has its secret.
-    pub(crate) fn adoption(
-        &self,
-        operation: &Operation,
-        backend: &Backend,
-        asked: Asked,
-        predicted: Vec<Loss>,
-        client: VendorClient,
-    ) -> Finding {
-        let (losses, shown) = settle(&asked.spec, &client.spec, predicted, Vec::new());
-        let id = operation.registration.unwrap_or_else(registrar_model::RegistrationId::generate);
-        let client = VendorClient { secret: None, ..client };
-        let registration = registered(id, backend, client, shown, asked.labels, Hidden::default());
-        let summary =
-            format!("registered client {}, found at the vendor after its answer was lost", registration.client_id);
-        Finding::Performed {
-            summary,
-            change: Some(RegistrationChange::Insert(Arc::new(registration))),
-            evidence: vec![("adopted", json!(true)), ("losses", json!(losses))],
-        }
-    }
-
-    async fn look_at_updated(&self, operation: &Operation, backend: &Backend) -> Result<Finding> {
-        let Some(asked) = desired(operation) else { return Ok(nothing_to_compare()) };
-        let current = match operation.registration {
-            Some(id) => self.store.registration(id).await.map_err(store_error)?,
-            None => None,
-        };
-        let Some(current) = current else {
-            let summary = "the client was removed since".to_owned();
-            return Ok(Finding::NotPerformed { summary, change: None });
-        };
-        let target = self.target(&current).await?;
-        let shown = match backend.adapter.read(&target).await {
-            Ok(client) => client.spec,
-            // such a server has one answer for clients that are gone and for tokens that are not theirs, and a change is
-            // when it replaces the token (RFC 7592 §3)
-            Err(error) if error.kind() == ErrorKind::NotFound && !is_gone(&current, &error) => {
-                return Ok(Finding::Person {
-                    why: "the vendor no longer accepts the token for managing this client: the change was done and replaced \
-                          the token, or the client is gone; look for it at the vendor"
-                        .to_owned(),
-                    evidence: vec![("look_for", look_for(&asked.spec))],
-                });
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let summary = "the vendor does not know the client any more".to_owned();
-                return Ok(Finding::NotPerformed { summary, change: Some(with_state(current, State::Gone)) });
-            }
-            Err(error) => return Err(error),
-        };
-        let plan = backend.adapter.preview_update(&target, &current.spec, &asked.spec)?;
-        let predicted = plan.losses;
-        if looks_like(&asked.spec, &shown, &predicted) {
-            let issued =
-                !plan.value.is_empty() && backend.adapter.update_issued_secret(&current.spec, &asked.spec, &shown);
-            let (losses, record) = settle(&asked.spec, &shown, predicted, Vec::new());
-            let registration = Arc::new(changed(current, record, shown, asked.labels, None));
-            return Ok(Finding::Performed {
-                summary: "updated, as the vendor shows".to_owned(),
-                change: Some(replacement(&registration)),
-                // the answer that held it was lost
-                evidence: [("losses", json!(losses))]
-                    .into_iter()
-                    .chain(issued.then(|| (SECRET, json!(UNDELIVERED))))
-                    .collect(),
-            });
-        }
-        let drift = account::drift(&current.observed, &shown);
-        if drift.is_empty() {
-            let state = state_of(&current.observed);
-            let summary = "the vendor shows the client as it was before".to_owned();
-            return Ok(twice(operation, backend, summary, Some(with_state(current, state))));
-        }
-        Ok(Finding::Person {
-            why: "the client is neither as it was before nor as was asked; read it with ?source=vendor and update it again"
-                .to_owned(),
-            evidence: vec![("drift", json!(drift))],
-        })
-    }
-
-    async fn look_for_deleted(&self, operation: &Operation, backend: &Backend) -> Result<Finding> {
-        let current = match operation.registration {
-            Some(id) => self.store.registration(id).await.map_err(store_error)?,
-            None => None,
-        };
-        let Some(current) = current else {
-            let summary = "the client is gone".to_owned();
-            return Ok(Finding::Performed { summary, change: None, evidence: Vec::new() });
-        };
-        match backend.adapter.read(&self.target(&current).await?).await {
-            Ok(_) => {
-                let state = state_of(&current.observed);
-                let summary = "the vendor still has the client".to_owned();
-                Ok(twice(operation, backend, summary, Some(with_state(current, state))))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound && !is_gone(&current, &error) => Ok(Finding::Person {
-                why: "the vendor does not accept the token for managing this client: the client is gone, or the token was \
-                      replaced before; look for it at the vendor, then `registrar operations resolve` says what you found"
-                    .to_owned(),
-                evidence: vec![("client_id", json!(current.client_id)), ("look_for", look_for(&current.spec))],
-            }),
-            Err(error) if is_gone(&current, &error) => Ok(Finding::Performed {
-                summary: format!("deleted client {}, as the vendor shows", current.client_id),
-                change: Some(RegistrationChange::Remove { id: current.id }),
-                evidence: Vec::new(),
-            }),
-            Err(error) => Err(error),
         }
     }
 
@@ -343,13 +195,15 @@ impl Engine {
                 let state = OperationState::Succeeded;
                 (OperationUpdate { state, outcome: Outcome::Performed, summary, ..unknown(operation, now) }, change)
             }
-            Finding::NotPerformed { summary, change } => {
+            Finding::NotPerformed { summary, change, evidence } => {
+                add(evidence);
                 let state = OperationState::Failed;
                 let update = OperationUpdate {
                     state,
                     outcome: Outcome::NotPerformed,
                     summary,
                     release_key: true,
+                    refund: Kept::paid_by(operation),
                     ..unknown(operation, now)
                 };
                 (update, change)
@@ -384,132 +238,10 @@ impl Engine {
             Err(error) => Err(store_error(error)),
         }
     }
-
-    async fn siblings(&self, operation: &Operation) -> Result<Siblings> {
-        let mut out = Siblings::default();
-        let own = wish(operation);
-        for state in [OperationState::Pending, OperationState::Unknown] {
-            let count = if state == OperationState::Pending { &mut out.pending } else { &mut out.unknown };
-            let each = self.each_in(state, |o| {
-                let is_other = o.id != operation.id && o.action == Action::Create && o.backend == operation.backend;
-                // equal requests mostly have equal texts
-                *count += usize::from(is_other && (o.desired == operation.desired || wish(&o) == own));
-            });
-            each.await.map_err(store_error)?;
-        }
-        Ok(out)
-    }
-
-    pub(crate) async fn is_registered(&self, backend: &Backend, client: &VendorClient) -> Result<bool> {
-        let found = self.store.registered(&backend.name, &client.client_id).await;
-        found.map(|id| id.is_some()).map_err(store_error)
-    }
-}
-
-/// Other creates of the same content whose outcome is open.
-#[derive(Default)]
-struct Siblings {
-    pending: usize,
-    unknown: usize,
-}
-
-/// What an operation asked for.
-pub(crate) struct Asked {
-    pub(crate) spec: ClientSpec,
-    pub(crate) labels: std::collections::BTreeMap<String, String>,
-}
-
-fn wish(operation: &Operation) -> Option<Map<String, Value>> {
-    serde_json::from_str(operation.desired.as_deref()?).ok()
-}
-
-pub(crate) fn desired(operation: &Operation) -> Option<Asked> {
-    let object = &wish(operation)?;
-    let mut issues = Issues::lenient();
-    let (spec, _) = ClientSpec::decode(object, &Pointer::root(), &mut issues);
-    let labels = object.get("labels").cloned().map(serde_json::from_value).transpose().ok()?.unwrap_or_default();
-    issues.is_empty().then_some(Asked { spec, labels })
 }
 
 fn is_own_record(operation: &Operation) -> bool {
     operation.evidence.get(OWN_RECORD).is_some()
-}
-
-fn nothing_to_compare() -> Finding {
-    Finding::Person {
-        why: "what was asked for is not recorded, so that the vendor cannot be compared with it".to_owned(),
-        evidence: Vec::new(),
-    }
-}
-
-/// The members by which a person recognises the client.
-fn look_for(spec: &ClientSpec) -> Value {
-    json!({
-        "client_name": spec.metadata.client_name,
-        "redirect_uris": spec.metadata.redirect_uris.as_ref().map(|uris| {
-            uris.iter().map(registrar_model::RedirectUri::as_str).collect::<Vec<_>>()
-        }),
-    })
-}
-
-/// Every client of the vendor.
-///
-/// # Errors
-/// Whatever keeps the list from being complete: absence can only be seen in a complete one.
-pub(crate) async fn complete_list(backend: &Backend) -> Result<Vec<VendorClient>> {
-    let mut out = Vec::new();
-    let mut page = None;
-    for _ in 0..MAX_PAGES {
-        let found = backend.adapter.list(page.take()).await?;
-        out.extend(found.items);
-        match found.next {
-            Some(next) => page = Some(next),
-            None => return Ok(out),
-        }
-    }
-    Err(Error::new(ErrorKind::UpstreamMalformed, "the vendor's list does not end"))
-}
-
-/// Whether what the vendor shows is what a write of `asked` would have led to: every field that was asked for is as it
-/// was asked or as the mapping foretold. Values of the vendor's own, for fields that were not asked for, may differ.
-pub(crate) fn looks_like(asked: &ClientSpec, shown: &ClientSpec, predicted: &[Loss]) -> bool {
-    account::diff(asked, shown).iter().all(|path| {
-        let got = shown.field(path);
-        match predicted.iter().find(|loss| loss.field == *path) {
-            Some(loss) => match (&loss.got, &got) {
-                (Some(foretold), Some(got)) => registrar_model::spec::same_value(path, foretold, got),
-                (foretold, got) => foretold.is_none() == got.is_none(),
-            },
-            None => asked.field(path).is_none(),
-        }
-    })
-}
-
-/// Whether a client was made after we asked for it, clocks being what they are.
-fn made_since(client: &VendorClient, operation: &Operation) -> bool {
-    client.client_id_issued_at.is_none_or(|at| at >= operation.created_at / 1000 - SKEW)
-}
-
-fn absent(operation: &Operation, backend: &Backend) -> Finding {
-    twice(operation, backend, "the vendor never made the client".to_owned(), None)
-}
-
-/// "Not done" is believed when it was seen before, and again after the vendor's visibility grace.
-fn twice(operation: &Operation, backend: &Backend, summary: String, change: Option<RegistrationChange>) -> Finding {
-    let now = now_ms();
-    let since = operation.evidence.get("unseen_since").and_then(Value::as_i64);
-    let grace = millis(backend.visibility_grace);
-    match since {
-        Some(since) if now.saturating_sub(since) >= grace => Finding::NotPerformed { summary, change },
-        since => {
-            let since = since.unwrap_or(now);
-            Finding::Later {
-                why: format!("{summary}, so far; it is looked at again when the vendor had time to show it"),
-                at: since.saturating_add(grace),
-                evidence: vec![("unseen_since", json!(since))],
-            }
-        }
-    }
 }
 
 fn looks(operation: &Operation) -> u64 {
@@ -523,17 +255,10 @@ fn wait_after(operation: &Operation) -> Duration {
 
 /// The update that leaves an operation as unknown as it is.
 fn unknown(operation: &Operation, retry_at: i64) -> OperationUpdate {
+    let (state, outcome) = (OperationState::Unknown, Outcome::Unknown);
     OperationUpdate {
-        id: operation.id,
-        state: OperationState::Unknown,
-        outcome: Outcome::Unknown,
-        summary: operation.summary.clone(),
-        updated_at: now_ms(),
-        attempts: operation.attempts,
         evidence: operation.evidence.clone().into(),
-        fence: operation.lease.fence,
-        sealed: None,
-        release_key: false,
         retry_at,
+        ..OperationUpdate::of(operation, state, outcome, operation.summary.clone(), now_ms())
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     clock::now_ms,
+    dcr::Kept,
     engine::{Engine, Turn},
     late::Late,
 };
@@ -57,18 +58,13 @@ impl Engine {
             tracing::warn!(operation = %operation.id, "its intent may be durable, and nothing was sent; it will be looked into");
             return;
         };
+        let summary = "nothing was sent: the store failed while the intent was recorded".to_owned();
+        let (state, outcome) = (OperationState::Failed, Outcome::NotPerformed);
         let update = OperationUpdate {
-            id: operation.id,
-            state: OperationState::Failed,
-            outcome: Outcome::NotPerformed,
-            summary: "nothing was sent: the store failed while the intent was recorded".to_owned(),
-            updated_at: now_ms(),
-            attempts: operation.attempts,
             evidence: json!({ "code": ErrorKind::StoreUnavailable.slug() }).into(),
-            fence: operation.lease.fence,
-            sealed: None,
             release_key: true,
-            retry_at: 0,
+            refund: Kept::paid_by(operation),
+            ..OperationUpdate::of(operation, state, outcome, summary, now_ms())
         };
         let (engine, operation) = (Arc::clone(self), operation.clone());
         self.writes.spawn(async move {

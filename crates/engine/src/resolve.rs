@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::{
     engine::{Engine, store_error},
     journal::with_state,
-    reconcile::{Finding, complete_list, desired},
+    look::{complete_list, desired},
+    reconcile::Finding,
     writes::state_of,
 };
 
@@ -62,7 +63,8 @@ impl Engine {
                     }
                     None => None,
                 };
-                Finding::NotPerformed { summary: format!("declared not done by {principal}"), change }
+                let summary = format!("declared not done by {principal}");
+                Finding::NotPerformed { summary, change, evidence: Vec::new() }
             }
             Resolution::Gone => {
                 let of_a_client = operation.registration.filter(|_| operation.action != Action::Create);
@@ -77,7 +79,7 @@ impl Engine {
                     Finding::Performed { summary, change, evidence: vec![by] }
                 } else {
                     // whether the change or the new secret came before that makes no difference any more
-                    Finding::NotPerformed { summary, change }
+                    Finding::NotPerformed { summary, change, evidence: Vec::new() }
                 }
             }
             Resolution::Adopt { client_id, vendor_ref } => {

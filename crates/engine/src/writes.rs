@@ -17,26 +17,16 @@ use crate::{
     backend::Backend,
     clock::now_ms,
     dcr::{self, CreateOptions, UpdateOptions},
-    engine::{Admission, Caller, Engine, Failure, NewSecret, SecretState, Turn, Written, moving, own_losses},
+    engine::{Admission, Caller, Engine, Failure, NewSecret, Turn, Written, moving, own_losses},
     journal::{Start, Success, Wish},
     loss_policy,
-    management::is_gone,
     reported::Reported,
 };
 
+pub use crate::rotate::Rotated;
+
 /// What a caller expects the version of a client to be (`If-Match`).
 pub type ExpectedVersion = Option<u64>;
-
-/// The answer to a rotation.
-#[derive(Debug)]
-pub struct Rotated {
-    /// The secret, or, to a repetition, what became of it.
-    pub secret: Result<NewSecret, SecretState>,
-    /// The journal entry.
-    pub operation: OperationId,
-    /// As [`Written::recorded`].
-    pub recorded: bool,
-}
 
 impl Engine {
     /// Registers a client.
@@ -64,16 +54,8 @@ impl Engine {
         }
         admission.backend.admits_writes()?;
         let (engine, caller, id) = (Arc::clone(self), caller.clone(), OperationId::generate());
-        self.detached(
-            id,
-            Box::pin(async move {
-                engine.spend(options.spend.as_deref()).await?;
-                let result = engine.created(&caller, admission, id, request, &options).await;
-                engine.settle_spending(options.spend.as_deref(), id, &result).await;
-                result
-            }),
-        )
-        .await
+        self.detached(id, Box::pin(async move { engine.created(&caller, admission, id, request, &options).await }))
+            .await
     }
 
     async fn created(
@@ -86,8 +68,10 @@ impl Engine {
     ) -> Result<Written, Failure> {
         let Admission { backend, plan, own, .. } = admission;
         let registration = RegistrationId::generate();
-        let desired = Some(request.to_json());
-        let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired, turn: None };
+        let mut desired = request.to_json();
+        options.kept().join(&mut desired);
+        let (desired, spend) = (Some(desired), options.spend.as_deref());
+        let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired, spend, turn: None };
         let operation = match self.begin(caller, wish).await? {
             Start::Now(operation) => operation,
             Start::Done(earlier) => return Box::pin(self.written_again(caller, earlier)).await,
@@ -207,15 +191,10 @@ impl Engine {
             Box::pin(async move {
                 // over when the update has ended, not when its caller leaves
                 let _instance = options.turn.take();
-                let desired = Some(request.to_json());
-                let wish = Wish {
-                    id,
-                    action: Action::Update,
-                    backend: &backend,
-                    registration: current.id,
-                    desired,
-                    turn: Some(turn),
-                };
+                let mut desired = request.to_json();
+                options.kept().join(&mut desired);
+                let wish =
+                    Wish { desired: Some(desired), ..Wish::about(id, Action::Update, current.id, &backend, turn) };
                 let operation = match engine.begin(&caller, wish).await? {
                     Start::Now(operation) => operation,
                     Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
@@ -257,209 +236,17 @@ impl Engine {
         .await
     }
 
-    /// Deletes a client at the vendor and here.
+    /// The client as it is now, in this caller's turn.
     ///
     /// # Errors
-    /// [`ErrorKind::UnsupportedByBackend`], before any call, where the vendor documents no deletion.
-    pub async fn delete(
-        self: &Arc<Self>,
-        caller: &Caller,
-        id: RegistrationId,
-        expected: ExpectedVersion,
-    ) -> Result<OperationId, Failure> {
-        if let Some(done) = self.earlier(caller).await? {
-            return Ok(done.id);
-        }
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::PreconditionFailed`] when it is not the expected version; a backend that
+    /// cannot be used.
+    pub(crate) async fn subject(&self, id: RegistrationId, expected: ExpectedVersion) -> Result<Subject, Error> {
         let turn = self.lock(id).await;
         let current = self.registration(id).await?;
         check_version(&current, expected)?;
         let backend = self.usable(&current)?;
-        let operations = &backend.adapter.descriptor().operations;
-        if !operations.delete.is_supported() {
-            let hint = if operations.disable.is_supported() {
-                "it can be switched off instead: DELETE with ?mode=disable"
-            } else {
-                "nor does it document switching one off; remove it in the vendor's own console"
-            };
-            let detail = format!("vendor kind `{}` documents no deletion of clients; {hint}", backend.kind());
-            return Err(Error::unsupported(detail).with_backend(backend.name.as_str()).into());
-        }
-        backend.admits_writes()?;
-        let target = self.target(&current).await?;
-        let (engine, caller, operation_id) = (Arc::clone(self), caller.clone(), OperationId::generate());
-        self.detached(
-            operation_id,
-            Box::pin(async move {
-                let wish = Wish {
-                    id: operation_id,
-                    action: Action::Delete,
-                    backend: &backend,
-                    registration: id,
-                    desired: None,
-                    turn: Some(turn),
-                };
-                let operation = match engine.begin(&caller, wish).await? {
-                    Start::Now(operation) => operation,
-                    Start::Done(earlier) => return Ok(earlier.id),
-                };
-                let had_open_writes = current.state == State::Unknown;
-                match backend.adapter.delete(&target).await {
-                    Ok(()) => {}
-                    // an earlier deletion did it, and its answer was lost
-                    Err(error) if had_open_writes && is_gone(&current, &error) => {}
-                    Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
-                }
-                let success = Success {
-                    summary: format!("deleted client {}", current.client_id),
-                    losses: &Vec::new().into(),
-                    change: Some(RegistrationChange::Remove { id: current.id }),
-                    secret: None,
-                };
-                engine.succeeded(&caller, &operation, &backend, success).await?;
-                if had_open_writes {
-                    engine.supersede(&operation, &[Action::Update, Action::Delete, Action::Rotate]).await;
-                }
-                Ok(operation_id)
-            }),
-        )
-        .await
-    }
-
-    /// Switches a client off where the vendor can do that.
-    ///
-    /// # Errors
-    /// [`ErrorKind::UnsupportedByBackend`], before any call, where the vendor documents no way to.
-    pub async fn disable(
-        self: &Arc<Self>,
-        caller: &Caller,
-        id: RegistrationId,
-        expected: ExpectedVersion,
-    ) -> Result<Written, Failure> {
-        if let Some(done) = self.earlier(caller).await? {
-            return self.written_again(caller, done).await;
-        }
-        let turn = self.lock(id).await;
-        let current = self.registration(id).await?;
-        check_version(&current, expected)?;
-        let backend = self.usable(&current)?;
-        supported(backend.adapter.descriptor().operations.disable, &backend, "switching a client off")?;
-        backend.admits_writes()?;
-        let target = self.target(&current).await?;
-        let (engine, caller, operation_id) = (Arc::clone(self), caller.clone(), OperationId::generate());
-        self.detached(
-            operation_id,
-            Box::pin(async move {
-                let mut spec = current.spec.clone();
-                spec.policy.enabled = Some(false);
-                let wanted = Registration { spec: spec.clone(), ..current.clone() };
-                let desired = Some(Value::Object(wanted.writable()).to_string());
-                let wish = Wish {
-                    id: operation_id,
-                    action: Action::Update,
-                    backend: &backend,
-                    registration: id,
-                    desired,
-                    turn: Some(turn),
-                };
-                let operation = match engine.begin(&caller, wish).await? {
-                    Start::Now(operation) => operation,
-                    Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
-                };
-                let client = match backend.adapter.set_enabled(&target, false).await {
-                    Ok(client) => client,
-                    Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
-                };
-                let labels = current.labels.clone();
-                let management = engine.kept(id, client.management.as_ref()).await;
-                let registration = Arc::new(Registration {
-                    state: State::Disabled,
-                    ..changed(current, spec, client.spec, labels, management)
-                });
-                let success = Success {
-                    summary: "switched off".to_owned(),
-                    losses: &Vec::new().into(),
-                    change: Some(replacement(&registration)),
-                    secret: None,
-                };
-                engine.succeeded(&caller, &operation, &backend, success).await?;
-                Ok(Written::new(registration, None, Vec::new().into(), operation_id))
-            }),
-        )
-        .await
-    }
-
-    /// Issues a new secret.
-    ///
-    /// # Errors
-    /// [`ErrorKind::UnsupportedByBackend`], before any call, for public clients and vendors without rotation.
-    pub async fn rotate_secret(self: &Arc<Self>, caller: &Caller, id: RegistrationId) -> Result<Rotated, Failure> {
-        if let Some(done) = self.earlier(caller).await? {
-            let secret = self.issued_again(caller, &done).await?;
-            return Ok(Rotated { secret, operation: done.id, recorded: true });
-        }
-        let turn = self.lock(id).await;
-        let current = self.registration(id).await?;
-        let backend = self.usable(&current)?;
-        supported(backend.adapter.descriptor().operations.rotate_secret, &backend, "rotating a secret")?;
-        if current.spec.metadata.is_public() {
-            let detail = "a public client (token_endpoint_auth_method none) has no secret to rotate";
-            return Err(Error::unsupported(detail).with_backend(backend.name.as_str()).into());
-        }
-        backend.admits_writes()?;
-        let target = self.target(&current).await?;
-        let (engine, caller, operation_id) = (Arc::clone(self), caller.clone(), OperationId::generate());
-        self.detached(
-            operation_id,
-            Box::pin(async move {
-                let wish = Wish {
-                    id: operation_id,
-                    action: Action::Rotate,
-                    backend: &backend,
-                    registration: id,
-                    desired: None,
-                    turn: Some(turn),
-                };
-                let operation = match engine.begin(&caller, wish).await? {
-                    Start::Now(operation) => operation,
-                    Start::Done(earlier) => {
-                        let secret = engine.issued_again(&caller, &earlier).await?;
-                        return Ok(Rotated { secret, operation: earlier.id, recorded: true });
-                    }
-                };
-                let secret = match backend.adapter.rotate_secret(&target).await {
-                    Ok(secret) => issued(secret),
-                    Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
-                };
-                let had_open_writes = current.state == State::Unknown;
-                // nothing that a look at the vendor can find out is open besides: then it is as it was seen last
-                let settled =
-                    had_open_writes && !engine.others_are_open(&operation, &[Action::Rotate]).await.unwrap_or(true);
-                let state = if settled { state_of(&current.observed) } else { current.state };
-                // clients of the standards face may show their secret later: it is recognised by its hash
-                let change = (current.hidden.dcr.is_some() || state != current.state).then(|| {
-                    let (version, updated_at) = (current.version + 1, now_ms());
-                    let mut next = Registration { state, version, updated_at, ..current.clone() };
-                    dcr::note_secret(&mut next.hidden, Some(&secret));
-                    replacement(&Arc::new(next))
-                });
-                let losses = Vec::new().into();
-                let success = Success {
-                    summary: "issued a new secret".to_owned(),
-                    losses: &losses,
-                    change,
-                    secret: Some(&secret),
-                };
-                // the caller gets the only copy of the secret even if it is not recorded (reliability F31)
-                let unrecorded = engine.succeeded(&caller, &operation, &backend, success).await.err();
-                let recorded = unrecorded.is_none();
-                if recorded && had_open_writes {
-                    engine.supersede(&operation, &[Action::Rotate]).await;
-                }
-                let operation = unrecorded.and_then(|failure| failure.operation).unwrap_or(operation_id);
-                Ok(Rotated { secret: Ok(secret), operation, recorded })
-            }),
-        )
-        .await
+        Ok(Subject { current, backend, turn })
     }
 
     /// Whether a vendor answered a create with a client that it did not make just now: one that is registered already,
@@ -488,7 +275,14 @@ impl Engine {
     }
 }
 
-fn issued(secret: IssuedSecret) -> NewSecret {
+/// A client that is to be written to, and the right to do so.
+pub(crate) struct Subject {
+    pub(crate) current: Registration,
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) turn: Turn,
+}
+
+pub(crate) fn issued(secret: IssuedSecret) -> NewSecret {
     let IssuedSecret { value, expires_at, previous_valid_until } = secret;
     NewSecret { value, expires_at, previous_valid_until }
 }
@@ -578,7 +372,7 @@ fn check_version(current: &Registration, expected: ExpectedVersion) -> Result<()
     }
 }
 
-fn supported(support: OpSupport, backend: &Backend, what: &str) -> Result<(), Error> {
+pub(crate) fn supported(support: OpSupport, backend: &Backend, what: &str) -> Result<(), Error> {
     if support.is_supported() {
         return Ok(());
     }

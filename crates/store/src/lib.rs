@@ -32,7 +32,8 @@ pub use lock::{Exclusive, exclusive};
 pub use memory::MemoryStore;
 pub use operation::{Action, Evidence, Lease, Operation, OperationState, OperationUpdate, Sealed};
 pub use port::{
-    Begun, Intent, KeyClaim, KeyUse, MAX_PAGE, PageOf, PageRequest, RegistrationChange, RegistrationFilter, Store,
+    Begun, Intent, KeyClaim, KeyUse, MAX_PAGE, PageOf, PageRequest, RegistrationChange, RegistrationFilter, Spending,
+    Store,
 };
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;

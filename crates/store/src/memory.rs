@@ -11,7 +11,8 @@ use registrar_model::{BackendName, ClientId, OperationId, Registration, Registra
 
 use crate::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, PageOf,
-    PageRequest, RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, cursor, error::Trouble, search,
+    PageRequest, RegistrationChange, RegistrationFilter, Sealed, Spending, Store, StoreError, cursor, error::Trouble,
+    search,
 };
 
 /// A store for tests, demonstrations and benchmarks.
@@ -67,6 +68,7 @@ impl Tables {
             fence: _,
             sealed,
             release_key,
+            refund,
             retry_at,
         } = update;
         operation.state = state;
@@ -84,6 +86,9 @@ impl Tables {
         }
         if release_key {
             tables.keys.retain(|_, (used, _)| used.operation != id);
+        }
+        if let Some(token) = refund.and_then(|id| tables.initial_access_tokens.get_mut(&id)) {
+            token.uses_left = token.uses_left.map(|left| left.saturating_add(1));
         }
         if let Some(change) = change {
             tables.registry.apply(change);
@@ -176,14 +181,20 @@ fn page_of<I: cursor::Keyed + Ord, T: Clone>(
 impl Store for MemoryStore {
     async fn begin(&self, intent: Intent) -> Result<Begun, StoreError> {
         let mut tables = self.tables()?;
-        let Intent { operation, key } = intent;
+        let tables = &mut *tables;
+        let Intent { operation, key, spend } = intent;
         if tables.operations.contains_key(&operation.id) {
             return Err(StoreError::AlreadyExists);
         }
+        if let Some(taken) = key.and_then(|claim| tables.key_use(&claim.key, claim.since)) {
+            return Ok(Begun::Used(taken));
+        }
+        if let Some(Spending { token, now }) = spend {
+            let usable = tables.initial_access_tokens.get_mut(&token).filter(|token| token.is_usable(now));
+            let Some(token) = usable else { return Ok(Begun::Spent) };
+            token.uses_left = token.uses_left.map(|left| left.saturating_sub(1));
+        }
         if let Some(claim) = key {
-            if let Some(taken) = tables.key_use(&claim.key, claim.since) {
-                return Ok(Begun::Used(taken));
-            }
             let used = KeyUse { operation: operation.id, fingerprint: claim.fingerprint };
             tables.keys.insert(claim.key, (used, operation.created_at));
         }
@@ -319,22 +330,6 @@ impl Store for MemoryStore {
         let mut tokens: Vec<InitialAccessToken> = self.tables()?.initial_access_tokens.values().cloned().collect();
         tokens.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         Ok(tokens)
-    }
-
-    async fn spend_initial_access_token(&self, id: &str, now: i64) -> Result<bool, StoreError> {
-        let mut tables = self.tables()?;
-        let Some(token) = tables.initial_access_tokens.get_mut(id).filter(|token| token.is_usable(now)) else {
-            return Ok(false);
-        };
-        token.uses_left = token.uses_left.map(|left| left.saturating_sub(1));
-        Ok(true)
-    }
-
-    async fn refund_initial_access_token(&self, id: &str) -> Result<(), StoreError> {
-        if let Some(token) = self.tables()?.initial_access_tokens.get_mut(id) {
-            token.uses_left = token.uses_left.map(|left| left.saturating_add(1));
-        }
-        Ok(())
     }
 
     async fn delete_initial_access_token(&self, id: &str) -> Result<bool, StoreError> {

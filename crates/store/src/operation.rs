@@ -1,5 +1,7 @@
 //! The journal: one operation per write to a vendor.
 
+use std::borrow::Cow;
+
 use registrar_core::Outcome;
 use registrar_model::{OperationId, RegistrationId};
 use serde::{Serialize, Serializer};
@@ -134,13 +136,16 @@ pub struct Sealed {
 /// What is known about an operation: the text of a JSON object. It is written into the store as it is, so that no tree of
 /// values is built for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evidence(String);
+pub struct Evidence(Cow<'static, str>);
 
 impl Evidence {
+    /// No evidence.
+    pub const NONE: Self = Self(Cow::Borrowed("{}"));
+
     /// The evidence with the members of a value, which must be an object and must hold no secret.
     pub fn of(members: &impl Serialize) -> Self {
         // only a map whose keys are not text has no JSON, and no evidence is one
-        Self(serde_json::to_string(members).unwrap_or_else(|_| "{}".to_owned()))
+        serde_json::to_string(members).map_or(Self::NONE, |text| Self(Cow::Owned(text)))
     }
 
     /// The text.
@@ -158,7 +163,7 @@ impl Evidence {
 
 impl From<Value> for Evidence {
     fn from(value: Value) -> Self {
-        Self(value.to_string())
+        Self(Cow::Owned(value.to_string()))
     }
 }
 
@@ -185,8 +190,32 @@ pub struct OperationUpdate {
     pub sealed: Option<Sealed>,
     /// Forgets the idempotency key: the same request may be tried anew.
     pub release_key: bool,
+    /// The id of the initial access token that gets its use back, because the use led to nothing.
+    pub refund: Option<String>,
     /// For an operation that is not final: Unix milliseconds, when it may be claimed to be looked into again.
     pub retry_at: i64,
+}
+
+impl OperationUpdate {
+    /// What became of an operation, found out under its lease at `now` (Unix milliseconds), and nothing besides: no
+    /// evidence, no secret, and the idempotency key stays.
+    #[must_use]
+    pub fn of(operation: &Operation, state: OperationState, outcome: Outcome, summary: String, now: i64) -> Self {
+        Self {
+            id: operation.id,
+            state,
+            outcome,
+            summary,
+            updated_at: now,
+            attempts: operation.attempts,
+            evidence: Evidence::NONE,
+            fence: operation.lease.fence,
+            sealed: None,
+            release_key: false,
+            refund: None,
+            retry_at: 0,
+        }
+    }
 }
 
 fn rfc3339<S: Serializer>(milliseconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {

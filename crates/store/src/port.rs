@@ -19,15 +19,18 @@ pub const MAX_PAGE: u32 = 200;
 /// [`MemoryStore`]: crate::MemoryStore
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
-    /// Records the intent of one write, and the idempotency key that it is the first to use. Nothing may be sent to a
-    /// vendor before this returned [`Begun::New`].
+    /// Records, in one transaction, the intent of one write, the idempotency key that it is the first to use, and the use
+    /// of an initial access token that it spends. However many ask at once, no more uses are given than there are; a key
+    /// that was used before counts first, and spends nothing. Nothing may be sent to a vendor before this returned
+    /// [`Begun::New`].
     ///
     /// # Errors
     /// [`StoreError::AlreadyExists`] when there is an operation with this id; [`StoreError::Unavailable`];
     /// [`StoreError::Closed`].
     async fn begin(&self, intent: Intent) -> Result<Begun, StoreError>;
 
-    /// Records, in one transaction, what became of an operation and what that does to the registry. Only an operation
+    /// Records, in one transaction, what became of an operation, what that does to the registry, and the use that an
+    /// initial access token gets back. Only an operation
     /// that is not final can be finished; `state` may be [`OperationState::Unknown`], to be finished again later.
     ///
     /// # Errors
@@ -173,19 +176,6 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// As every read.
     async fn initial_access_tokens(&self) -> Result<Vec<InitialAccessToken>, StoreError>;
 
-    /// Takes one use of an initial access token; false when it has none left, has ended by `now`, or does not exist.
-    /// However many ask at once, no more uses are given than there are.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`]; [`StoreError::Closed`].
-    async fn spend_initial_access_token(&self, id: &str, now: i64) -> Result<bool, StoreError>;
-
-    /// Gives back a use that led to no registration.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`]; [`StoreError::Closed`].
-    async fn refund_initial_access_token(&self, id: &str) -> Result<(), StoreError>;
-
     /// Removes an initial access token; false when there is none.
     ///
     /// # Errors
@@ -210,6 +200,17 @@ pub struct Intent {
     pub operation: Operation,
     /// The idempotency key of the request, if it has one.
     pub key: Option<KeyClaim>,
+    /// The use of an initial access token that the operation spends, if it spends one.
+    pub spend: Option<Spending>,
+}
+
+/// One use of an initial access token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spending {
+    /// The id of the token.
+    pub token: String,
+    /// Unix milliseconds; a token that has ended by this time is not spent.
+    pub now: i64,
 }
 
 /// The use of an idempotency key by a new operation.
@@ -239,6 +240,8 @@ pub enum Begun {
     New,
     /// Nothing was recorded: the key was used before.
     Used(KeyUse),
+    /// Nothing was recorded: the initial access token has no use left, has ended, or does not exist.
+    Spent,
 }
 
 /// What an operation does to the registry.

@@ -17,8 +17,8 @@ use registrar_core::Outcome;
 use registrar_model::{OperationId, Registration, RegistrationId, State};
 use registrar_store::{
     Action, ApiKey, Begun, InitialAccessToken, Intent, KeyClaim, KeyUse, Lease, MemoryStore, Operation, OperationState,
-    OperationUpdate, PageRequest, PostgresStore, RegistrationChange, RegistrationFilter, Sealed, SqliteStore, Store,
-    StoreError,
+    OperationUpdate, PageRequest, PostgresStore, RegistrationChange, RegistrationFilter, Sealed, Spending, SqliteStore,
+    Store, StoreError,
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -73,6 +73,7 @@ suite! {
     a_sealed_secret_lives_as_long_as_its_window,
     a_value_of_the_gateway_is_made_once,
     initial_access_tokens_are_spent_exactly,
+    a_use_is_spent_with_the_intent_or_not_at_all,
     operations_are_listed_by_state,
     only_what_is_not_final_can_be_finished,
     only_what_has_succeeded_can_be_amended,

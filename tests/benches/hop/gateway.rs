@@ -121,12 +121,6 @@ impl Store for Forgetting {
     async fn initial_access_tokens(&self) -> Result<Vec<InitialAccessToken>, StoreError> {
         Ok(Vec::new())
     }
-    async fn spend_initial_access_token(&self, _: &str, _: i64) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-    async fn refund_initial_access_token(&self, _: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
     async fn delete_initial_access_token(&self, _: &str) -> Result<bool, StoreError> {
         Ok(false)
     }

@@ -129,11 +129,12 @@ fn an_idempotency_key_brings_the_same_client_and_spends_one_use() {
     assert_eq!(ask("k-3").status, 401);
 }
 
-/// Those that come while the first is on its way past the look for it have each spent a use when they find it.
+/// Those that come while the first is on its way past the look for it find it when they begin, and not a token that is
+/// used up.
 #[test]
 fn equal_requests_at_once_spend_one_use() {
     let gateway = gateway("access = \"token\"", "");
-    let token = initial_token(&gateway, json!({"name": "storm", "uses": 100}));
+    let token = initial_token(&gateway, json!({"name": "storm", "uses": 1}));
     gateway.fakes.script(ScriptedFault {
         kind: Some("rfc7591".to_owned()),
         method: Some("POST".to_owned()),
@@ -152,7 +153,43 @@ fn equal_requests_at_once_spend_one_use() {
     });
     assert!(statuses.contains(&201) && statuses.iter().all(|s| matches!(s, 201 | 409)), "{statuses:?}");
     assert_eq!(gateway.vendor_writes(), 1);
-    assert_eq!(gateway.get("/v1/initial-access-tokens").json()["items"][0]["uses_left"], json!(99));
+    assert_eq!(gateway.get("/v1/initial-access-tokens").json()["items"][0]["uses_left"], json!(0));
+}
+
+/// The process dies between any two steps: afterwards there is a client and the use is gone, or none and it is back.
+#[test]
+fn a_death_at_every_failpoint_neither_loses_nor_gives_a_use() {
+    for failpoint in ["intent", "answered", "recorded"] {
+        let mut gateway = gateway("access = \"token\"", "");
+        let token = initial_token(&gateway, json!({"name": "mortal", "uses": 1}));
+        gateway.kill();
+        gateway.restart(Some(failpoint));
+        let body = metadata().to_string();
+        let request = format!(
+            "POST /authms/register HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\nidempotency-key: k\r\ncontent-length: {}\r\n\r\n{body}",
+            gateway.address,
+            body.len()
+        );
+        assert!(crate::http::raw(gateway.address, request.as_bytes()).is_none(), "{failpoint}: it answered");
+        gateway.wait();
+        gateway.restart(None);
+        let open = gateway.get("/v1/operations").json();
+        settled(&gateway, open["items"][0]["id"].as_str().unwrap(), is_final);
+        let made = gateway.fakes.fake("authms").unwrap().clients().len();
+        let left = gateway.get("/v1/initial-access-tokens").json()["items"][0]["uses_left"].clone();
+        assert_eq!((made, left), if failpoint == "intent" { (0, json!(1)) } else { (1, json!(0)) }, "{failpoint}");
+        // whoever asked repeats it, and it is the one client
+        let own = Own::of(&gateway.call(
+            "POST",
+            "/authms/register",
+            &[JSON, ("authorization", &format!("Bearer {token}")), ("idempotency-key", "k")],
+            &metadata(),
+        ));
+        assert_eq!(own.get(&gateway).status, 200, "{failpoint}");
+        assert_eq!(gateway.fakes.fake("authms").unwrap().clients().len(), 1, "{failpoint}");
+        assert_eq!(bearer(&gateway, "POST", "/authms/register", &token, &metadata()).status, 401, "{failpoint}");
+    }
 }
 
 /// Whether the vendor has made the client is not known: the use is not given back, or somebody could try for ever.

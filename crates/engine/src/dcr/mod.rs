@@ -2,6 +2,7 @@
 
 mod choices;
 mod instance;
+mod kept;
 mod limit;
 mod manage;
 mod software;
@@ -9,6 +10,7 @@ mod terms;
 mod token;
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     net::IpAddr,
     sync::Arc,
@@ -16,23 +18,24 @@ use std::{
 };
 
 use registrar_core::{Error, ErrorKind, ExposeSecret as _, Outcome, Result, SecretString};
-use registrar_model::{ClientMetadata, Hidden, Issues, NewRegistration, OperationId};
+use registrar_model::{ClientMetadata, Hidden, Issues, NewRegistration};
 use registrar_store::InitialAccessToken;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use choices::{MAX_CHOICES, choices};
+pub(crate) use kept::Kept;
 pub(crate) use limit::Limiter;
 pub use limit::Rate;
 pub use manage::Holder;
 pub use software::{Statement, StatementIssuer, StatementKey, statement_of};
 pub use terms::{Terms, is_claimable};
+pub(crate) use token::refused as no_use_left;
 pub use token::{Grant, NewInitialAccessToken, create as create_initial_access_token};
 
 use crate::{
-    clock::now_ms,
     config::{OnLoss, RouteConfig},
-    engine::{Caller, Engine, Failure, NewSecret, Written, store_error},
+    engine::{Caller, Engine, Failure, NewSecret, Written},
     keys::hash,
     routing::{self, Rule},
 };
@@ -159,6 +162,17 @@ pub(crate) fn note_secret(hidden: &mut Hidden, secret: Option<&NewSecret>) {
     }
 }
 
+/// What is kept of a client that was found, now that the answer to its registration has come: a secret that was issued
+/// since is newer than the answer's.
+pub(crate) fn completed(found: &Hidden, given: &Hidden) -> Option<Value> {
+    match (Record::of(found), Record::of(given)) {
+        (Some(record @ Record { secret: None, .. }), Some(Record { secret: Some(secret), .. })) => {
+            serde_json::to_value(Record { secret: Some(secret), ..record }).ok()
+        }
+        _ => found.dcr.clone().or_else(|| given.dcr.clone()),
+    }
+}
+
 fn secret_hash(secret: &str) -> String {
     hash(secret).iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -179,6 +193,11 @@ pub struct CreateOptions {
 }
 
 impl CreateOptions {
+    /// What the journal keeps.
+    pub(crate) fn kept(&self) -> Kept<'_> {
+        Kept { record: self.record.as_ref().map(Cow::Borrowed), spent: self.spend.as_deref().map(Cow::Borrowed) }
+    }
+
     /// What the registration keeps to itself.
     pub(crate) fn hidden(&self, management: Option<Vec<u8>>, secret: Option<&NewSecret>) -> Hidden {
         let mut hidden = Hidden { management, access_token: self.access_token, ..Hidden::default() };
@@ -200,6 +219,12 @@ pub(crate) struct UpdateOptions {
 }
 
 impl UpdateOptions {
+    /// What the journal keeps.
+    pub(crate) fn kept(&self) -> Kept<'_> {
+        let record = |statement: &Option<String>| Record { statement: statement.clone(), ..Record::default() };
+        Kept { record: self.statement.as_ref().map(record).map(Cow::Owned), ..Kept::default() }
+    }
+
     /// Puts what is to be kept into the record that the update's result is recorded with: claims and the statement that
     /// they are from are one version, or another change could come between them.
     pub(crate) fn keep(&self, hidden: &mut Hidden) {
@@ -407,35 +432,6 @@ impl Engine {
         match route.and_then(|r| r.registration.policy.as_ref().map(|p| (&r.name, p))) {
             Some((name, policy)) => terms::check_policy(name, policy, metadata),
             None => Ok(()),
-        }
-    }
-
-    /// Takes one use of an initial access token.
-    pub(crate) async fn spend(&self, id: Option<&str>) -> Result<()> {
-        let Some(id) = id else { return Ok(()) };
-        match self.store.spend_initial_access_token(id, now_ms()).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(token::refused()),
-            Err(error) => Err(store_error(error)),
-        }
-    }
-
-    /// Gives the use back when it led to nothing. `own` is the operation that it was taken for: whatever became of another
-    /// one, which this request only repeats, that one has a use of its own.
-    pub(crate) async fn settle_spending(&self, id: Option<&str>, own: OperationId, result: &Result<Written, Failure>) {
-        let led_to_nothing = match result {
-            Ok(written) => written.replayed,
-            Err(failure) => {
-                // one that looks for what this very request did names another operation, too
-                let is_repetition = failure.error.kind() != ErrorKind::PartialFailure
-                    && failure.operation.is_some_and(|named| named != own);
-                failure.error.outcome() == Outcome::NotPerformed || is_repetition
-            }
-        };
-        if let (Some(id), true) = (id, led_to_nothing)
-            && let Err(error) = self.store.refund_initial_access_token(id).await
-        {
-            tracing::warn!(token = id, %error, "a use of this initial access token was not given back");
         }
     }
 

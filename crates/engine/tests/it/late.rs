@@ -59,6 +59,72 @@ impl Scene {
     }
 }
 
+/// What the standards face knows of a client.
+async fn dcr(it: &Scene, id: registrar_model::RegistrationId) -> Value {
+    it.inner.registration(id).await.unwrap().unwrap().hidden.dcr.unwrap_or_default()
+}
+
+/// The record of a client that was found says what its registration said, and so does that of a change.
+#[tokio::test]
+async fn what_a_look_settles_keeps_what_the_standards_face_has_brought_along() {
+    let it = scene("loop");
+    let visitor = it.engine.visitor(Some("all"), None, None).await.unwrap();
+    let (by, vouched) = (caller(Some("k")), Some("first".to_owned()));
+    let register = || it.engine.register(&visitor, &by, request("loop", "Found"), vouched.clone());
+    it.line.after_write(just(Answer::Lost));
+    let lost = register().await.unwrap_err();
+    it.engine.reconcile().await.unwrap();
+    let found = it.inner.operation(lost.operation.unwrap()).await.unwrap().unwrap();
+    let id = found.registration.unwrap();
+    assert_eq!(dcr(&it, id).await, json!({ "route": "all", "statement": "first" }));
+    // whoever asks again can manage it, and has a token that works
+    let again = register().await.unwrap();
+    assert!(again.written.replayed && again.written.registration.id == id);
+    let holder = it.engine.holder(&id.to_string(), again.access_token.expose_secret()).await.unwrap();
+
+    let mut change = request("loop", "Changed");
+    change.backend = None;
+    it.line.after_write(just(Answer::Lost));
+    let lost = it.engine.replace_own(&caller(None), &holder, change, Some("second".to_owned())).await.unwrap_err();
+    assert_eq!(dcr(&it, id).await["statement"], "first");
+    it.engine.reconcile().await.unwrap();
+    let done = it.inner.operation(lost.operation.unwrap()).await.unwrap().unwrap();
+    assert_eq!(done.state, OperationState::Succeeded, "{done:?}");
+    let now = it.inner.registration(id).await.unwrap().unwrap();
+    assert_eq!(now.spec.metadata.client_name.as_deref(), Some("Changed"));
+    assert_eq!(dcr(&it, id).await, json!({ "route": "all", "statement": "second" }));
+
+    // what nobody vouches for any more, and what was not done
+    for (before, change, expected) in [(true, "Third", Some("second")), (false, "Fourth", None)] {
+        if before {
+            it.line.before_write(just(Answer::Refused));
+        } else {
+            it.line.after_write(just(Answer::Lost));
+        }
+        let mut request = request("loop", change);
+        request.backend = None;
+        it.engine.replace_own(&caller(None), &holder, request, None).await.unwrap_err();
+        it.engine.reconcile().await.unwrap();
+        assert_eq!(dcr(&it, id).await["statement"].as_str(), expected, "{change}");
+    }
+}
+
+/// An administrator's change says nothing about who vouches for the client.
+#[tokio::test]
+async fn a_settled_change_of_an_administrator_keeps_the_statement() {
+    let it = scene("loop");
+    let visitor = it.engine.visitor(Some("all"), None, None).await.unwrap();
+    let vouched = Some("first".to_owned());
+    let own = it.engine.register(&visitor, &caller(None), request("loop", "Own"), vouched).await.unwrap();
+    let id = own.written.registration.id;
+    it.line.after_write(just(Answer::Lost));
+    let change = json!({ "metadata": { "client_name": "Changed" } });
+    it.engine.patch(&caller(None), id, change, None).await.unwrap_err();
+    it.engine.reconcile().await.unwrap();
+    assert_eq!(it.state_of(id).await, State::Active);
+    assert_eq!(dcr(&it, id).await["statement"], "first");
+}
+
 /// The other gateway has found the client and knows neither its secret nor its token: the late answer adds both.
 #[tokio::test]
 async fn an_adoption_is_completed_by_the_answer_that_comes_after_it() {

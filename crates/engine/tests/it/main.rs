@@ -4,4 +4,6 @@
 
 mod late;
 mod rig;
+mod round;
+mod spending;
 mod token;

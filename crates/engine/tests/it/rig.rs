@@ -169,8 +169,6 @@ as_usual! {
     put_initial_access_token(token: InitialAccessToken) -> ();
     initial_access_token(id: &str) -> Option<InitialAccessToken>;
     initial_access_tokens() -> Vec<InitialAccessToken>;
-    spend_initial_access_token(id: &str, now: i64) -> bool;
-    refund_initial_access_token(id: &str) -> ();
     delete_initial_access_token(id: &str) -> bool;
     ping() -> ();
 }
@@ -188,6 +186,7 @@ pub(crate) enum Answer {
 pub(crate) struct Line {
     pub(crate) fake: Arc<dyn Fake>,
     token: String,
+    reads: AtomicUsize,
     requests: Script<Answer>,
     answers: Script<Answer>,
 }
@@ -199,6 +198,11 @@ impl fmt::Debug for Line {
 }
 
 impl Line {
+    /// How many reads the vendor was sent.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+
     /// Before the next write arrives at the vendor, this happens.
     pub(crate) fn before_write(&self, step: Meanwhile<Answer>) {
         self.requests.push(step);
@@ -214,6 +218,7 @@ impl Line {
 impl Http for Line {
     async fn send(&self, request: Request) -> Result<Response> {
         let is_write = request.method != http::Method::GET;
+        self.reads.fetch_add(usize::from(!is_write), Ordering::Relaxed);
         if is_write
             && let Some(step) = self.requests.next()
             && step().await == Answer::Refused
@@ -263,7 +268,7 @@ pub(crate) fn vendor(kind: &str) -> Arc<Line> {
 pub(crate) fn line_to(fake: Arc<dyn Fake>) -> Arc<Line> {
     let settings = fake.settings("https://vendor.example");
     let token = settings["token"].as_str().unwrap().to_owned();
-    Arc::new(Line { fake, token, requests: Script::default(), answers: Script::default() })
+    Arc::new(Line { fake, token, reads: AtomicUsize::new(0), requests: Script::default(), answers: Script::default() })
 }
 
 /// A gateway over this store, with one backend that is named after its kind.
@@ -361,20 +366,9 @@ pub(crate) async fn put(store: &Arc<MemoryStore>, registration: Registration) {
         desired: None,
         lease: registrar_store::Lease::default(),
     };
-    let update = OperationUpdate {
-        id: operation.id,
-        state: OperationState::Succeeded,
-        outcome: Outcome::Performed,
-        summary: String::new(),
-        updated_at: 0,
-        attempts: 1,
-        evidence: json!({}).into(),
-        fence: 0,
-        sealed: None,
-        release_key: false,
-        retry_at: 0,
-    };
-    store.begin(Intent { operation, key: None }).await.unwrap();
+    let (state, outcome) = (OperationState::Succeeded, Outcome::Performed);
+    let update = OperationUpdate::of(&operation, state, outcome, String::new(), 0);
+    store.begin(Intent { operation, key: None, spend: None }).await.unwrap();
     let expected_version = registration.version - 1;
     let change = RegistrationChange::Update { registration: Arc::new(registration), expected_version };
     store.finish(update, Some(change)).await.unwrap();

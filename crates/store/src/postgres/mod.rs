@@ -55,8 +55,9 @@ impl PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn begin(&self, intent: Intent) -> Result<Begun, StoreError> {
-        let (row, key) = (&OperationRow::new(intent.operation)?, intent.key.as_ref());
-        self.link.run(Work::Write, |c| async move { write::begin(&c, row, key).await }).await
+        let Intent { operation, key, spend } = intent;
+        let (row, key, spend) = (&OperationRow::new(operation)?, key.as_ref(), spend.as_ref());
+        self.link.run(Work::Write, |mut c| async move { write::begin(&mut c, row, key, spend).await }).await
     }
 
     async fn finish(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
@@ -165,19 +166,6 @@ impl Store for PostgresStore {
 
     async fn initial_access_tokens(&self) -> Result<Vec<InitialAccessToken>, StoreError> {
         self.link.run(Work::Read, |c| async move { read::initial_access_tokens(&c).await }).await
-    }
-
-    async fn spend_initial_access_token(&self, id: &str, now: i64) -> Result<bool, StoreError> {
-        self.link
-            .run(Work::Write, |c| async move { write::changes(&c, write::SPEND, &[&escape(id), &now]).await })
-            .await
-    }
-
-    async fn refund_initial_access_token(&self, id: &str) -> Result<(), StoreError> {
-        self.link
-            .run(Work::Write, |c| async move { write::execute(&c, write::REFUND, &[&escape(id)]).await })
-            .await
-            .map(drop)
     }
 
     async fn delete_initial_access_token(&self, id: &str) -> Result<bool, StoreError> {

@@ -9,7 +9,7 @@ use super::{
     row::{self, column, escape},
 };
 use crate::{
-    ApiKey, Begun, InitialAccessToken, KeyClaim, Operation, StoreError,
+    ApiKey, Begun, InitialAccessToken, KeyClaim, Operation, Spending, StoreError,
     error::Trouble,
     row::{ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, read_version, stored_version},
 };
@@ -33,7 +33,31 @@ async fn insert_new<C: GenericClient>(c: &C, sql: &str, bound: &Bound<'_>) -> Re
     if changes(c, sql, bound).await? { Ok(()) } else { Err(StoreError::AlreadyExists.into()) }
 }
 
-pub(super) async fn begin(c: &Object, row: &OperationRow, key: Option<&KeyClaim>) -> Result<Begun, Failure> {
+pub(super) async fn begin(
+    c: &mut Object,
+    row: &OperationRow,
+    key: Option<&KeyClaim>,
+    spend: Option<&Spending>,
+) -> Result<Begun, Failure> {
+    let Some(Spending { token, now }) = spend else { return insert_operation(c, row, key).await };
+    let transaction = c.transaction().await?;
+    // the token's row last: many operations share it, and wait for whoever has it
+    match insert_operation(&transaction, row, key).await? {
+        Begun::New if changes(&transaction, SPEND, &[&escape(token), now]).await? => {
+            transaction.commit().await?;
+            Ok(Begun::New)
+        }
+        Begun::New => Ok(Begun::Spent),
+        used => Ok(used),
+    }
+}
+
+/// Records an intent and its key, in one statement.
+async fn insert_operation<C: GenericClient>(
+    c: &C,
+    row: &OperationRow,
+    key: Option<&KeyClaim>,
+) -> Result<Begun, Failure> {
     let operation = &row.rest;
     let (attempts, fence) = (i64::from(operation.attempts), stored_version(operation.lease.fence));
     let (backend, summary) = (escape(&operation.backend), escape(&operation.summary));
@@ -135,6 +159,9 @@ pub(super) async fn finish(
     }
     if update.release_key {
         execute(&transaction, "DELETE FROM idempotency_keys WHERE operation = $1", &[&row.id]).await?;
+    }
+    if let Some(token) = &update.refund {
+        execute(&transaction, REFUND, &[&escape(token)]).await?;
     }
     Ok(transaction.commit().await?)
 }
@@ -281,9 +308,9 @@ pub(super) async fn put_initial_access_token(c: &Object, token: &InitialAccessTo
     .await
 }
 
-pub(super) const SPEND: &str = "UPDATE initial_access_tokens SET uses_left = uses_left - 1 WHERE id = $1 \
+const SPEND: &str = "UPDATE initial_access_tokens SET uses_left = uses_left - 1 WHERE id = $1 \
      AND (expires_at IS NULL OR expires_at > $2) AND (uses_left IS NULL OR uses_left > 0)";
 
 /// No more than a 32-bit number holds.
-pub(super) const REFUND: &str = "UPDATE initial_access_tokens SET uses_left = least(uses_left + 1, 4294967295) \
+const REFUND: &str = "UPDATE initial_access_tokens SET uses_left = least(uses_left + 1, 4294967295) \
      WHERE id = $1 AND uses_left IS NOT NULL";

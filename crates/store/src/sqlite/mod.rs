@@ -67,9 +67,10 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn begin(&self, intent: Intent) -> Result<Begun, StoreError> {
         // rows are made here, not on the writer's thread, which everybody waits for
-        let write = Write::Begin(OperationRow::new(intent.operation)?, intent.key);
+        let write = Write::Begin(OperationRow::new(intent.operation)?, intent.key, intent.spend.map(Box::new));
         Ok(match self.writer.submit(write).await? {
             Reply::Used(used) => Begun::Used(used),
+            Reply::Spent => Begun::Spent,
             _ => Begun::New,
         })
     }
@@ -179,14 +180,6 @@ impl Store for SqliteStore {
 
     async fn initial_access_tokens(&self) -> Result<Vec<InitialAccessToken>, StoreError> {
         self.readers.run(read::initial_access_tokens).await
-    }
-
-    async fn spend_initial_access_token(&self, id: &str, now: i64) -> Result<bool, StoreError> {
-        Ok(self.writer.submit(Write::SpendInitialAccessToken(id.to_owned(), now)).await? != Reply::Nothing)
-    }
-
-    async fn refund_initial_access_token(&self, id: &str) -> Result<(), StoreError> {
-        self.writer.submit(Write::RefundInitialAccessToken(id.to_owned())).await.map(drop)
     }
 
     async fn delete_initial_access_token(&self, id: &str) -> Result<bool, StoreError> {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, ffi, params};
 
 use super::{read, row, store_error};
 use crate::{
-    InitialAccessToken, KeyClaim, KeyUse, Lease, Operation, OperationState, StoreError,
+    InitialAccessToken, KeyClaim, KeyUse, Lease, Operation, OperationState, Spending, StoreError,
     row::{ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, read_version, stored_version},
 };
 
@@ -19,6 +19,8 @@ pub(super) enum Reply {
     Nothing,
     /// The idempotency key was used before.
     Used(KeyUse),
+    /// The initial access token has no use left.
+    Spent,
     Claimed(Vec<Operation>),
     Value(Vec<u8>),
 }
@@ -35,7 +37,7 @@ pub(super) struct Claim {
 /// A write.
 #[derive(Debug)]
 pub(super) enum Write {
-    Begin(OperationRow, Option<KeyClaim>),
+    Begin(OperationRow, Option<KeyClaim>, Option<Box<Spending>>),
     Finish(UpdateRow, Option<ChangeRow>),
     Amend(UpdateRow, Option<ChangeRow>),
     Claim(Claim),
@@ -48,8 +50,6 @@ pub(super) enum Write {
     PutApiKey(ApiKeyRow),
     DeleteApiKey(String),
     PutInitialAccessToken(InitialAccessToken),
-    SpendInitialAccessToken(String, i64),
-    RefundInitialAccessToken(String),
     DeleteInitialAccessToken(String),
     /// Takes and gives back the write lock.
     Ping,
@@ -66,7 +66,7 @@ pub(super) fn transact(connection: &Connection, batch: &[Box<Write>]) -> rusqlit
 /// One write, which leaves nothing behind when it is refused. The outer error fails the whole transaction.
 fn one_write(connection: &Connection, write: &Write) -> rusqlite::Result<Verdict> {
     match write {
-        Write::Begin(operation, key) => begin(connection, operation, key.as_ref()),
+        Write::Begin(operation, key, spend) => begin(connection, operation, key.as_ref(), spend.as_deref()),
         Write::Finish(update, change) => finish(connection, update, change.as_ref(), OPEN),
         Write::Amend(update, change) => finish(connection, update, change.as_ref(), SUCCEEDED),
         Write::Claim(claim) => take_over(connection, claim),
@@ -81,15 +81,6 @@ fn one_write(connection: &Connection, write: &Write) -> rusqlite::Result<Verdict
             count(connection.prepare_cached("DELETE FROM api_keys WHERE name = ?1")?.execute([name])?)
         }
         Write::PutInitialAccessToken(token) => put_initial_access_token(connection, token),
-        Write::SpendInitialAccessToken(id, now) => {
-            let sql = "UPDATE initial_access_tokens SET uses_left = uses_left - 1 WHERE id = ?1 \
-                       AND (expires_at IS NULL OR expires_at > ?2) AND (uses_left IS NULL OR uses_left > 0)";
-            count(connection.prepare_cached(sql)?.execute(params![id, now])?)
-        }
-        Write::RefundInitialAccessToken(id) => {
-            let sql = "UPDATE initial_access_tokens SET uses_left = uses_left + 1 WHERE id = ?1";
-            count(connection.prepare_cached(sql)?.execute([id])?)
-        }
         Write::DeleteInitialAccessToken(id) => {
             count(connection.prepare_cached("DELETE FROM initial_access_tokens WHERE id = ?1")?.execute([id])?)
         }
@@ -102,12 +93,24 @@ fn count(changed: usize) -> rusqlite::Result<Verdict> {
     Ok(Ok(if changed == 0 { Reply::Nothing } else { Reply::Done }))
 }
 
-fn begin(connection: &Connection, row: &OperationRow, key: Option<&KeyClaim>) -> rusqlite::Result<Verdict> {
+fn begin(
+    connection: &Connection,
+    row: &OperationRow,
+    key: Option<&KeyClaim>,
+    spend: Option<&Spending>,
+) -> rusqlite::Result<Verdict> {
     if let Some(claim) = key {
         match read::key_use(connection, &claim.key, claim.since) {
             Ok(None) => {}
             Ok(Some(used)) => return Ok(Ok(Reply::Used(used))),
             Err(error) => return Ok(Err(error)),
+        }
+    }
+    if let Some(Spending { token, now }) = spend {
+        let sql = "UPDATE initial_access_tokens SET uses_left = uses_left - 1 WHERE id = ?1 \
+                   AND (expires_at IS NULL OR expires_at > ?2) AND (uses_left IS NULL OR uses_left > 0)";
+        if connection.prepare_cached(sql)?.execute(params![token, now])? == 0 {
+            return Ok(Ok(Reply::Spent));
         }
     }
     let operation = &row.rest;
@@ -137,6 +140,8 @@ fn begin(connection: &Connection, row: &OperationRow, key: Option<&KeyClaim>) ->
             stored_version(operation.lease.fence),
         ]);
     if let Err(refused) = unless_taken(inserted)? {
+        // the transaction is others' too and goes on
+        spend.map_or(Ok(()), |spend| refund(connection, &spend.token))?;
         return Ok(Err(refused));
     }
     let Some(claim) = key else { return Ok(Ok(Reply::Done)) };
@@ -144,6 +149,12 @@ fn begin(connection: &Connection, row: &OperationRow, key: Option<&KeyClaim>) ->
         "INSERT OR REPLACE INTO idempotency_keys (key, fingerprint, operation, created_at) VALUES (?1, ?2, ?3, ?4)";
     connection.prepare_cached(sql)?.execute(params![claim.key, claim.fingerprint, row.id, operation.created_at])?;
     Ok(Ok(Reply::Done))
+}
+
+/// Gives a use back to an initial access token.
+fn refund(connection: &Connection, token: &str) -> rusqlite::Result<()> {
+    let sql = "UPDATE initial_access_tokens SET uses_left = uses_left + 1 WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute([token]).map(|_| ())
 }
 
 /// The states of an operation that can be finished.
@@ -202,6 +213,7 @@ fn finish(
     if update.release_key {
         connection.prepare_cached("DELETE FROM idempotency_keys WHERE operation = ?1")?.execute([&row.id])?;
     }
+    update.refund.as_ref().map_or(Ok(()), |token| refund(connection, token))?;
     Ok(Ok(Reply::Done))
 }
 

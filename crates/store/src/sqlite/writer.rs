@@ -183,7 +183,7 @@ mod tests {
 
     fn begin() -> (OperationId, Box<Write>) {
         let operation = intent(OperationId::generate());
-        (operation.id, Box::new(Write::Begin(OperationRow::new(operation).unwrap(), None)))
+        (operation.id, Box::new(Write::Begin(OperationRow::new(operation).unwrap(), None, None)))
     }
 
     fn intent(id: OperationId) -> Operation {
@@ -262,23 +262,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut scribe = scribe(&folder);
         let (id, first) = begin();
-        let unknown = OperationUpdate {
-            id: OperationId::generate(),
-            state: OperationState::Failed,
-            outcome: Outcome::NotPerformed,
-            summary: "refused".to_owned(),
-            updated_at: 1,
-            attempts: 1,
-            evidence: serde_json::json!({}).into(),
-            fence: 1,
-            sealed: None,
-            release_key: false,
-            retry_at: 0,
-        };
+        let (state, outcome) = (OperationState::Failed, Outcome::NotPerformed);
+        let unknown = OperationUpdate::of(&intent(OperationId::generate()), state, outcome, "refused".to_owned(), 1);
         let known = OperationUpdate { id, ..unknown.clone() };
         let batch = [
             first,
-            Box::new(Write::Begin(OperationRow::new(intent(id)).unwrap(), None)),
+            Box::new(Write::Begin(OperationRow::new(intent(id)).unwrap(), None, None)),
             Box::new(Write::Finish(UpdateRow::new(unknown).unwrap(), None)),
             Box::new(Write::Ping),
             Box::new(Write::Finish(UpdateRow::new(known).unwrap(), None)),

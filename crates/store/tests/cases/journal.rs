@@ -48,7 +48,7 @@ fn claim(key: u8, request: u8) -> KeyClaim {
 }
 
 fn keyed(operation: &Operation, key: KeyClaim) -> Intent {
-    Intent { operation: operation.clone(), key: Some(key) }
+    Intent { operation: operation.clone(), key: Some(key), spend: None }
 }
 
 pub(crate) async fn a_key_is_used_once(store: Any) {
@@ -179,23 +179,89 @@ pub(crate) async fn initial_access_tokens_are_spent_exactly(store: Any) {
     assert_eq!(store.initial_access_token("one").await, Ok(Some(token.clone())));
     assert_eq!(store.initial_access_tokens().await, Ok(vec![token.clone(), endless]));
 
-    assert_eq!(store.spend_initial_access_token("one", NOW + 10).await, Ok(false), "it has ended");
-    assert_eq!(store.spend_initial_access_token("none", NOW).await, Ok(false));
+    let late = spending("one", NOW + 10);
+    assert_eq!(store.begin(late.clone()).await, Ok(Begun::Spent), "it has ended");
+    assert_eq!(store.operation(late.operation.id).await, Ok(None), "nothing was recorded");
+    assert_eq!(store.begin(spending("none", NOW)).await, Ok(Begun::Spent));
     let mut uses = JoinSet::new();
     for _ in 0..32 {
         let store = Arc::clone(&store);
-        uses.spawn(async move { store.spend_initial_access_token("one", NOW).await.unwrap() });
+        uses.spawn(async move {
+            let intent = spending("one", NOW);
+            (intent.operation.id, store.begin(intent).await.unwrap())
+        });
     }
-    assert_eq!(uses.join_all().await.into_iter().filter(|spent| *spent).count(), 5);
-    store.refund_initial_access_token("one").await.unwrap();
-    assert_eq!(store.initial_access_token("one").await.unwrap().unwrap().uses_left, Some(1));
-    assert_eq!(store.spend_initial_access_token("one", NOW).await, Ok(true));
+    let mut paid = Vec::new();
+    for (id, begun) in uses.join_all().await {
+        assert_eq!(store.operation(id).await.unwrap().is_some(), begun == Begun::New, "{begun:?}");
+        paid.extend((begun == Begun::New).then_some(id));
+    }
+    assert_eq!((paid.len(), uses_left(&store, "one").await), (5, Some(0)));
+    let refused = OperationUpdate {
+        refund: Some("one".to_owned()),
+        ..ended(paid[0], OperationState::Failed, Outcome::NotPerformed)
+    };
+    store.finish(refused.clone(), None).await.unwrap();
+    assert_eq!(store.finish(refused, None).await, Err(StoreError::AlreadyFinished));
+    assert_eq!(uses_left(&store, "one").await, Some(1), "given back once");
+    assert_eq!(store.begin(spending("one", NOW)).await, Ok(Begun::New));
     for _ in 0..3 {
-        assert_eq!(store.spend_initial_access_token("two", NOW).await, Ok(true));
+        let intent = spending("two", NOW);
+        let id = intent.operation.id;
+        assert_eq!(store.begin(intent).await, Ok(Begun::New));
+        let refund = Some("two".to_owned());
+        let refused = OperationUpdate { refund, ..ended(id, OperationState::Failed, Outcome::NotPerformed) };
+        store.finish(refused, None).await.unwrap();
     }
-    assert_eq!(store.initial_access_token("two").await.unwrap().unwrap().uses_left, None);
+    assert_eq!(uses_left(&store, "two").await, None);
     assert_eq!(store.delete_initial_access_token("one").await, Ok(true));
     assert_eq!(store.delete_initial_access_token("one").await, Ok(false));
+}
+
+fn spending(token: &str, now: i64) -> Intent {
+    Intent { operation: intent(), key: None, spend: Some(Spending { token: token.to_owned(), now }) }
+}
+
+async fn uses_left(store: &Any, token: &str) -> Option<u32> {
+    store.initial_access_token(token).await.unwrap().unwrap().uses_left
+}
+
+/// The key counts before the token: an equal request hears of the first, and costs nothing. What is refused costs nothing
+/// either.
+pub(crate) async fn a_use_is_spent_with_the_intent_or_not_at_all(store: Any) {
+    let token = InitialAccessToken {
+        id: "one".to_owned(),
+        name: "CI".to_owned(),
+        hash: [9; 32],
+        created_at: NOW,
+        expires_at: None,
+        uses_left: Some(1),
+        terms: json!({}),
+    };
+    store.put_initial_access_token(token).await.unwrap();
+    let first = Intent { key: Some(claim(1, 7)), ..spending("one", NOW) };
+    let used = KeyUse { operation: first.operation.id, fingerprint: [7; 32] };
+    assert_eq!(store.begin(first.clone()).await, Ok(Begun::New));
+    let equal = Intent { key: Some(claim(1, 7)), ..spending("one", NOW) };
+    assert_eq!(store.begin(equal).await, Ok(Begun::Used(used)), "not: spent");
+    let another = Intent { key: Some(claim(2, 7)), ..spending("one", NOW) };
+    assert_eq!(store.begin(another).await, Ok(Begun::Spent));
+    assert_eq!(store.key_use(&[2; 32], 0).await, Ok(None), "its key is still free");
+
+    let refund = Some("one".to_owned());
+    let refused =
+        OperationUpdate { refund, ..ended(first.operation.id, OperationState::Failed, Outcome::NotPerformed) };
+    let missing =
+        RegistrationChange::Update { registration: Arc::new(registration("a", "c1", "A")), expected_version: 1 };
+    assert_eq!(store.finish(refused.clone(), Some(missing)).await, Err(StoreError::NotFound("registration")));
+    let superseded = OperationUpdate { fence: 9, ..refused.clone() };
+    assert_eq!(store.finish(superseded, None).await, Err(StoreError::Superseded));
+    assert_eq!(uses_left(&store, "one").await, Some(0));
+    store.finish(refused, None).await.unwrap();
+    assert_eq!(uses_left(&store, "one").await, Some(1));
+    let taken = Intent { operation: first.operation, ..spending("one", NOW) };
+    assert_eq!(store.begin(taken).await, Err(StoreError::AlreadyExists));
+    assert_eq!(uses_left(&store, "one").await, Some(1));
 }
 
 pub(crate) async fn operations_are_listed_by_state(store: Any) {

@@ -93,6 +93,7 @@ pub fn ended(id: OperationId, state: OperationState, outcome: Outcome) -> Operat
         fence: 1,
         sealed: None,
         release_key: false,
+        refund: None,
         retry_at: NOW + 1,
     }
 }
@@ -106,7 +107,7 @@ pub fn first(limit: u32) -> PageRequest {
 }
 
 pub fn unkeyed(operation: Operation) -> Intent {
-    Intent { operation, key: None }
+    Intent { operation, key: None, spend: None }
 }
 
 /// Records one operation that changes the registry.
