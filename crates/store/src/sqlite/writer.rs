@@ -1,7 +1,11 @@
 //! Writing: one thread owns the one connection that writes. Whatever is waiting goes into one transaction, so that one
-//! `fsync` serves all of it (group commit); nobody is answered before that `fsync` has returned.
+//! `fsync` serves all of it (group commit); nobody is answered before that `fsync` has returned. What is left of a full
+//! disk belongs to results: see [`Ballast`].
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::{
@@ -10,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    ballast::Ballast,
     open, store_error,
     write::{Verdict, Write, execute, transact},
 };
@@ -55,13 +60,13 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(connection: Connection) -> io::Result<Self> {
+    pub(super) fn start(connection: Connection, ballast: Ballast) -> io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (verdicts, batches) = mpsc::unbounded_channel();
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(hand_out(batches));
         }
-        let scribe = Scribe { connection, verdicts, stopped: false };
+        let scribe = Scribe { connection, ballast, verdicts, stopped: false };
         std::thread::Builder::new().name("registrar-store".to_owned()).spawn(move || scribe.run(jobs))?;
         Ok(Self { queue })
     }
@@ -86,6 +91,7 @@ impl Writer {
 /// The writer's side of the queue.
 struct Scribe {
     connection: Connection,
+    ballast: Ballast,
     verdicts: mpsc::UnboundedSender<Answers>,
     /// The disk failed in a way after which a later `fsync` may lie: nothing is written any more.
     stopped: bool,
@@ -123,7 +129,7 @@ impl Scribe {
                     }
                 }
             }
-            let verdicts = self.record(&batch);
+            let verdicts = self.record(&mut batch);
             batch.clear();
             if let Err(mpsc::error::SendError(batch)) = self.verdicts.send(answers.drain(..).zip(verdicts).collect()) {
                 // there is no runtime, or it has ended
@@ -137,34 +143,84 @@ impl Scribe {
     }
 
     /// Carries out a batch in one transaction: a write that is refused does not affect the others, a failure of the
-    /// store fails them all.
-    fn record(&mut self, batch: &[Box<Write>]) -> Vec<Verdict> {
+    /// store fails them all. Only a full disk does not, if there is a ballast: then only what is new is refused, and taken
+    /// out of the batch.
+    fn record(&mut self, batch: &mut Vec<Box<Write>>) -> Vec<Verdict> {
         if batch.is_empty() {
             return Vec::new();
         }
-        let failure = if self.stopped {
-            StoreError::Unavailable(Trouble::Stopped)
-        } else {
-            match transact(&self.connection, batch) {
+        if self.stopped {
+            return vec![Err(StoreError::Unavailable(Trouble::Stopped)); batch.len()];
+        }
+        if !batch.iter().all(|write| belongs_to_a_result(write)) {
+            self.ballast.restore(Instant::now());
+        }
+        if self.ballast.admits() {
+            let failure = match transact(&self.connection, batch) {
                 Ok(verdicts) => return verdicts,
                 Err(error) => self.abandon(error),
+            };
+            let spare = failure == StoreError::Unavailable(Trouble::Full)
+                && batch.iter().any(|write| belongs_to_a_result(write))
+                && self.ballast.give_up(Instant::now());
+            if !spare {
+                return vec![Err(failure); batch.len()];
             }
-        };
-        vec![Err(failure); batch.len()]
+        }
+        self.record_results(batch)
+    }
+
+    /// Carries out of a batch what belongs to results, and nothing else.
+    fn record_results(&mut self, batch: &mut Vec<Box<Write>>) -> Vec<Verdict> {
+        let fit: Vec<bool> = batch.iter().map(|write| belongs_to_a_result(write)).collect();
+        batch.retain(|write| belongs_to_a_result(write));
+        let mut verdicts = if batch.is_empty() {
+            Vec::new()
+        } else {
+            transact(&self.connection, batch).unwrap_or_else(|error| vec![Err(self.abandon(error)); batch.len()])
+        }
+        .into_iter();
+        let full = Err(StoreError::Unavailable(Trouble::Full));
+        fit.into_iter().map(|fit| fit.then(|| verdicts.next()).flatten().unwrap_or_else(|| full.clone())).collect()
     }
 
     /// Ends the transaction that failed, and decides whether there may be another.
     fn abandon(&mut self, error: rusqlite::Error) -> StoreError {
         // SQLite has rolled back some failures by itself
         let ended = self.connection.is_autocommit() || execute(&self.connection, "ROLLBACK").is_ok();
-        let damaged = matches!(
-            error.sqlite_error_code(),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-        );
+        let (kind, code) = (error.sqlite_error_code(), error.sqlite_extended_error_code());
+        let failure = store_error(error);
+        let damaged =
+            matches!(kind, Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+                && failure != StoreError::Unavailable(Trouble::Full);
         self.stopped = damaged || !ended;
-        let code = error.sqlite_extended_error_code();
         tracing::error!(code, stopped = self.stopped, "writes were not recorded");
-        store_error(error)
+        failure
+    }
+}
+
+/// Whether a write is for what was begun already, or frees space. Only for that is the ballast given up; everything else
+/// has time until there is space.
+fn belongs_to_a_result(write: &Write) -> bool {
+    match write {
+        Write::Finish(..)
+        | Write::Amend(..)
+        | Write::Claim(_)
+        | Write::DestroySealed(_)
+        | Write::Purge { .. }
+        // few bytes, once: the key that a result's secret is sealed under
+        | Write::Once(..)
+        | Write::DeleteApiKey(_)
+        // of a registration that was not begun
+        | Write::RefundInitialAccessToken(_)
+        | Write::DeleteInitialAccessToken(_) => true,
+        Write::Begin(..)
+        | Write::PutApiKey(_)
+        | Write::PutInitialAccessToken(_)
+        // a registration would be begun next
+        | Write::SpendInitialAccessToken(..)
+        // tells whether new writes are taken
+        | Write::Ping => false,
     }
 }
 
@@ -208,7 +264,7 @@ mod tests {
     fn scribe(folder: &tempfile::TempDir) -> Scribe {
         let path = folder.path().join("registrar.db");
         let connection = open::writer(&path, Duration::ZERO).unwrap();
-        Scribe { connection, verdicts: mpsc::unbounded_channel().0, stopped: false }
+        Scribe { connection, ballast: Ballast::none(), verdicts: mpsc::unbounded_channel().0, stopped: false }
     }
 
     fn operations(scribe: &Scribe) -> i64 {
@@ -248,7 +304,7 @@ mod tests {
             let mut scribe = scribe(&folder);
             let before = log_frames(&scribe);
             for _ in 0..64 {
-                assert_eq!(scribe.record(&[begin().1]), [Ok(Reply::Done)]);
+                assert_eq!(scribe.record(&mut vec![begin().1]), [Ok(Reply::Done)]);
             }
             let page = 4096 + 24;
             u64::try_from(log_frames(&scribe) - before).unwrap() * page
@@ -256,13 +312,9 @@ mod tests {
         assert!(grouped * 4 < alone, "{grouped} bytes of log grouped, {alone} alone");
     }
 
-    #[test]
-    fn one_refusal_does_not_touch_the_others() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut scribe = scribe(&folder);
-        let (id, first) = begin();
-        let unknown = OperationUpdate {
-            id: OperationId::generate(),
+    fn finish(id: OperationId) -> Box<Write> {
+        let update = OperationUpdate {
+            id,
             state: OperationState::Failed,
             outcome: Outcome::NotPerformed,
             summary: "refused".to_owned(),
@@ -274,13 +326,26 @@ mod tests {
             release_key: false,
             retry_at: 0,
         };
-        let known = OperationUpdate { id, ..unknown.clone() };
-        let batch = [
+        Box::new(Write::Finish(UpdateRow::new(update).unwrap(), None))
+    }
+
+    /// How many pages the database may have; no fewer than it has.
+    fn limit(scribe: &Scribe, pages: i64) {
+        let set = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        scribe.connection.pragma_update_and_check(None, "max_page_count", pages, set).unwrap();
+    }
+
+    #[test]
+    fn one_refusal_does_not_touch_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut scribe = scribe(&folder);
+        let (id, first) = begin();
+        let mut batch = vec![
             first,
             Box::new(Write::Begin(OperationRow::new(intent(id)).unwrap(), None)),
-            Box::new(Write::Finish(UpdateRow::new(unknown).unwrap(), None)),
+            finish(OperationId::generate()),
             Box::new(Write::Ping),
-            Box::new(Write::Finish(UpdateRow::new(known).unwrap(), None)),
+            finish(id),
             begin().1,
         ];
         let expected = [
@@ -291,7 +356,7 @@ mod tests {
             Ok(Reply::Done),
             Ok(Reply::Done),
         ];
-        assert_eq!(scribe.record(&batch), expected);
+        assert_eq!(scribe.record(&mut batch), expected);
         assert_eq!(operations(&scribe), 2);
     }
 
@@ -299,20 +364,69 @@ mod tests {
     fn a_full_disk_fails_the_batch_and_can_be_cured() {
         let folder = tempfile::tempdir().unwrap();
         let mut scribe = scribe(&folder);
-        let limit = |scribe: &Scribe, pages: i64| {
-            scribe
-                .connection
-                .pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))
-                .unwrap()
-        };
         // no smaller than the database is: nothing more fits
         limit(&scribe, 1);
-        let batch: Vec<_> = (0..200).map(|_| begin().1).collect();
-        let verdicts = scribe.record(&batch);
+        let mut batch: Vec<_> = (0..200).map(|_| begin().1).collect();
+        let verdicts = scribe.record(&mut batch);
         assert_eq!(verdicts, vec![Err(StoreError::Unavailable(Trouble::Full)); 200]);
         assert_eq!(operations(&scribe), 0, "all or nothing");
         limit(&scribe, 1_000_000);
-        assert_eq!(scribe.record(&batch), vec![Ok(Reply::Done); 200]);
+        assert_eq!(scribe.record(&mut batch), vec![Ok(Reply::Done); 200]);
+    }
+
+    #[test]
+    fn a_full_disk_takes_results_when_the_ballast_is_given_up_and_refuses_the_rest_of_their_batch() {
+        const FULL: Verdict = Err(StoreError::Unavailable(Trouble::Full));
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut scribe = scribe(&folder);
+        scribe.ballast = Ballast::beside(&folder.path().join("registrar.db"), 1 << 20);
+        scribe.ballast.restore(Instant::now());
+        let ballast = folder.path().join("registrar.db-ballast");
+        let (known, other) = (begin(), begin());
+        let (id, still_open) = (known.0, other.0);
+        assert_eq!(scribe.record(&mut vec![known.1, other.1]), vec![Ok(Reply::Done); 2]);
+        limit(&scribe, 1);
+        let many = || (0..200).map(|_| begin().1);
+        assert_eq!(scribe.record(&mut many().collect()), vec![FULL; 200]);
+        assert!(ballast.exists(), "nothing was to be recorded");
+
+        // one that cannot come back, however long this takes
+        scribe.ballast.resize(1 << 60);
+        let mut batch: Vec<_> = many().collect();
+        batch.extend([finish(id), Box::new(Write::Ping), finish(OperationId::generate())]);
+        let verdicts = scribe.record(&mut batch);
+        assert_eq!(verdicts[..200], vec![FULL; 200]);
+        assert_eq!(verdicts[200..], [Ok(Reply::Done), FULL, Err(StoreError::NotFound("operation"))]);
+        assert!(!ballast.exists());
+        assert!(scribe.connection.is_autocommit(), "no transaction stays open");
+        assert_eq!(operations(&scribe), 2);
+
+        // what would fit now is refused all the same; and it is not the disk that is asked
+        limit(&scribe, 1_000_000);
+        let other = Connection::open(folder.path().join("registrar.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert_eq!(scribe.record(&mut vec![begin().1, Box::new(Write::Ping)]), [FULL, FULL]);
+        other.execute_batch("COMMIT").unwrap();
+        assert_eq!(scribe.record(&mut vec![begin().1, finish(still_open)]), [FULL, Ok(Reply::Done)]);
+
+        scribe.ballast.resize(1 << 20);
+        scribe.ballast.restore(Instant::now() + Duration::from_secs(1));
+        assert_eq!(scribe.record(&mut vec![begin().1, Box::new(Write::Ping)]), [Ok(Reply::Done), Ok(Reply::Done)]);
+        assert_eq!((operations(&scribe), ballast.exists()), (3, true));
+    }
+
+    /// What SQLite says when the index of its log cannot grow. Nothing that must be durable is in there.
+    #[test]
+    fn a_disk_that_is_too_full_for_the_index_of_the_log_does_not_stop_the_writer() {
+        use rusqlite::ffi::{Error, SQLITE_IOERR_FSYNC, SQLITE_IOERR_SHMSIZE};
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut scribe = scribe(&folder);
+        for (code, stopped) in [(SQLITE_IOERR_SHMSIZE, false), (SQLITE_IOERR_FSYNC, true)] {
+            let failure = scribe.abandon(rusqlite::Error::SqliteFailure(Error::new(code), None));
+            assert_eq!((failure == StoreError::Unavailable(Trouble::Full), scribe.stopped), (!stopped, stopped));
+        }
     }
 
     #[test]
@@ -321,9 +435,9 @@ mod tests {
         let mut scribe = scribe(&folder);
         let other = Connection::open(folder.path().join("registrar.db")).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        assert_eq!(scribe.record(&[begin().1]), [Err(StoreError::Unavailable(Trouble::Locked))]);
-        assert_eq!(scribe.record(&[Box::new(Write::Ping)]), [Err(StoreError::Unavailable(Trouble::Locked))]);
+        assert_eq!(scribe.record(&mut vec![begin().1]), [Err(StoreError::Unavailable(Trouble::Locked))]);
+        assert_eq!(scribe.record(&mut vec![Box::new(Write::Ping)]), [Err(StoreError::Unavailable(Trouble::Locked))]);
         other.execute_batch("COMMIT").unwrap();
-        assert_eq!(scribe.record(&[begin().1, Box::new(Write::Ping)]), [Ok(Reply::Done), Ok(Reply::Done)]);
+        assert_eq!(scribe.record(&mut vec![begin().1, Box::new(Write::Ping)]), [Ok(Reply::Done), Ok(Reply::Done)]);
     }
 }
