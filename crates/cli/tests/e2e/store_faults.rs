@@ -236,7 +236,11 @@ fn a_result_is_recorded_on_a_disk_that_is_really_full() {
     let Some(disk) = small_disk("store_faults::a_result_is_recorded_on_a_disk_that_is_really_full") else { return };
     let (gateway, gate, mut told, ballast) = start_with_ballast();
     for (nth, kind) in KINDS.into_iter().enumerate() {
-        let Some((after, ())) = done_before_it(&gateway, &gate, kind, || Some(disk.fill())) else { return };
+        let fill = || {
+            disk.fill();
+            Some(())
+        };
+        let Some((after, ())) = done_before_it(&gateway, &gate, kind, fill) else { return };
         assert_recorded(&gateway, &after, &ballast);
         told.extend([after, assert_nothing_new(&gateway, kind)]);
         disk.empty();

@@ -34,6 +34,9 @@ enum Job {
     Close(oneshot::Sender<()>),
 }
 
+/// Writes of one transaction, as they come out of the queue.
+type Batch = Vec<Box<Write>>;
+
 /// What a batch came to, and who waits for it.
 type Answers = Vec<(oneshot::Sender<Verdict>, Verdict)>;
 
@@ -145,7 +148,7 @@ impl Scribe {
     /// Carries out a batch in one transaction: a write that is refused does not affect the others, a failure of the
     /// store fails them all. Only a full disk does not, if there is a ballast: then only what is new is refused, and taken
     /// out of the batch.
-    fn record(&mut self, batch: &mut Vec<Box<Write>>) -> Vec<Verdict> {
+    fn record(&mut self, batch: &mut Batch) -> Vec<Verdict> {
         if batch.is_empty() {
             return Vec::new();
         }
@@ -171,7 +174,7 @@ impl Scribe {
     }
 
     /// Carries out of a batch what belongs to results, and nothing else.
-    fn record_results(&mut self, batch: &mut Vec<Box<Write>>) -> Vec<Verdict> {
+    fn record_results(&mut self, batch: &mut Batch) -> Vec<Verdict> {
         let fit: Vec<bool> = batch.iter().map(|write| belongs_to_a_result(write)).collect();
         batch.retain(|write| belongs_to_a_result(write));
         let mut verdicts = if batch.is_empty() {
