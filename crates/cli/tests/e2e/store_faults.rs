@@ -202,8 +202,9 @@ fn assert_nothing_new(gateway: &Gateway, kind: &'static str) -> Told {
 fn assert_back(gateway: &Gateway, ballast: &Path, times: usize) {
     until("space for it", || gateway.get("/readyz").status == 200);
     assert_eq!(size(ballast), Some(1 << 20));
-    let log = gateway.log();
-    let said = |words: &str| log.matches(words).count();
+    let said = |words: &str| gateway.log().matches(words).count();
+    // what it says is read beside this test
+    until("the word that it is back", || said("the ballast is back") >= times);
     assert_eq!((said("the ballast was given up"), said("the ballast is back")), (times, times));
 }
 

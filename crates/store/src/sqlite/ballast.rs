@@ -94,6 +94,11 @@ impl Ballast {
         }
     }
 
+    /// Whether there is anything to be given up.
+    pub(super) fn can_be_given_up(&self) -> bool {
+        self.state == State::Held || self.filling.is_some()
+    }
+
     /// Gives its space back to a disk that is full. False if there was none to give.
     pub(super) fn give_up(&mut self, now: Instant) -> bool {
         let released = match (self.filling.take(), self.state) {

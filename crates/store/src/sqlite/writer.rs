@@ -146,9 +146,11 @@ impl Scribe {
     }
 
     /// Carries out a batch in one transaction: a write that is refused does not affect the others, a failure of the
-    /// store fails them all. Only a full disk does not, if there is a ballast: then only what is new is refused, and taken
-    /// out of the batch.
+    /// store fails them all. Only a full disk does not, if there is a ballast or was: then what is new is taken out of the
+    /// batch and refused.
     fn record(&mut self, batch: &mut Batch) -> Vec<Verdict> {
+        const FULL: StoreError = StoreError::Unavailable(Trouble::Full);
+
         if batch.is_empty() {
             return Vec::new();
         }
@@ -158,33 +160,31 @@ impl Scribe {
         if !batch.iter().all(|write| belongs_to_a_result(write)) {
             self.ballast.restore(Instant::now());
         }
-        if self.ballast.admits() {
-            let failure = match transact(&self.connection, batch) {
+        let everything = self.ballast.admits();
+        if everything {
+            match self.attempt(batch) {
+                Err(FULL) if self.ballast.can_be_given_up() => {}
+                Err(failure) => return vec![Err(failure); batch.len()],
                 Ok(verdicts) => return verdicts,
-                Err(error) => self.abandon(error),
-            };
-            let spare = failure == StoreError::Unavailable(Trouble::Full)
-                && batch.iter().any(|write| belongs_to_a_result(write))
-                && self.ballast.give_up(Instant::now());
-            if !spare {
-                return vec![Err(failure); batch.len()];
             }
         }
-        self.record_results(batch)
-    }
-
-    /// Carries out of a batch what belongs to results, and nothing else.
-    fn record_results(&mut self, batch: &mut Batch) -> Vec<Verdict> {
         let fit: Vec<bool> = batch.iter().map(|write| belongs_to_a_result(write)).collect();
         batch.retain(|write| belongs_to_a_result(write));
-        let mut verdicts = if batch.is_empty() {
-            Vec::new()
-        } else {
-            transact(&self.connection, batch).unwrap_or_else(|error| vec![Err(self.abandon(error)); batch.len()])
+        // without what is new they may have space; the same again would not
+        let the_same = everything && batch.len() == fit.len();
+        let mut done = if the_same { Err(FULL) } else { self.attempt(batch) };
+        if done == Err(FULL) && self.ballast.give_up(Instant::now()) {
+            done = self.attempt(batch);
         }
-        .into_iter();
-        let full = Err(StoreError::Unavailable(Trouble::Full));
-        fit.into_iter().map(|fit| fit.then(|| verdicts.next()).flatten().unwrap_or_else(|| full.clone())).collect()
+        let mut verdicts = done.unwrap_or_else(|failure| vec![Err(failure); batch.len()]).into_iter();
+        fit.into_iter().map(|fit| fit.then(|| verdicts.next()).flatten().unwrap_or(Err(FULL))).collect()
+    }
+
+    fn attempt(&mut self, batch: &Batch) -> Result<Vec<Verdict>, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        transact(&self.connection, batch).map_err(|error| self.abandon(error))
     }
 
     /// Ends the transaction that failed, and decides whether there may be another.
@@ -377,46 +377,71 @@ mod tests {
         assert_eq!(scribe.record(&mut batch), vec![Ok(Reply::Done); 200]);
     }
 
-    #[test]
-    fn a_full_disk_takes_results_when_the_ballast_is_given_up_and_refuses_the_rest_of_their_batch() {
-        const FULL: Verdict = Err(StoreError::Unavailable(Trouble::Full));
-
-        let folder = tempfile::tempdir().unwrap();
-        let mut scribe = scribe(&folder);
+    fn with_ballast(folder: &tempfile::TempDir) -> (Scribe, std::path::PathBuf) {
+        let mut scribe = scribe(folder);
         scribe.ballast = Ballast::beside(&folder.path().join("registrar.db"), 1 << 20);
         scribe.ballast.restore(Instant::now());
-        let ballast = folder.path().join("registrar.db-ballast");
-        let (known, other) = (begin(), begin());
-        let (id, still_open) = (known.0, other.0);
-        assert_eq!(scribe.record(&mut vec![known.1, other.1]), vec![Ok(Reply::Done); 2]);
-        limit(&scribe, 1);
-        let many = || (0..200).map(|_| begin().1);
-        assert_eq!(scribe.record(&mut many().collect()), vec![FULL; 200]);
-        assert!(ballast.exists(), "nothing was to be recorded");
+        (scribe, folder.path().join("registrar.db-ballast"))
+    }
 
-        // one that cannot come back, however long this takes
-        scribe.ballast.resize(1 << 60);
-        let mut batch: Vec<_> = many().collect();
-        batch.extend([finish(id), Box::new(Write::Ping), finish(OperationId::generate())]);
+    const FULL: Verdict = Err(StoreError::Unavailable(Trouble::Full));
+
+    #[test]
+    fn what_is_new_cannot_keep_results_from_what_is_left_of_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut scribe, ballast) = with_ballast(&folder);
+        let known = begin();
+        assert_eq!(scribe.record(&mut vec![known.1]), [Ok(Reply::Done)]);
+        limit(&scribe, 1);
+        let mut batch: Vec<_> = (0..200).map(|_| begin().1).collect();
+        assert_eq!(scribe.record(&mut batch), vec![FULL; 200]);
+        let mut batch: Vec<_> = (0..200).map(|_| begin().1).collect();
+        batch.extend([finish(known.0), Box::new(Write::Ping), finish(OperationId::generate())]);
         let verdicts = scribe.record(&mut batch);
         assert_eq!(verdicts[..200], vec![FULL; 200]);
         assert_eq!(verdicts[200..], [Ok(Reply::Done), FULL, Err(StoreError::NotFound("operation"))]);
-        assert!(!ballast.exists());
         assert!(scribe.connection.is_autocommit(), "no transaction stays open");
-        assert_eq!(operations(&scribe), 2);
+        assert_eq!((operations(&scribe), ballast.exists()), (1, true), "they needed no ballast");
+    }
 
-        // what would fit now is refused all the same; and it is not the disk that is asked
-        limit(&scribe, 1_000_000);
+    #[test]
+    fn while_the_ballast_is_given_up_only_results_reach_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut scribe, ballast) = with_ballast(&folder);
+        let known = begin();
+        assert_eq!(scribe.record(&mut vec![known.1]), [Ok(Reply::Done)]);
+        assert!(scribe.ballast.give_up(Instant::now()));
+        // one that cannot come back, however long this takes
+        scribe.ballast.resize(1 << 60);
         let other = Connection::open(folder.path().join("registrar.db")).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        assert_eq!(scribe.record(&mut vec![begin().1, Box::new(Write::Ping)]), [FULL, FULL]);
+        let locked = Err(StoreError::Unavailable(Trouble::Locked));
+        assert_eq!(scribe.record(&mut vec![begin().1, Box::new(Write::Ping)]), [FULL, FULL], "nobody is asked");
+        assert_eq!(scribe.record(&mut vec![begin().1, finish(known.0)]), [FULL, locked]);
         other.execute_batch("COMMIT").unwrap();
-        assert_eq!(scribe.record(&mut vec![begin().1, finish(still_open)]), [FULL, Ok(Reply::Done)]);
-
+        assert_eq!(scribe.record(&mut vec![begin().1, finish(known.0)]), [FULL, Ok(Reply::Done)]);
+        assert_eq!((operations(&scribe), ballast.exists()), (1, false));
         scribe.ballast.resize(1 << 20);
         scribe.ballast.restore(Instant::now() + Duration::from_secs(1));
         assert_eq!(scribe.record(&mut vec![begin().1, Box::new(Write::Ping)]), [Ok(Reply::Done), Ok(Reply::Done)]);
-        assert_eq!((operations(&scribe), ballast.exists()), (3, true));
+        assert_eq!((operations(&scribe), ballast.exists()), (2, true));
+    }
+
+    /// Only a limit that the ballast has no part in: it is given up for a result in vain, and that is not hidden.
+    #[test]
+    fn a_result_that_still_does_not_fit_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut scribe, ballast) = with_ballast(&folder);
+        let known = begin();
+        assert_eq!(scribe.record(&mut vec![known.1]), [Ok(Reply::Done)]);
+        limit(&scribe, 1);
+        let mut big = finish(known.0);
+        if let Write::Finish(update, _) = big.as_mut() {
+            update.rest.summary = "x".repeat(1 << 20);
+        }
+        assert_eq!(scribe.record(&mut vec![begin().1, big]), [FULL, FULL]);
+        assert_eq!((scribe.stopped, ballast.exists()), (false, false));
+        assert_eq!(scribe.record(&mut vec![finish(known.0)]), [Ok(Reply::Done)]);
     }
 
     /// What SQLite says when the index of its log cannot grow. Nothing that must be durable is in there.
