@@ -73,7 +73,7 @@ impl Gateway {
         // a database URL may hold a password
         let unusable = |e| Failure::local(format!("store {}: {e}", registrar_store::redacted(url)));
         let exclusive = registrar_store::exclusive(url).map_err(unusable)?;
-        let store = registrar_store::open(url).await.map_err(unusable)?;
+        let store = registrar_store::open_with_ballast(url, config.store.ballast).await.map_err(unusable)?;
         let network = Network::new().map_err(Failure::local)?;
         let options = EngineOptions {
             secret_window: config.idempotency.secret_window,

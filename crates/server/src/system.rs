@@ -9,6 +9,7 @@ use http::{HeaderValue, StatusCode, Uri, header};
 use registrar_core::{Error, ErrorKind};
 use registrar_engine::Scope;
 use registrar_model::NewRegistration;
+use registrar_store::{StoreError, Trouble};
 use serde_json::{Value, json};
 
 use crate::{
@@ -109,6 +110,10 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
     }
     match app.engine().store().ping().await {
         Ok(()) => render::json(StatusCode::OK, &json!({ "status": "ready" })),
+        // the store has said so in the log once
+        Err(StoreError::Unavailable(Trouble::Full)) => {
+            not("the disk is full: nothing new is begun; results are still recorded")
+        }
         Err(error) => {
             tracing::error!(%error, "the store does not answer");
             not("the store does not work")

@@ -52,3 +52,15 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
         Location::Postgres(address) => Arc::new(PostgresStore::connect(*address).await?),
     })
 }
+
+/// The same for a gateway, which serves from it: a SQLite file gets a ballast of so many bytes, see
+/// [`SqliteStore::open_with_ballast`]. Where the store is no file, nothing is kept.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with_ballast(url: &str, bytes: u64) -> Result<Arc<dyn Store>, StoreError> {
+    match Location::parse(url)? {
+        Location::Sqlite(path) => Ok(Arc::new(SqliteStore::open_with_ballast(&path, bytes)?)),
+        Location::Memory | Location::Postgres(_) => open(url).await,
+    }
+}

@@ -71,7 +71,7 @@ fn is_free(address: SocketAddr) -> bool {
 /// One backend for each simulated vendor, one rule, one default.
 fn configuration(fakes: &FakeHost, folder: &Path, listen: SocketAddr) -> Result<Config, Failure> {
     let mut text = format!(
-        "[server]\nlisten = \"{listen}\"\npublic_url = \"http://{listen}\"\n[store]\nurl = {}\n[auth]\nmode = \"none\"\n",
+        "[server]\nlisten = \"{listen}\"\npublic_url = \"http://{listen}\"\n[store]\nurl = {}\nballast = \"0\"\n[auth]\nmode = \"none\"\n",
         quoted(&format!("sqlite:{}", folder.join("registrar.db").display()))
     );
     for kind in fakes.kinds() {

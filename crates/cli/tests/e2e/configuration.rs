@@ -119,6 +119,45 @@ fn broken_files_are_refused_and_never_quote_secrets() {
     );
 }
 
+/// How much is kept, and where nothing can be: everything that is wrong is named with its place and what to write.
+#[test]
+fn the_ballast_is_a_size_beside_a_sqlite_file() {
+    let backend = "[[backends]]\nname = \"a\"\nkind = \"loop\"\n\
+                   settings = { base_url = \"https://a.example\", token = \"env:GOOD_TOKEN\" }\n";
+    let postgres = "postgres://u@h/d";
+    let told = |url: &str, value: &str| {
+        let out = check(&format!("[store]\nurl = \"{url}\"\nballast = {value}\n{backend}"), &[]);
+        (out.status.success(), String::from_utf8(out.stderr).unwrap())
+    };
+    for (url, value) in [
+        ("sqlite:a.db", "\"64MiB\""),
+        ("sqlite:a.db", "\"1024 KiB\""),
+        ("sqlite:a.db", "\"64GiB\""),
+        ("sqlite:a.db", "\"0\""),
+        ("memory:", "\"0\""),
+        (postgres, "\"0\""),
+    ] {
+        assert_eq!(told(url, value), (true, String::new()), "{url} {value}");
+    }
+    for (url, value, wanted) in [
+        ("sqlite:a.db", "\"64MB\"", "is not a size"),
+        ("sqlite:a.db", "\"64MB\"", "as in \"64MiB\""),
+        ("sqlite:a.db", "\"64\"", "is not a size"),
+        ("sqlite:a.db", "\"MiB\"", "is not a size"),
+        ("sqlite:a.db", "\"-1MiB\"", "is not a size"),
+        ("sqlite:a.db", "\"1.5GiB\"", "is not a size"),
+        ("sqlite:a.db", "67108864", "must be a string, found integer"),
+        ("sqlite:a.db", "\"1023KiB\"", "must be \"0\", or from 1MiB to 65536MiB"),
+        ("sqlite:a.db", "\"65GiB\"", "must be \"0\", or from 1MiB to 65536MiB"),
+        ("sqlite:a.db", "\"99999999999999999999GiB\"", "must be \"0\", or from 1MiB to 65536MiB"),
+        (postgres, "\"64MiB\"", "the disk of a database server is the business of whoever operates it"),
+        ("memory:", "\"64MiB\"", "a store in memory has no disk"),
+    ] {
+        let (passed, stderr) = told(url, value);
+        assert!(!passed && stderr.contains(":3:11: store.ballast: ") && stderr.contains(wanted), "{value}: {stderr}");
+    }
+}
+
 /// Nobody listens on port 1: both commands say so, by a URL without user, password and parameters.
 #[test]
 fn the_password_of_a_database_is_never_printed() {

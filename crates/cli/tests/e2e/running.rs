@@ -43,8 +43,10 @@ pub(crate) fn fakes() -> FakeHost {
 
 /// A configuration for simulated vendors: one backend a kind, named after it, and a default route to the first.
 pub(crate) fn configuration(fakes: &FakeHost, folder: &Path, auth: &str, store: &str) -> PathBuf {
+    // the tests run many at once
+    let ballast = if store.starts_with("sqlite:") { "ballast = \"1MiB\"\n" } else { "" };
     let mut text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\npublic_url = \"http://127.0.0.1:0\"\n[store]\nurl = \"{store}\"\n[auth]\nmode = \"{auth}\"\n"
+        "[server]\nlisten = \"127.0.0.1:0\"\npublic_url = \"http://127.0.0.1:0\"\n[store]\nurl = \"{store}\"\n{ballast}[auth]\nmode = \"{auth}\"\n"
     );
     // what a simulated vendor has done is seen at once
     let grace = "300ms";

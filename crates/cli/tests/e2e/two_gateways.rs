@@ -37,7 +37,8 @@ impl Pair {
         let first = Gateway::start_edited("none", |text| {
             let from = text.find("[store]\nurl = \"").unwrap() + "[store]\nurl = \"".len();
             let to = from + text[from..].find('"').unwrap();
-            edit(format!("{}{url}{}", &text[..from], &text[to..]))
+            // the server's disk is not ours
+            edit(format!("{}{url}{}", &text[..from], &text[to..]).replace("ballast = \"1MiB\"\n", ""))
         });
         let second = first.beside();
         Some(Self { nodes: [first, second], url, runtime, _server: server })

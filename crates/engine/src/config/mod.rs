@@ -54,12 +54,18 @@ pub struct ServerConfig {
 pub struct StoreConfig {
     /// `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE` or `memory:`.
     pub url: String,
+    /// How much space is kept beside a SQLite file for the results that a full disk would keep from being recorded, in
+    /// bytes; 0 for none. Default: 64 MiB, and none where the store is no file.
+    pub ballast: u64,
 }
 
 /// Without the password.
 impl fmt::Debug for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreConfig").field("url", &registrar_store::redacted(&self.url)).finish()
+        f.debug_struct("StoreConfig")
+            .field("url", &registrar_store::redacted(&self.url))
+            .field("ballast", &self.ballast)
+            .finish()
     }
 }
 

@@ -90,7 +90,7 @@ fn server(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<ServerC
 
 fn store(root: &mut Section<'_, '_>, environment: Environment<'_>, out: &mut Collector<'_>) -> Option<StoreConfig> {
     let Some(mut s) = root.section("store", out) else {
-        return Some(StoreConfig { url: "sqlite:registrar.db".to_owned() });
+        return Some(StoreConfig { url: "sqlite:registrar.db".to_owned(), ballast: BALLAST });
     };
     let mut url = s.required("url", out, "\"sqlite:registrar.db\"");
     if let Some(reference) = url.as_deref().filter(|url| url.starts_with("env:") || url.starts_with("file:")) {
@@ -107,8 +107,66 @@ fn store(root: &mut Section<'_, '_>, environment: Environment<'_>, out: &mut Col
         let hint = "it may be a reference to a URL: \"env:NAME\" or \"file:PATH\"";
         s.error("url", out, problem, Some(hint.to_owned()));
     }
+    let ballast = ballast(&mut s, url.as_deref(), out);
     s.finish(out);
-    url.map(|url| StoreConfig { url })
+    url.map(|url| StoreConfig { url, ballast })
+}
+
+/// The default of `store.ballast`, in bytes: many times what the results of everything under way take.
+const BALLAST: u64 = 64 << 20;
+
+/// In bytes. Only what is beside a file of our own can be given up when its disk is full.
+fn ballast(s: &mut Section<'_, '_>, url: Option<&str>, out: &mut Collector<'_>) -> u64 {
+    let no_file = match url.and_then(|url| url.split_once(':')) {
+        Some(("postgres" | "postgresql", _)) => {
+            Some("is for SQLite files: the disk of a database server is the business of whoever operates it")
+        }
+        Some(("memory", _)) => Some("is for SQLite files: a store in memory has no disk that could be full"),
+        _ => None,
+    };
+    match (size(s, "ballast", 1 << 20..=64 << 30, out), no_file) {
+        (Some(Some(1..)), Some(why)) => {
+            s.error("ballast", out, why, Some("leave it out, or write \"0\"".to_owned()));
+            0
+        }
+        (Some(size), _) => size.unwrap_or(0),
+        (None, Some(_)) => 0,
+        (None, None) => BALLAST,
+    }
+}
+
+/// Bytes: 0, or a whole number of KiB, MiB or GiB within the bounds. `None` when the key is absent, `Some(None)` when its
+/// value is wrong.
+fn size(
+    s: &mut Section<'_, '_>,
+    key: &'static str,
+    bounds: RangeInclusive<u64>,
+    out: &mut Collector<'_>,
+) -> Option<Option<u64>> {
+    const UNITS: [(&str, u32); 3] = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    // a text that is wrong is not an absent one
+    s.get(key)?;
+    let Some(text) = s.text(key, out) else { return Some(None) };
+    if text == "0" {
+        return Some(Some(0));
+    }
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = (&text[..digits], text[digits..].trim_start());
+    let unit = UNITS.iter().find(|(name, _)| *name == unit);
+    let (Some((_, shift)), false) = (unit, number.is_empty()) else {
+        let hint = "write a whole number and KiB, MiB or GiB, as in \"64MiB\"; \"0\" for none";
+        s.error(key, out, "is not a size", Some(hint.to_owned()));
+        return Some(None);
+    };
+    // what is too big to be read is out of bounds, too
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    let bytes = bytes.filter(|bytes| bounds.contains(bytes));
+    if bytes.is_none() {
+        let mib = |bytes: &u64| bytes >> 20;
+        let message = format!("must be \"0\", or from {}MiB to {}MiB", mib(bounds.start()), mib(bounds.end()));
+        s.error(key, out, message, None);
+    }
+    Some(bytes)
 }
 
 fn auth(root: &mut Section<'_, '_>, server: Option<&ServerConfig>, out: &mut Collector<'_>) -> Option<AuthMode> {

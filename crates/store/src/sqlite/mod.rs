@@ -1,6 +1,7 @@
 //! The store in one SQLite file: write-ahead log with `synchronous=FULL`, one writer thread with group commit, and a
 //! small pool of read connections, which a write never blocks.
 
+mod ballast;
 mod open;
 mod read;
 mod row;
@@ -9,11 +10,12 @@ mod writer;
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use registrar_model::{BackendName, ClientId, OperationId, Registration, RegistrationId};
+use rusqlite::{Connection, ffi};
 
 use crate::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
@@ -21,6 +23,7 @@ use crate::{
     error::Trouble,
     row::{ApiKeyRow, ChangeRow, OperationRow, UpdateRow},
 };
+use ballast::Ballast;
 use read::{Readers, RegistrationQuery};
 use write::{Claim, Reply, Write};
 use writer::Writer;
@@ -47,9 +50,31 @@ impl SqliteStore {
     /// database at all), [`StoreError::Incompatible`] (of a newer version or another program; left as it was),
     /// [`StoreError::Unavailable`] (locked, full, read-only).
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let connection = open::writer(path, BUSY)?;
+        Self::start(open::writer(path, BUSY)?, path, Ballast::none())
+    }
+
+    /// The same for the one process that serves from the file, with a ballast of so many bytes beside it (none if 0):
+    /// `PATH-ballast` is made if it is not there, and given up when a result cannot be recorded because the disk is full.
+    /// Everything that begins something new, and [`Store::ping`], is then answered with [`Trouble::Full`] until there is
+    /// space for it again. That it cannot be made is a warning and no error.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with_ballast(path: &Path, bytes: u64) -> Result<Self, StoreError> {
+        let mut ballast = Ballast::beside(path, bytes);
+        let connection = match open::writer(path, BUSY) {
+            // what an earlier process recorded last may not fit into the file otherwise
+            Err(StoreError::Unavailable(Trouble::Full)) if ballast.give_up(Instant::now()) => open::writer(path, BUSY),
+            opened => opened,
+        }?;
+        // after what the store itself needs
+        ballast.restore(Instant::now());
+        Self::start(connection, path, ballast)
+    }
+
+    fn start(connection: Connection, path: &Path, ballast: Ballast) -> Result<Self, StoreError> {
         let readers = (0..READERS).map(|_| open::reader(path, BUSY)).collect::<Result<Vec<_>, _>>()?;
-        let writer = Writer::start(connection).map_err(|error| StoreError::Open {
+        let writer = Writer::start(connection, ballast).map_err(|error| StoreError::Open {
             path: path.to_owned(),
             problem: format!("its thread cannot be started ({})", error.kind()),
         })?;
@@ -207,6 +232,8 @@ fn store_error(error: rusqlite::Error) -> StoreError {
     };
     let code = sqlite.extended_code;
     match sqlite.code {
+        // the index of the log could not grow, which SQLite writes to only to learn in time that the disk is full
+        Code::SystemIoFailure if code == ffi::SQLITE_IOERR_SHMSIZE => StoreError::Unavailable(Trouble::Full),
         Code::DiskFull => StoreError::Unavailable(Trouble::Full),
         Code::SystemIoFailure => StoreError::Unavailable(Trouble::Io { code }),
         Code::ReadOnly => StoreError::Unavailable(Trouble::ReadOnly),

@@ -1,7 +1,11 @@
 //! Writing: one thread owns the one connection that writes. Whatever is waiting goes into one transaction, so that one
-//! `fsync` serves all of it (group commit); nobody is answered before that `fsync` has returned.
+//! `fsync` serves all of it (group commit); nobody is answered before that `fsync` has returned. What is left of a full
+//! disk belongs to results: see [`Ballast`].
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::{
@@ -10,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    ballast::Ballast,
     open, store_error,
     write::{Verdict, Write, execute, transact},
 };
@@ -30,6 +35,9 @@ enum Job {
     Write(Box<Write>, oneshot::Sender<Verdict>),
     Close(oneshot::Sender<()>),
 }
+
+/// Writes of one transaction, as they come out of the queue.
+type Batch = Vec<Box<Write>>;
 
 /// What a batch came to, and who waits for it.
 type Answers = Vec<(oneshot::Sender<Verdict>, Verdict)>;
@@ -57,13 +65,13 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(connection: Connection) -> io::Result<Self> {
+    pub(super) fn start(connection: Connection, ballast: Ballast) -> io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (verdicts, batches) = mpsc::unbounded_channel();
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(hand_out(batches));
         }
-        let scribe = Scribe { connection, verdicts, stopped: false };
+        let scribe = Scribe { connection, ballast, verdicts, stopped: false };
         std::thread::Builder::new().name("registrar-store".to_owned()).spawn(move || scribe.run(jobs))?;
         Ok(Self { queue })
     }
@@ -88,6 +96,7 @@ impl Writer {
 /// The writer's side of the queue.
 struct Scribe {
     connection: Connection,
+    ballast: Ballast,
     verdicts: mpsc::UnboundedSender<Answers>,
     /// The disk failed in a way after which a later `fsync` may lie: nothing is written any more.
     stopped: bool,
@@ -124,7 +133,7 @@ impl Scribe {
                     }
                 }
             }
-            let verdicts = self.record(&batch);
+            let verdicts = self.record(&mut batch);
             batch.clear();
             if let Err(mpsc::error::SendError(batch)) = self.verdicts.send(answers.drain(..).zip(verdicts).collect()) {
                 // there is no runtime, or it has ended
@@ -138,34 +147,80 @@ impl Scribe {
     }
 
     /// Carries out a batch in one transaction: a write that is refused does not affect the others, a failure of the
-    /// store fails them all.
-    fn record(&mut self, batch: &[Box<Write>]) -> Vec<Verdict> {
+    /// store fails them all. Only a full disk does not, if there is a ballast or was: then what is new is taken out of the
+    /// batch and refused.
+    fn record(&mut self, batch: &mut Batch) -> Vec<Verdict> {
+        const FULL: StoreError = StoreError::Unavailable(Trouble::Full);
+
         if batch.is_empty() {
             return Vec::new();
         }
-        let failure = if self.stopped {
-            StoreError::Unavailable(Trouble::Stopped)
-        } else {
-            match transact(&self.connection, batch) {
+        if self.stopped {
+            return vec![Err(StoreError::Unavailable(Trouble::Stopped)); batch.len()];
+        }
+        if !batch.iter().all(|write| belongs_to_a_result(write)) {
+            self.ballast.restore(Instant::now());
+        }
+        let everything = self.ballast.admits();
+        if everything {
+            match self.attempt(batch) {
+                Err(FULL) if self.ballast.can_be_given_up() => {}
+                Err(failure) => return vec![Err(failure); batch.len()],
                 Ok(verdicts) => return verdicts,
-                Err(error) => self.abandon(error),
             }
-        };
-        vec![Err(failure); batch.len()]
+        }
+        let fit: Vec<bool> = batch.iter().map(|write| belongs_to_a_result(write)).collect();
+        batch.retain(|write| belongs_to_a_result(write));
+        // without what is new they may have space; the same again would not
+        let the_same = everything && batch.len() == fit.len();
+        let mut done = if the_same { Err(FULL) } else { self.attempt(batch) };
+        if done == Err(FULL) && self.ballast.give_up(Instant::now()) {
+            done = self.attempt(batch);
+        }
+        let mut verdicts = done.unwrap_or_else(|failure| vec![Err(failure); batch.len()]).into_iter();
+        fit.into_iter().map(|fit| fit.then(|| verdicts.next()).flatten().unwrap_or(Err(FULL))).collect()
+    }
+
+    fn attempt(&mut self, batch: &Batch) -> Result<Vec<Verdict>, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        transact(&self.connection, batch).map_err(|error| self.abandon(error))
     }
 
     /// Ends the transaction that failed, and decides whether there may be another.
     fn abandon(&mut self, error: rusqlite::Error) -> StoreError {
         // SQLite has rolled back some failures by itself
         let ended = self.connection.is_autocommit() || execute(&self.connection, "ROLLBACK").is_ok();
-        let damaged = matches!(
-            error.sqlite_error_code(),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-        );
+        let (kind, code) = (error.sqlite_error_code(), error.sqlite_extended_error_code());
+        let failure = store_error(error);
+        let damaged =
+            matches!(kind, Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+                && failure != StoreError::Unavailable(Trouble::Full);
         self.stopped = damaged || !ended;
-        let code = error.sqlite_extended_error_code();
         tracing::error!(code, stopped = self.stopped, "writes were not recorded");
-        store_error(error)
+        failure
+    }
+}
+
+/// Whether a write is for what was begun already, or frees space. Only for that is the ballast given up; everything else
+/// has time until there is space.
+fn belongs_to_a_result(write: &Write) -> bool {
+    match write {
+        Write::Finish(..)
+        | Write::Amend(..)
+        | Write::Claim(_)
+        | Write::DestroySealed(_)
+        | Write::Purge { .. }
+        // few bytes, once: the key that a result's secret is sealed under
+        | Write::Once(..)
+        | Write::DeleteApiKey(_)
+        | Write::DeleteInitialAccessToken(_) => true,
+        Write::Begin(..)
+        | Write::PutApiKey(_)
+        | Write::PutInitialAccessToken(_)
+        // tells whether new writes are taken
+        | Write::Ping => false,
     }
 }
 
@@ -209,7 +264,7 @@ mod tests {
     fn scribe(folder: &tempfile::TempDir) -> Scribe {
         let path = folder.path().join("registrar.db");
         let connection = open::writer(&path, Duration::ZERO).unwrap();
-        Scribe { connection, verdicts: mpsc::unbounded_channel().0, stopped: false }
+        Scribe { connection, ballast: Ballast::none(), verdicts: mpsc::unbounded_channel().0, stopped: false }
     }
 
     fn operations(scribe: &Scribe) -> i64 {
@@ -249,7 +304,7 @@ mod tests {
             let mut scribe = scribe(&folder);
             let before = log_frames(&scribe);
             for _ in 0..64 {
-                assert_eq!(scribe.record(&[begin().1]), [Ok(Reply::Done)]);
+                assert_eq!(scribe.record(&mut vec![begin().1]), [Ok(Reply::Done)]);
             }
             let page = 4096 + 24;
             u64::try_from(log_frames(&scribe) - before).unwrap() * page
@@ -257,20 +312,29 @@ mod tests {
         assert!(grouped * 4 < alone, "{grouped} bytes of log grouped, {alone} alone");
     }
 
+    fn finish(id: OperationId) -> Box<Write> {
+        let (state, outcome) = (OperationState::Failed, Outcome::NotPerformed);
+        let update = OperationUpdate::of(&intent(id), state, outcome, "refused".to_owned(), 1);
+        Box::new(Write::Finish(UpdateRow::new(update).unwrap(), None))
+    }
+
+    /// How many pages the database may have; no fewer than it has.
+    fn limit(scribe: &Scribe, pages: i64) {
+        let set = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        scribe.connection.pragma_update_and_check(None, "max_page_count", pages, set).unwrap();
+    }
+
     #[test]
     fn one_refusal_does_not_touch_the_others() {
         let folder = tempfile::tempdir().unwrap();
         let mut scribe = scribe(&folder);
         let (id, first) = begin();
-        let (state, outcome) = (OperationState::Failed, Outcome::NotPerformed);
-        let unknown = OperationUpdate::of(&intent(OperationId::generate()), state, outcome, "refused".to_owned(), 1);
-        let known = OperationUpdate { id, ..unknown.clone() };
-        let batch = [
+        let mut batch = vec![
             first,
             Box::new(Write::Begin(OperationRow::new(intent(id)).unwrap(), None, None)),
-            Box::new(Write::Finish(UpdateRow::new(unknown).unwrap(), None)),
+            finish(OperationId::generate()),
             Box::new(Write::Ping),
-            Box::new(Write::Finish(UpdateRow::new(known).unwrap(), None)),
+            finish(id),
             begin().1,
         ];
         let expected = [
@@ -281,7 +345,7 @@ mod tests {
             Ok(Reply::Done),
             Ok(Reply::Done),
         ];
-        assert_eq!(scribe.record(&batch), expected);
+        assert_eq!(scribe.record(&mut batch), expected);
         assert_eq!(operations(&scribe), 2);
     }
 
@@ -289,20 +353,94 @@ mod tests {
     fn a_full_disk_fails_the_batch_and_can_be_cured() {
         let folder = tempfile::tempdir().unwrap();
         let mut scribe = scribe(&folder);
-        let limit = |scribe: &Scribe, pages: i64| {
-            scribe
-                .connection
-                .pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))
-                .unwrap()
-        };
         // no smaller than the database is: nothing more fits
         limit(&scribe, 1);
-        let batch: Vec<_> = (0..200).map(|_| begin().1).collect();
-        let verdicts = scribe.record(&batch);
+        let mut batch: Vec<_> = (0..200).map(|_| begin().1).collect();
+        let verdicts = scribe.record(&mut batch);
         assert_eq!(verdicts, vec![Err(StoreError::Unavailable(Trouble::Full)); 200]);
         assert_eq!(operations(&scribe), 0, "all or nothing");
         limit(&scribe, 1_000_000);
-        assert_eq!(scribe.record(&batch), vec![Ok(Reply::Done); 200]);
+        assert_eq!(scribe.record(&mut batch), vec![Ok(Reply::Done); 200]);
+    }
+
+    fn with_ballast(folder: &tempfile::TempDir) -> (Scribe, std::path::PathBuf) {
+        let mut scribe = scribe(folder);
+        scribe.ballast = Ballast::beside(&folder.path().join("registrar.db"), 1 << 20);
+        scribe.ballast.restore(Instant::now());
+        (scribe, folder.path().join("registrar.db-ballast"))
+    }
+
+    const FULL: Verdict = Err(StoreError::Unavailable(Trouble::Full));
+
+    #[test]
+    fn what_is_new_cannot_keep_results_from_what_is_left_of_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut scribe, ballast) = with_ballast(&folder);
+        let known = begin();
+        assert_eq!(scribe.record(&mut vec![known.1]), [Ok(Reply::Done)]);
+        limit(&scribe, 1);
+        let mut batch: Vec<_> = (0..200).map(|_| begin().1).collect();
+        assert_eq!(scribe.record(&mut batch), vec![FULL; 200]);
+        let mut batch: Vec<_> = (0..200).map(|_| begin().1).collect();
+        batch.extend([finish(known.0), Box::new(Write::Ping), finish(OperationId::generate())]);
+        let verdicts = scribe.record(&mut batch);
+        assert_eq!(verdicts[..200], vec![FULL; 200]);
+        assert_eq!(verdicts[200..], [Ok(Reply::Done), FULL, Err(StoreError::NotFound("operation"))]);
+        assert!(scribe.connection.is_autocommit(), "no transaction stays open");
+        assert_eq!((operations(&scribe), ballast.exists()), (1, true), "they needed no ballast");
+    }
+
+    #[test]
+    fn while_the_ballast_is_given_up_only_results_reach_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut scribe, ballast) = with_ballast(&folder);
+        let known = begin();
+        assert_eq!(scribe.record(&mut vec![known.1]), [Ok(Reply::Done)]);
+        assert!(scribe.ballast.give_up(Instant::now()));
+        // one that cannot come back, however long this takes
+        scribe.ballast.resize(1 << 60);
+        let other = Connection::open(folder.path().join("registrar.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let locked = Err(StoreError::Unavailable(Trouble::Locked));
+        assert_eq!(scribe.record(&mut vec![begin().1, Box::new(Write::Ping)]), [FULL, FULL], "nobody is asked");
+        assert_eq!(scribe.record(&mut vec![begin().1, finish(known.0)]), [FULL, locked]);
+        other.execute_batch("COMMIT").unwrap();
+        assert_eq!(scribe.record(&mut vec![begin().1, finish(known.0)]), [FULL, Ok(Reply::Done)]);
+        assert_eq!((operations(&scribe), ballast.exists()), (1, false));
+        scribe.ballast.resize(1 << 20);
+        scribe.ballast.restore(Instant::now() + Duration::from_secs(1));
+        assert_eq!(scribe.record(&mut vec![begin().1, Box::new(Write::Ping)]), [Ok(Reply::Done), Ok(Reply::Done)]);
+        assert_eq!((operations(&scribe), ballast.exists()), (2, true));
+    }
+
+    /// Only a limit that the ballast has no part in: it is given up for a result in vain, and that is not hidden.
+    #[test]
+    fn a_result_that_still_does_not_fit_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut scribe, ballast) = with_ballast(&folder);
+        let known = begin();
+        assert_eq!(scribe.record(&mut vec![known.1]), [Ok(Reply::Done)]);
+        limit(&scribe, 1);
+        let mut big = finish(known.0);
+        if let Write::Finish(update, _) = big.as_mut() {
+            update.rest.summary = "x".repeat(1 << 20);
+        }
+        assert_eq!(scribe.record(&mut vec![begin().1, big]), [FULL, FULL]);
+        assert_eq!((scribe.stopped, ballast.exists()), (false, false));
+        assert_eq!(scribe.record(&mut vec![finish(known.0)]), [Ok(Reply::Done)]);
+    }
+
+    /// What SQLite says when the index of its log cannot grow. Nothing that must be durable is in there.
+    #[test]
+    fn a_disk_that_is_too_full_for_the_index_of_the_log_does_not_stop_the_writer() {
+        use rusqlite::ffi::{Error, SQLITE_IOERR_FSYNC, SQLITE_IOERR_SHMSIZE};
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut scribe = scribe(&folder);
+        for (code, stopped) in [(SQLITE_IOERR_SHMSIZE, false), (SQLITE_IOERR_FSYNC, true)] {
+            let failure = scribe.abandon(rusqlite::Error::SqliteFailure(Error::new(code), None));
+            assert_eq!((failure == StoreError::Unavailable(Trouble::Full), scribe.stopped), (!stopped, stopped));
+        }
     }
 
     #[test]
@@ -311,9 +449,9 @@ mod tests {
         let mut scribe = scribe(&folder);
         let other = Connection::open(folder.path().join("registrar.db")).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        assert_eq!(scribe.record(&[begin().1]), [Err(StoreError::Unavailable(Trouble::Locked))]);
-        assert_eq!(scribe.record(&[Box::new(Write::Ping)]), [Err(StoreError::Unavailable(Trouble::Locked))]);
+        assert_eq!(scribe.record(&mut vec![begin().1]), [Err(StoreError::Unavailable(Trouble::Locked))]);
+        assert_eq!(scribe.record(&mut vec![Box::new(Write::Ping)]), [Err(StoreError::Unavailable(Trouble::Locked))]);
         other.execute_batch("COMMIT").unwrap();
-        assert_eq!(scribe.record(&[begin().1, Box::new(Write::Ping)]), [Ok(Reply::Done), Ok(Reply::Done)]);
+        assert_eq!(scribe.record(&mut vec![begin().1, Box::new(Write::Ping)]), [Ok(Reply::Done), Ok(Reply::Done)]);
     }
 }
