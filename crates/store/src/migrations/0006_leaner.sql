@@ -1,0 +1,1 @@
+-- Another change has this number; it is merged in place of this comment.
