@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     backend::Backend,
     clock::now_ms,
+    dcr::Kept,
     engine::{Engine, store_error},
     idempotency::KEY_LIFETIME,
     journal::{SECRET, UNDELIVERED, merged, millis, with_state},
@@ -228,7 +229,9 @@ impl Engine {
         let (losses, shown) = settle(&asked.spec, &client.spec, predicted, Vec::new());
         let id = operation.registration.unwrap_or_else(registrar_model::RegistrationId::generate);
         let client = VendorClient { secret: None, ..client };
-        let registration = registered(id, backend, client, shown, asked.labels, Hidden::default());
+        let Kept { open_route, unused_until } = asked.kept;
+        let hidden = Hidden { open_route, unused_until, ..Hidden::default() };
+        let registration = registered(id, backend, client, shown, asked.labels, hidden);
         let summary =
             format!("registered client {}, found at the vendor after its answer was lost", registration.client_id);
         Finding::Performed {
@@ -387,13 +390,13 @@ impl Engine {
 
     async fn siblings(&self, operation: &Operation) -> Result<Siblings> {
         let mut out = Siblings::default();
-        let own = wish(operation);
+        let own = content(operation);
         for state in [OperationState::Pending, OperationState::Unknown] {
             let count = if state == OperationState::Pending { &mut out.pending } else { &mut out.unknown };
             let each = self.each_in(state, |o| {
                 let is_other = o.id != operation.id && o.action == Action::Create && o.backend == operation.backend;
                 // equal requests mostly have equal texts
-                *count += usize::from(is_other && (o.desired == operation.desired || wish(&o) == own));
+                *count += usize::from(is_other && (o.desired == operation.desired || content(&o) == own));
             });
             each.await.map_err(store_error)?;
         }
@@ -417,18 +420,28 @@ struct Siblings {
 pub(crate) struct Asked {
     pub(crate) spec: ClientSpec,
     pub(crate) labels: std::collections::BTreeMap<String, String>,
+    /// How it was asked for.
+    pub(crate) kept: Kept,
 }
 
-fn wish(operation: &Operation) -> Option<Map<String, Value>> {
-    serde_json::from_str(operation.desired.as_deref()?).ok()
+/// What it asked for, and how.
+fn wish(operation: &Operation) -> Option<(Map<String, Value>, Kept)> {
+    let mut asked = serde_json::from_str(operation.desired.as_deref()?).ok()?;
+    let kept = Kept::taken_from(&mut asked);
+    Some((asked, kept))
+}
+
+/// What makes it equal to others.
+fn content(operation: &Operation) -> Option<Map<String, Value>> {
+    wish(operation).map(|(asked, _)| asked)
 }
 
 pub(crate) fn desired(operation: &Operation) -> Option<Asked> {
-    let object = &wish(operation)?;
+    let (object, kept) = &wish(operation)?;
     let mut issues = Issues::lenient();
     let (spec, _) = ClientSpec::decode(object, &Pointer::root(), &mut issues);
     let labels = object.get("labels").cloned().map(serde_json::from_value).transpose().ok()?.unwrap_or_default();
-    issues.is_empty().then_some(Asked { spec, labels })
+    issues.is_empty().then(|| Asked { spec, labels, kept: kept.clone() })
 }
 
 fn is_own_record(operation: &Operation) -> bool {

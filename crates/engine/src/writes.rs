@@ -21,6 +21,7 @@ use crate::{
     journal::{Start, Success, Wish},
     loss_policy,
     management::is_gone,
+    record::Ongoing,
     reported::Reported,
 };
 
@@ -86,10 +87,10 @@ impl Engine {
     ) -> Result<Written, Failure> {
         let Admission { backend, plan, own, .. } = admission;
         let registration = RegistrationId::generate();
-        let desired = Some(request.to_json());
+        let desired = Some(options.kept.beside(request.to_json()));
         let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired, turn: None };
         let operation = match self.begin(caller, wish).await? {
-            Start::Now(operation) => operation,
+            Start::Now(operation) => Ongoing { place: options.place.clone(), ..operation },
             Start::Done(earlier) => return Box::pin(self.written_again(caller, earlier)).await,
         };
         let NewRegistration { spec, labels, .. } = request;
@@ -112,12 +113,20 @@ impl Engine {
             change: Some(RegistrationChange::Insert(Arc::clone(&registration))),
             secret: secret.as_ref(),
         };
+        let recording = match &options.place {
+            Some(place) => Some(place.recording().await),
+            None => None,
+        };
         let (recorded, id) = match self.succeeded(caller, &operation, &backend, success).await {
             Ok(()) => (true, id),
             // the caller gets the only copy of the secret all the same (reliability F31)
             Err(Failure { operation, .. }) if secret.is_some() => (false, operation.unwrap_or(id)),
             Err(failure) => return Err(failure),
         };
+        if let Some(place) = options.place.as_ref().filter(|_| recorded) {
+            place.give_back();
+        }
+        drop(recording);
         Ok(Written { recorded, ..Written::new(registration, secret, losses, id) })
     }
 
@@ -267,12 +276,22 @@ impl Engine {
         id: RegistrationId,
         expected: ExpectedVersion,
     ) -> Result<OperationId, Failure> {
+        self.delete_when(caller, id, |current| check_version(current, expected)).await
+    }
+
+    /// Deletes a client if `check`, which is asked when nobody else writes to it, has nothing against that.
+    pub(crate) async fn delete_when(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: RegistrationId,
+        check: impl FnOnce(&Registration) -> Result<(), Error> + Send,
+    ) -> Result<OperationId, Failure> {
         if let Some(done) = self.earlier(caller).await? {
             return Ok(done.id);
         }
         let turn = self.lock(id).await;
         let current = self.registration(id).await?;
-        check_version(&current, expected)?;
+        check(&current)?;
         let backend = self.usable(&current)?;
         let operations = &backend.adapter.descriptor().operations;
         if !operations.delete.is_supported() {
@@ -335,12 +354,22 @@ impl Engine {
         id: RegistrationId,
         expected: ExpectedVersion,
     ) -> Result<Written, Failure> {
+        self.disable_when(caller, id, |current| check_version(current, expected)).await
+    }
+
+    /// Switches a client off if `check`, which is asked when nobody else writes to it, has nothing against that.
+    pub(crate) async fn disable_when(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: RegistrationId,
+        check: impl FnOnce(&Registration) -> Result<(), Error> + Send,
+    ) -> Result<Written, Failure> {
         if let Some(done) = self.earlier(caller).await? {
             return self.written_again(caller, done).await;
         }
         let turn = self.lock(id).await;
         let current = self.registration(id).await?;
-        check_version(&current, expected)?;
+        check(&current)?;
         let backend = self.usable(&current)?;
         supported(backend.adapter.descriptor().operations.disable, &backend, "switching a client off")?;
         backend.admits_writes()?;
@@ -436,9 +465,11 @@ impl Engine {
                     had_open_writes && !engine.others_are_open(&operation, &[Action::Rotate]).await.unwrap_or(true);
                 let state = if settled { state_of(&current.observed) } else { current.state };
                 // clients of the standards face may show their secret later: it is recognised by its hash
-                let change = (current.hidden.dcr.is_some() || state != current.state).then(|| {
+                let expires = current.hidden.unused_until.is_some();
+                let change = (current.hidden.dcr.is_some() || expires || state != current.state).then(|| {
                     let (version, updated_at) = (current.version + 1, now_ms());
                     let mut next = Registration { state, version, updated_at, ..current.clone() };
+                    next.hidden.unused_until = None;
                     dcr::note_secret(&mut next.hidden, Some(&secret));
                     replacement(&Arc::new(next))
                 });
@@ -521,7 +552,7 @@ pub(crate) fn registered(
     }
 }
 
-/// The record after a change; `management` when the vendor has replaced its credentials for the client.
+/// The record after a change, which is a use; `management` when the vendor has replaced its credentials for the client.
 pub(crate) fn changed(
     current: Registration,
     spec: ClientSpec,
@@ -529,7 +560,8 @@ pub(crate) fn changed(
     labels: std::collections::BTreeMap<String, String>,
     management: Option<Vec<u8>>,
 ) -> Registration {
-    let hidden = Hidden { management: management.or(current.hidden.management), ..current.hidden };
+    let management = management.or(current.hidden.management);
+    let hidden = Hidden { management, unused_until: None, ..current.hidden };
     Registration {
         version: current.version + 1,
         updated_at: now_ms(),

@@ -4,9 +4,11 @@ mod choices;
 mod instance;
 mod limit;
 mod manage;
+mod places;
 mod software;
 mod terms;
 mod token;
+mod unused;
 
 use std::{
     collections::BTreeSet,
@@ -25,9 +27,12 @@ pub use choices::{MAX_CHOICES, choices};
 pub(crate) use limit::Limiter;
 pub use limit::Rate;
 pub use manage::Holder;
+pub(crate) use places::{Place, Places};
 pub use software::{Statement, StatementIssuer, StatementKey, statement_of};
 pub use terms::{Terms, is_claimable};
 pub use token::{Grant, NewInitialAccessToken, create as create_initial_access_token};
+pub use unused::{Expired, Expiry};
+pub(crate) use unused::{Kept, Retries};
 
 use crate::{
     clock::now_ms,
@@ -69,6 +74,10 @@ pub struct RegistrationConfig {
     pub rate: Rate,
     /// How often all together may, a route.
     pub quota: Option<Rate>,
+    /// How many clients that registered without a token may live, a route.
+    pub max_clients: Option<u64>,
+    /// When such a client is deleted if it was never used.
+    pub expire_unused: Expiry,
     /// Only these redirect hosts.
     pub redirect_hosts: Option<BTreeSet<String>>,
     /// Refuses application schemes that are not reversed domain names; they are only warned about otherwise.
@@ -93,6 +102,8 @@ impl Default for RegistrationConfig {
             access: Access::Closed,
             rate: Rate { count: 10, period: Duration::from_hours(1) },
             quota: None,
+            max_clients: None,
+            expire_unused: Expiry::Never,
             redirect_hosts: None,
             strict_schemes: false,
             single_instance: false,
@@ -114,6 +125,10 @@ pub struct RouteRegistration {
     pub rate: Option<Rate>,
     /// How often all together may.
     pub quota: Option<Rate>,
+    /// How many clients that registered without a token may live.
+    pub max_clients: Option<u64>,
+    /// When such a client is deleted if it was never used.
+    pub expire_unused: Option<Expiry>,
     /// Only these redirect hosts.
     pub redirect_hosts: Option<BTreeSet<String>>,
     /// Whether one software may have one client only.
@@ -176,12 +191,18 @@ pub struct CreateOptions {
     pub(crate) spend: Option<String>,
     /// Let go of when the registration is recorded.
     pub(crate) turn: Option<instance::Turn>,
+    /// What else is kept, if nobody had to show a token.
+    pub(crate) kept: Kept,
+    /// Given back when the registration is recorded.
+    pub(crate) place: Option<Arc<Place>>,
 }
 
 impl CreateOptions {
     /// What the registration keeps to itself.
     pub(crate) fn hidden(&self, management: Option<Vec<u8>>, secret: Option<&NewSecret>) -> Hidden {
-        let mut hidden = Hidden { management, access_token: self.access_token, ..Hidden::default() };
+        let Kept { open_route, unused_until } = self.kept.clone();
+        let access_token = self.access_token;
+        let mut hidden = Hidden { management, access_token, open_route, unused_until, ..Hidden::default() };
         if let Some(record) = &self.record {
             record.clone().keep(&mut hidden);
             note_secret(&mut hidden, secret);
@@ -246,6 +267,8 @@ struct Door {
     access: Access,
     rate: Rate,
     quota: Option<Rate>,
+    max_clients: Option<u64>,
+    expire_unused: Expiry,
 }
 
 impl Engine {
@@ -256,6 +279,8 @@ impl Engine {
             access: own.and_then(|r| r.access).unwrap_or(defaults.access),
             rate: own.and_then(|r| r.rate).unwrap_or(defaults.rate),
             quota: own.and_then(|r| r.quota).or(defaults.quota),
+            max_clients: own.and_then(|r| r.max_clients).or(defaults.max_clients),
+            expire_unused: own.and_then(|r| r.expire_unused).unwrap_or(defaults.expire_unused),
         }
     }
 
@@ -305,7 +330,7 @@ impl Engine {
         mut request: NewRegistration,
         statement: Option<String>,
     ) -> Result<Registered, Failure> {
-        let mut options = self.open(visitor, &mut request)?;
+        let (mut options, max_clients) = self.open(visitor, &mut request)?;
         // unknown members are ignored here (RFC 7591 §2), not reported
         request.unknown.clear();
         if let Some(record) = &mut options.record {
@@ -320,12 +345,26 @@ impl Engine {
                 turn => turn?,
             };
         }
+        if let (Some(route), Some(max)) = (options.kept.open_route.clone(), max_clients)
+            && self.earlier(caller).await?.is_none()
+        {
+            options.place = match self.place(&route, max).await {
+                Err(_) if self.earlier(caller).await?.is_some() => None,
+                place => Some(place?),
+            };
+        }
         let (access_token, stored) = token::new_access_token()?;
         let record = options.record.clone();
         let options = CreateOptions { access_token: Some(stored), ..options };
         let written = self.create_with(caller, request, options).await?;
         if !written.replayed {
             return Ok(Registered { written, access_token });
+        }
+        if unused::has_expired(&written.registration, now_ms()) {
+            // as of one that is deleted already
+            let detail = "the client that the first request with this key registered was never used, and has expired";
+            let error = Error::new(ErrorKind::NotFound, detail).with_outcome(Outcome::Performed);
+            return Err(Failure { error, operation: Some(written.operation) });
         }
         // the first answer was lost, and its token with it
         let renewed = self.reissue(caller, written.registration.id, record).await?;
@@ -337,8 +376,8 @@ impl Engine {
         Ok(Registered { written, access_token })
     }
 
-    /// Chooses the route and holds the request against everything that it demands.
-    fn open(&self, visitor: &Visitor, request: &mut NewRegistration) -> Result<CreateOptions> {
+    /// Chooses the route and holds the request against everything that it demands; also how many clients it may have.
+    fn open(&self, visitor: &Visitor, request: &mut NewRegistration) -> Result<(CreateOptions, Option<u64>)> {
         // what no choice can mend is not counted as a registration
         if !choices::are_offered(&request.unknown) {
             request.validate().map_err(Error::validation)?;
@@ -375,13 +414,20 @@ impl Engine {
         choices::resolve(backend.adapter.as_ref(), request)?;
         self.demand(Some(route), terms.as_ref(), &mut request.spec.metadata)?;
         request.backend = Some(route.backend.clone());
-        Ok(CreateOptions {
+        let kept = match &visitor.token {
+            None => Kept { open_route: Some(route.name.clone()), unused_until: door.expire_unused.from(now_ms()) },
+            Some(_) => Kept::default(),
+        };
+        let options = CreateOptions {
             on_loss: route.on_loss,
             access_token: None,
             record: Some(Record { route: Some(route.name.clone()), terms, ..Record::default() }),
             spend: visitor.token.as_ref().map(|t| t.id.clone()),
             turn: None,
-        })
+            kept,
+            place: None,
+        };
+        Ok((options, door.max_clients))
     }
 
     /// Whether a route takes one client of a software only.

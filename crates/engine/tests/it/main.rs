@@ -5,3 +5,4 @@
 mod late;
 mod rig;
 mod token;
+mod unused;
