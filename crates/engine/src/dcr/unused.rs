@@ -282,18 +282,21 @@ impl Engine {
             self.disable_when(&caller, id, still).await.map(|written| written.operation)
         };
         match ended {
-            Ok(operation) => Ok(Some(operation)),
-            Err(failure) if failure.operation.is_none() && is_over(failure.error.kind()) => Ok(None),
+            Ok(operation) => {
+                let found = self.store.operation(operation).await.map_err(store_error)?;
+                // or another gateway was faster
+                Ok(found.filter(|o| o.request_id == caller.request_id).map(|o| o.id))
+            }
+            Err(failure) if matches!(failure.error.kind(), ErrorKind::PreconditionFailed | ErrorKind::NotFound) => {
+                // used since, or gone; but a vendor may also not find what it has
+                let current = self.store.registration(id).await.map_err(store_error)?;
+                if current.is_some_and(|current| still(&current).is_ok()) { Err(failure) } else { Ok(None) }
+            }
             // another gateway is at it
             Err(failure) if failure.error.kind() == ErrorKind::IdempotencyInProgress => Ok(None),
             Err(failure) => Err(failure),
         }
     }
-}
-
-/// Whether the client was found to be used, or gone, before anything was begun.
-fn is_over(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::PreconditionFailed | ErrorKind::NotFound)
 }
 
 fn count(backend: &BackendName, outcome: &'static str) {

@@ -354,13 +354,13 @@ pub(crate) fn at(line: &Line) -> Vec<String> {
 
 pub(crate) const NOT_PERFORMED: Outcome = Outcome::NotPerformed;
 
-/// Another record of a client, one version up.
-pub(crate) async fn put(store: &Arc<MemoryStore>, registration: Registration) {
-    let operation = Operation {
+/// The intent to change a client.
+pub(crate) fn pending(registration: RegistrationId) -> Operation {
+    Operation {
         id: OperationId::generate(),
         action: registrar_store::Action::Update,
-        backend: registration.backend.to_string(),
-        registration: Some(registration.id),
+        backend: "any".to_owned(),
+        registration: Some(registration),
         state: OperationState::Pending,
         outcome: Outcome::Unknown,
         summary: String::new(),
@@ -372,7 +372,12 @@ pub(crate) async fn put(store: &Arc<MemoryStore>, registration: Registration) {
         principal: String::new(),
         desired: None,
         lease: registrar_store::Lease::default(),
-    };
+    }
+}
+
+/// Another record of a client, one version up.
+pub(crate) async fn put(store: &Arc<MemoryStore>, registration: Registration) {
+    let operation = pending(registration.id);
     let update = OperationUpdate {
         id: operation.id,
         state: OperationState::Succeeded,
