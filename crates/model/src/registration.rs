@@ -83,8 +83,8 @@ pub struct Hidden {
     pub dcr: Option<Value>,
     /// The route at which it was registered by somebody without a token; clients of an open route are counted.
     pub open_route: Option<String>,
-    /// When such a client is deleted if it is not used before, in Unix milliseconds. A change of the registration can
-    /// clear it and never set it.
+    /// When such a client is deleted if it is not used before, in Unix milliseconds; the one of these that is shown. A
+    /// change of the registration can clear it and never set it.
     pub unused_until: Option<i64>,
 }
 
