@@ -345,14 +345,7 @@ impl Engine {
                 turn => turn?,
             };
         }
-        if let (Some(route), Some(max)) = (options.kept.open_route.clone(), max_clients)
-            && self.earlier(caller).await?.is_none()
-        {
-            options.place = match self.place(&route, max).await {
-                Err(_) if self.earlier(caller).await?.is_some() => None,
-                place => Some(place?),
-            };
-        }
+        options.place = self.place_for(caller, options.kept.open_route.as_deref(), max_clients).await?;
         let (access_token, stored) = token::new_access_token()?;
         let record = options.record.clone();
         let options = CreateOptions { access_token: Some(stored), ..options };

@@ -14,7 +14,7 @@ use registrar_store::{Action, OperationState};
 use tokio::sync::{RwLock, RwLockReadGuard};
 
 use super::Kept;
-use crate::engine::{Engine, store_error};
+use crate::engine::{Caller, Engine, Failure, store_error};
 
 /// When a place may be free, nobody knows; a client that asks by itself shall not ask all the time.
 const ASK_AGAIN: Duration = Duration::from_hours(1);
@@ -68,11 +68,33 @@ impl Drop for Place {
 }
 
 impl Engine {
+    /// A place for a request, if it needs one: who had to show a token does not, nor does a repetition of a request that was
+    /// served.
+    ///
+    /// # Errors
+    /// As [`Self::earlier`]; [`ErrorKind::RateLimited`] when there is none.
+    pub(super) async fn place_for(
+        &self,
+        caller: &Caller,
+        open_route: Option<&str>,
+        max: Option<u64>,
+    ) -> Result<Option<Arc<Place>>, Failure> {
+        let (Some(route), Some(max)) = (open_route, max) else { return Ok(None) };
+        if self.earlier(caller).await?.is_some() {
+            return Ok(None);
+        }
+        match self.place(route, max).await {
+            // the first request has taken the last place, and was served while this one was counted
+            Err(_) if self.earlier(caller).await?.is_some() => Ok(None),
+            place => Ok(Some(place?)),
+        }
+    }
+
     /// A place for one more client at a route that may have `max`.
     ///
     /// # Errors
     /// [`ErrorKind::RateLimited`] when there is none; a store that does not work.
-    pub(super) async fn place(&self, route: &str, max: u64) -> Result<Arc<Place>> {
+    async fn place(&self, route: &str, max: u64) -> Result<Arc<Place>> {
         let room = self.places.room(route);
         let counting = room.recording.write().await;
         // before the registry: what is found out in between is counted twice, and not missed

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use registrar_core::{ErrorKind, ExposeSecret as _, Outcome};
 use registrar_engine::{
-    Engine, Failure,
+    Engine, Failure, Resolution,
     dcr::{Access, Expired, Expiry, Rate, Registered, RegistrationConfig},
 };
 use registrar_model::{Registration, RegistrationId, State};
@@ -366,6 +366,46 @@ async fn an_adopted_client_expires_too() {
     let until = it.until(adopted).await.unwrap();
     assert_eq!(it.engine.expire_by(until + GRACE).await.unwrap(), Expired { ended: 1, failed: 0 });
     it.register("Next").await;
+}
+
+/// The same where only a person can find it.
+#[tokio::test]
+async fn a_client_that_a_person_adopts_expires_too() {
+    let it = scene("bitgo", Some(1));
+    it.line.after_write(just(Answer::Lost));
+    let lost = it.register_with("Lost", None).await.unwrap_err().operation.unwrap();
+    it.engine.reconcile().await.unwrap();
+    let client_id = it.line.fake.clients()[0]["clientId"].as_str().unwrap().parse().unwrap();
+    let how = Resolution::Adopt { client_id, vendor_ref: None };
+    let adopted = it.engine.resolve("ops", lost, how).await.unwrap().registration.unwrap();
+    assert!(it.until(adopted).await.is_some());
+    it.register_with("Next", None).await.unwrap_err();
+}
+
+/// Another gateway has marked the client by the time that the answer to an administrator's write comes.
+#[tokio::test]
+async fn a_late_answer_to_a_write_is_a_use() {
+    for rotate in [false, true] {
+        let it = scene("loop", None);
+        let own = it.register("Unused").await;
+        let other = gateway_with(&Faulty::over(&it.inner), &line_to(Arc::clone(&it.line.fake)), terms(None));
+        let (inner, marked) = (Arc::clone(&it.inner), id(&own));
+        it.line.after_write(Box::new(move || {
+            Box::pin(async move {
+                other.recover().await.unwrap();
+                assert_eq!(inner.registration(marked).await.unwrap().unwrap().state, State::Unknown);
+                Answer::Arrives
+            })
+        }));
+        if rotate {
+            it.engine.rotate_secret(&caller(None), id(&own)).await.unwrap();
+        } else {
+            let change = json!({ "metadata": { "client_name": "New" } });
+            it.engine.patch(&caller(None), id(&own), change, None).await.unwrap();
+        }
+        let record = it.record(id(&own)).await.unwrap();
+        assert_eq!((record.state, record.hidden.unused_until), (State::Active, None), "rotation: {rotate}");
+    }
 }
 
 /// Equal registrations are alike at the vendor, although they expire at different times.
