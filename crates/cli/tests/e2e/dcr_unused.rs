@@ -92,6 +92,22 @@ fn what_an_administrator_writes_keeps_a_client_and_what_was_shown_may_be_sent_ba
     assert_eq!((updated.status, updated.json().get("registration_expires_at")), (200, None), "{}", updated.json());
 }
 
+/// What is forbidden is no use.
+#[test]
+fn a_look_that_is_not_permitted_keeps_nothing() {
+    let gateway = Gateway::start_edited("none", |text| {
+        let backends = text.split("[[routes]]").next().unwrap();
+        let route = "[[routes]]\nname = \"loop\"\nbackend = \"loop\"\n";
+        format!("{backends}[registration]\n{OPEN}\nmanage = [\"update\"]\nexpire_unused = \"30d\"\n{route}")
+    });
+    let own = register(&gateway, "loop", &metadata());
+    let record = || gateway.get(&format!("/v1/clients/{}", own.id())).json();
+    assert_eq!(own.get(&gateway).status, 403);
+    assert!(record()["unused_until"].is_string());
+    assert_eq!(own.call(&gateway, "PUT", &own.update(json!({}))).status, 200);
+    assert_eq!(record().get("unused_until"), None);
+}
+
 #[test]
 fn without_the_key_or_with_a_token_nothing_expires() {
     let never = gateway(&["loop"], "");

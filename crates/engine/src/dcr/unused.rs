@@ -206,6 +206,7 @@ impl Engine {
                 }
                 let Some(registration) = self.store.registration(id).await.map_err(store_error)? else { continue };
                 if resting.contains(&registration.backend) {
+                    self.retries.failed(id, now);
                     continue;
                 }
                 match self.end(&registration, before, now).await {

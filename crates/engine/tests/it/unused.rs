@@ -461,6 +461,24 @@ async fn a_deletion_that_fails_is_tried_again_later() {
     assert_eq!(it.record(id(&own)).await, None);
 }
 
+/// A backend that was taken out of the configuration, or whose circuit is open, is tried once a round, and others go on.
+#[tokio::test]
+async fn a_backend_that_cannot_be_used_holds_up_no_other() {
+    let it = scene("authms", None);
+    for n in 0..3 {
+        it.register(&format!("Unused {n}")).await;
+    }
+    let elsewhere = gateway_with(&it.store, &vendor("loop"), terms(None));
+    let visitor = elsewhere.visitor(Some("all"), None, None).await.unwrap();
+    let last = elsewhere.register(&visitor, &caller(None), request("loop", "Last"), None).await.unwrap();
+    let start = it.until(id(&last)).await.unwrap() + GRACE;
+    assert_eq!(elsewhere.expire_by(start).await.unwrap(), Expired { ended: 1, failed: 1 });
+    assert_eq!(elsewhere.expire_by(start + GRACE).await.unwrap(), Expired::default());
+    assert_eq!(elsewhere.expire_by(start + 2 * GRACE).await.unwrap(), Expired { ended: 0, failed: 1 });
+    // and who has the backend deletes them
+    assert_eq!(it.engine.expire_by(start).await.unwrap(), Expired { ended: 3, failed: 0 });
+}
+
 /// The vendor has deleted it, and nobody heard: it is found out, as with every write.
 #[tokio::test]
 async fn a_deletion_whose_answer_is_lost_is_found_out() {
