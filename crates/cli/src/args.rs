@@ -257,6 +257,12 @@ pub(crate) enum ClientsCommand {
         #[arg(long)]
         if_version: Option<u64>,
     },
+    /// Say that clients were seen at work: those that registered openly do not expire.
+    Used {
+        /// Their ids (reg_...).
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
     /// Delete a client at its vendor.
     Delete {
         /// Its id (reg_...).

@@ -54,6 +54,7 @@ async fn command(api: &Api, command: ClientsCommand, format: Format) -> Result<(
             let answer = api.expect(method, &["v1", "clients", &id], &[], Some((media_type, &body)), &headers).await?;
             written(&answer, format)
         }
+        ClientsCommand::Used { ids } => used(api, &ids).await,
         ClientsCommand::Delete { id, disable, if_version } => {
             let query: &[(&str, &str)] = if disable { &[("mode", "disable")] } else { &[] };
             let headers = if_match(if_version);
@@ -75,6 +76,23 @@ async fn command(api: &Api, command: ClientsCommand, format: Format) -> Result<(
             }
         }
     }
+}
+
+/// All of them, also after one that was refused; that one is the result then.
+async fn used(api: &Api, ids: &[String]) -> Result<(), Failure> {
+    let mut refused = None;
+    for id in ids {
+        match api.expect(Method::POST, &["v1", "clients", &format!("{id}:used")], &[], None, &[]).await {
+            Ok(_) => output::note(&format!("{id} does not expire")),
+            Err(failure) => {
+                // the last one is told by whoever prints the result
+                if let Some(other) = refused.replace(failure) {
+                    output::note(&other.text);
+                }
+            }
+        }
+    }
+    refused.map_or(Ok(()), Err)
 }
 
 fn if_match(version: Option<u64>) -> Vec<(&'static str, String)> {

@@ -154,12 +154,13 @@ async fn look_after(engine: Arc<Engine>) -> String {
     tokio::select! {
         why = until_the_store_stops(&engine) => why,
         never = reconcile(&engine) => match never {},
+        never = expire(&engine) => match never {},
     }
 }
 
 /// Looks into writes whose outcome is unknown, and asks vendors whose circuit is open whether they work again.
 async fn reconcile(engine: &Engine) -> Infallible {
-    let mut rounds = every_second();
+    let mut rounds = every(Duration::from_secs(1));
     loop {
         rounds.tick().await;
         if let Err(error) = engine.reconcile().await {
@@ -169,11 +170,23 @@ async fn reconcile(engine: &Engine) -> Infallible {
     }
 }
 
+/// Deletes clients that registered openly and were never used: at once, for what has expired while no gateway was there, and
+/// then every minute.
+async fn expire(engine: &Arc<Engine>) -> Infallible {
+    let mut rounds = every(Duration::from_mins(1));
+    loop {
+        rounds.tick().await;
+        if let Err(error) = engine.expire().await {
+            tracing::warn!(error = error.detail(), "unused clients could not be looked for");
+        }
+    }
+}
+
 /// After a failed fsync nobody knows what the disk has kept, and a second one on the same file would not tell: only what
 /// is read from the disk again does, at the next start (reliability F32). It is noticed beside the rounds of
 /// [`reconcile`], because one of them may wait for a vendor that hangs.
 async fn until_the_store_stops(engine: &Engine) -> String {
-    let mut looks = every_second();
+    let mut looks = every(Duration::from_secs(1));
     loop {
         looks.tick().await;
         // the second: its thread has ended, which it does only when told to
@@ -185,8 +198,8 @@ async fn until_the_store_stops(engine: &Engine) -> String {
     }
 }
 
-fn every_second() -> tokio::time::Interval {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks
 }

@@ -11,7 +11,7 @@ use crate::{
     engine::{Caller, Engine, Failure, Written},
     journal::{Start, Success, Wish},
     management::is_gone,
-    writes::{ExpectedVersion, Subject, changed, replacement, supported},
+    writes::{ExpectedVersion, Subject, changed, check_version, replacement, supported},
 };
 
 impl Engine {
@@ -25,10 +25,20 @@ impl Engine {
         id: RegistrationId,
         expected: ExpectedVersion,
     ) -> Result<OperationId, Failure> {
+        self.delete_when(caller, id, |current| check_version(current, expected)).await
+    }
+
+    /// Deletes a client if `check`, which is asked when nobody else writes to it, has nothing against that.
+    pub(crate) async fn delete_when(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: RegistrationId,
+        check: impl FnOnce(&Registration) -> Result<(), Error> + Send,
+    ) -> Result<OperationId, Failure> {
         if let Some(done) = self.earlier(caller).await? {
             return Ok(done.id);
         }
-        let Subject { current, backend, turn } = self.subject(id, expected).await?;
+        let Subject { current, backend, turn } = self.subject(id, check).await?;
         let operations = &backend.adapter.descriptor().operations;
         if !operations.delete.is_supported() {
             let hint = if operations.disable.is_supported() {
@@ -83,10 +93,20 @@ impl Engine {
         id: RegistrationId,
         expected: ExpectedVersion,
     ) -> Result<Written, Failure> {
+        self.disable_when(caller, id, |current| check_version(current, expected)).await
+    }
+
+    /// Switches a client off if `check`, which is asked when nobody else writes to it, has nothing against that.
+    pub(crate) async fn disable_when(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: RegistrationId,
+        check: impl FnOnce(&Registration) -> Result<(), Error> + Send,
+    ) -> Result<Written, Failure> {
         if let Some(done) = self.earlier(caller).await? {
             return self.written_again(caller, done).await;
         }
-        let Subject { current, backend, turn } = self.subject(id, expected).await?;
+        let Subject { current, backend, turn } = self.subject(id, check).await?;
         supported(backend.adapter.descriptor().operations.disable, &backend, "switching a client off")?;
         backend.admits_writes()?;
         let target = self.target(&current).await?;

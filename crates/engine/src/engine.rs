@@ -164,6 +164,8 @@ pub struct Engine {
     pub(crate) instance: String,
     pub(crate) options: EngineOptions,
     pub(crate) limiter: dcr::Limiter,
+    pub(crate) places: dcr::Places,
+    pub(crate) retries: dcr::Retries,
     vault: tokio::sync::OnceCell<Vault>,
     /// For closing intents that may have become durable.
     pub(crate) closing: Arc<tokio::sync::Semaphore>,
@@ -193,6 +195,8 @@ impl Engine {
             instance: uuid::Uuid::now_v7().to_string(),
             options: EngineOptions::default(),
             limiter: dcr::Limiter::default(),
+            places: dcr::Places::default(),
+            retries: dcr::Retries::default(),
             vault: tokio::sync::OnceCell::new(),
             closing: Arc::new(tokio::sync::Semaphore::new(record::CLOSING)),
             locks: Mutex::new(HashMap::new()),

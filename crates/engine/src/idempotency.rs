@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use registrar_core::{Error, ErrorKind, ExposeSecret, Result, SecretString};
+use registrar_model::RegistrationId;
 use registrar_store::KeyClaim;
 
 /// How long a key is remembered after its first use.
@@ -54,6 +55,13 @@ impl Idempotency {
     pub fn implicit(principal: &str, request: &[u8], window: Duration) -> Self {
         let text = hex(&sha256(&[request]));
         Self::of("implicit", principal, &text, request, window)
+    }
+
+    /// The key under which a client that was never used is deleted. An hour after a failure that asking again does not mend,
+    /// it is another one.
+    pub(crate) fn of_expiry(id: RegistrationId, now: i64) -> Self {
+        let text = format!("{id} {}", now.div_euclid(60 * 60 * 1000));
+        Self::of("expiry", "", &text, b"", KEY_LIFETIME)
     }
 
     fn of(origin: &str, principal: &str, text: &str, request: &[u8], lifetime: Duration) -> Self {

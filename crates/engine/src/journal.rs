@@ -155,7 +155,7 @@ impl Engine {
             lease: Lease { owner: self.instance.clone(), until: now.saturating_add(millis(lease)), fence: 1 },
         };
         if crate::failpoint::naive_writes() {
-            return Ok(Start::Now(Ongoing { operation, turn: wish.turn }));
+            return Ok(Start::Now(Ongoing { operation, turn: wish.turn, place: None }));
         }
         let key = caller.idempotency.as_ref().map(|key| key.claim(now));
         let spend = wish.spend.map(|token| Spending { token: token.to_owned(), now });
@@ -172,7 +172,7 @@ impl Engine {
         match begun {
             Begun::New => {
                 crate::failpoint::reach("intent");
-                Ok(Start::Now(Ongoing { operation, turn: wish.turn }))
+                Ok(Start::Now(Ongoing { operation, turn: wish.turn, place: None }))
             }
             Begun::Used(used) => match &caller.idempotency {
                 Some(key) => self.repeated(key, used).await.map(Start::Done),

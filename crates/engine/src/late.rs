@@ -135,6 +135,8 @@ impl Engine {
             access_token,
             previous_access_token,
             dcr: dcr::completed(old, given),
+            open_route: old.open_route.clone().or_else(|| given.open_route.clone()),
+            unused_until: old.unused_until,
         };
         (hidden != found.hidden).then(|| {
             let next = Registration { hidden, version: found.version + 1, updated_at: now_ms(), ..found };
@@ -197,9 +199,10 @@ impl Engine {
             Some(RegistrationChange::Update { expected_version, .. }) if found.version == *expected_version => {
                 Some(change.cloned())
             }
-            // nothing but the hash of the secret
+            // nothing but the hash of the secret, and that it is a use
             Some(RegistrationChange::Update { registration: made, .. }) if operation.action == Action::Rotate => {
-                let hidden = Hidden { dcr: made.hidden.dcr.clone(), ..found.hidden };
+                let (dcr, unused_until) = (made.hidden.dcr.clone(), made.hidden.unused_until);
+                let hidden = Hidden { dcr, unused_until, ..found.hidden };
                 let version = found.version + 1;
                 let next = Registration { hidden, state, version, updated_at: now_ms(), ..found };
                 Some(Some(replacement(&Arc::new(next))))
@@ -210,7 +213,7 @@ impl Engine {
             {
                 let (management, dcr) = (made.hidden.management.clone(), made.hidden.dcr.clone());
                 let next = Registration {
-                    hidden: Hidden { management, dcr, ..found.hidden },
+                    hidden: Hidden { management, dcr, unused_until: made.hidden.unused_until, ..found.hidden },
                     state: if state == State::Unknown && made.state != State::Gone { state } else { made.state },
                     version: found.version + 1,
                     updated_at: now_ms(),

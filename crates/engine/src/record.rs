@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     clock::now_ms,
-    dcr::Kept,
+    dcr::{Kept, Place},
     engine::{Engine, Turn},
     late::Late,
 };
@@ -40,6 +40,9 @@ pub(crate) struct Ongoing {
     /// Held until the result is recorded, so that no other change to the client comes between the two.
     #[expect(dead_code, reason = "held, never read")]
     pub(crate) turn: Option<Turn>,
+    /// The same, so that nobody counts one client less meanwhile.
+    #[expect(dead_code, reason = "held, never read")]
+    pub(crate) place: Option<Arc<Place>>,
 }
 
 impl Deref for Ongoing {

@@ -35,7 +35,7 @@ impl Engine {
             let secret = self.issued_again(caller, &done).await?;
             return Ok(Rotated { secret, operation: done.id, recorded: true });
         }
-        let Subject { current, backend, turn } = self.subject(id, None).await?;
+        let Subject { current, backend, turn } = self.subject(id, |_| Ok(())).await?;
         supported(backend.adapter.descriptor().operations.rotate_secret, &backend, "rotating a secret")?;
         if current.spec.metadata.is_public() {
             let detail = "a public client (token_endpoint_auth_method none) has no secret to rotate";
@@ -65,9 +65,11 @@ impl Engine {
                     had_open_writes && !engine.others_are_open(&operation, &[Action::Rotate]).await.unwrap_or(true);
                 let state = if settled { state_of(&current.observed) } else { current.state };
                 // clients of the standards face may show their secret later: it is recognised by its hash
-                let change = (current.hidden.dcr.is_some() || state != current.state).then(|| {
+                let expires = current.hidden.unused_until.is_some();
+                let change = (current.hidden.dcr.is_some() || expires || state != current.state).then(|| {
                     let (version, updated_at) = (current.version + 1, now_ms());
                     let mut next = Registration { state, version, updated_at, ..current.clone() };
+                    next.hidden.unused_until = None;
                     dcr::note_secret(&mut next.hidden, Some(&secret));
                     replacement(&Arc::new(next))
                 });

@@ -20,6 +20,7 @@ use crate::{
     engine::{Admission, Caller, Engine, Failure, NewSecret, Turn, Written, moving, own_losses},
     journal::{Start, Success, Wish},
     loss_policy,
+    record::Ongoing,
     reported::Reported,
 };
 
@@ -73,7 +74,7 @@ impl Engine {
         let (desired, spend) = (Some(desired), options.spend.as_deref());
         let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired, spend, turn: None };
         let operation = match self.begin(caller, wish).await? {
-            Start::Now(operation) => operation,
+            Start::Now(operation) => Ongoing { place: options.place.clone(), ..operation },
             Start::Done(earlier) => return Box::pin(self.written_again(caller, earlier)).await,
         };
         let NewRegistration { spec, labels, .. } = request;
@@ -96,12 +97,20 @@ impl Engine {
             change: Some(RegistrationChange::Insert(Arc::clone(&registration))),
             secret: secret.as_ref(),
         };
+        let recording = match &options.place {
+            Some(place) => Some(place.recording().await),
+            None => None,
+        };
         let (recorded, id) = match self.succeeded(caller, &operation, &backend, success).await {
             Ok(()) => (true, id),
             // the caller gets the only copy of the secret all the same (reliability F31)
             Err(Failure { operation, .. }) if secret.is_some() => (false, operation.unwrap_or(id)),
             Err(failure) => return Err(failure),
         };
+        if let Some(place) = options.place.as_ref().filter(|_| recorded) {
+            place.give_back();
+        }
+        drop(recording);
         Ok(Written { recorded, ..Written::new(registration, secret, losses, id) })
     }
 
@@ -239,12 +248,15 @@ impl Engine {
     /// The client as it is now, in this caller's turn.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::PreconditionFailed`] when it is not the expected version; a backend that
-    /// cannot be used.
-    pub(crate) async fn subject(&self, id: RegistrationId, expected: ExpectedVersion) -> Result<Subject, Error> {
+    /// [`ErrorKind::NotFound`]; what `check` has against it; a backend that cannot be used.
+    pub(crate) async fn subject(
+        &self,
+        id: RegistrationId,
+        check: impl FnOnce(&Registration) -> Result<(), Error> + Send,
+    ) -> Result<Subject, Error> {
         let turn = self.lock(id).await;
         let current = self.registration(id).await?;
-        check_version(&current, expected)?;
+        check(&current)?;
         let backend = self.usable(&current)?;
         Ok(Subject { current, backend, turn })
     }
@@ -315,7 +327,7 @@ pub(crate) fn registered(
     }
 }
 
-/// The record after a change; `management` when the vendor has replaced its credentials for the client.
+/// The record after a change, which is a use; `management` when the vendor has replaced its credentials for the client.
 pub(crate) fn changed(
     current: Registration,
     spec: ClientSpec,
@@ -323,7 +335,8 @@ pub(crate) fn changed(
     labels: std::collections::BTreeMap<String, String>,
     management: Option<Vec<u8>>,
 ) -> Registration {
-    let hidden = Hidden { management: management.or(current.hidden.management), ..current.hidden };
+    let management = management.or(current.hidden.management);
+    let hidden = Hidden { management, unused_until: None, ..current.hidden };
     Registration {
         version: current.version + 1,
         updated_at: now_ms(),
@@ -362,7 +375,7 @@ pub(crate) fn state_of(spec: &ClientSpec) -> State {
     if spec.policy.enabled == Some(false) { State::Disabled } else { State::Active }
 }
 
-fn check_version(current: &Registration, expected: ExpectedVersion) -> Result<(), Error> {
+pub(crate) fn check_version(current: &Registration, expected: ExpectedVersion) -> Result<(), Error> {
     match expected {
         Some(version) if version != current.version => {
             let detail = "the client has changed since the version that If-Match names; read it again";

@@ -81,6 +81,11 @@ pub struct Hidden {
     pub previous_access_token: Option<([u8; 32], i64)>,
     /// What the standards face knows of a client that was registered there, as an object; the engine's business.
     pub dcr: Option<Value>,
+    /// The route at which it was registered by somebody without a token; clients of an open route are counted.
+    pub open_route: Option<String>,
+    /// When such a client is deleted if it is not used before, in Unix milliseconds; the one of these that is shown. A
+    /// change of the registration can clear it and never set it.
+    pub unused_until: Option<i64>,
 }
 
 /// Only what there is, not what it is.

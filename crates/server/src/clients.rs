@@ -19,6 +19,7 @@ use crate::{
     problem::Context,
     query::{Query, escape},
     render::{self, View},
+    used,
 };
 
 pub(crate) type Id = std::result::Result<Path<String>, PathRejection>;
@@ -122,6 +123,9 @@ pub(crate) async fn read(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
+    if let Some(refusal) = used::refused(&context, &id) {
+        return refusal;
+    }
     let answer = async {
         principal.require(Scope::ClientsRead)?;
         let query = Query::read(&uri, &["source"])?;
@@ -153,6 +157,9 @@ pub(crate) async fn replace(
     id: Id,
     request: Request,
 ) -> Response {
+    if let Some(refusal) = used::refused(&context, &id) {
+        return refusal;
+    }
     let answer = async {
         principal.require(Scope::ClientsWrite)?;
         Query::read(request.uri(), &[])?;
@@ -175,6 +182,9 @@ pub(crate) async fn patch(
     id: Id,
     request: Request,
 ) -> Response {
+    if let Some(refusal) = used::refused(&context, &id) {
+        return refusal;
+    }
     let answer = async {
         principal.require(Scope::ClientsWrite)?;
         Query::read(request.uri(), &[])?;
@@ -205,6 +215,9 @@ pub(crate) async fn delete(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
+    if let Some(refusal) = used::refused(&context, &id) {
+        return refusal;
+    }
     let answer = async {
         principal.require(Scope::ClientsWrite)?;
         let query = Query::read(&uri, &["mode"])?;
@@ -247,16 +260,20 @@ fn write<'r>(head: &'r Parts, body: &'r Value) -> Write<'r> {
 }
 
 /// A path segment that is no registration id is simply an unknown client.
-fn parse(id: Id) -> Result<RegistrationId> {
+pub(crate) fn parse(id: Id) -> Result<RegistrationId> {
     id.ok()
         .and_then(|Path(text)| text.parse().ok())
         .ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no client with this id"))
 }
 
+/// The gateway-owned members that PUT ignores. `backend` is not among them: it is compared.
+pub(crate) const IDENTITY: [&str; 9] =
+    ["id", "kind", "client_id", "client_id_issued_at", "version", "state", "created_at", "updated_at", "unused_until"];
+
 /// What a GET showed may be sent back by PUT: the gateway-owned members are left out, they cannot be changed.
 fn without_identity(body: Value) -> Value {
     let Value::Object(mut object) = body else { return body };
-    for name in ["id", "kind", "client_id", "client_id_issued_at", "version", "state", "created_at", "updated_at"] {
+    for name in IDENTITY {
         object.remove(name);
     }
     Value::Object(object)

@@ -15,6 +15,7 @@ mod render;
 mod routes;
 pub mod serve;
 mod system;
+mod used;
 
 use std::sync::{
     Arc, OnceLock,

@@ -157,6 +157,18 @@ pub(crate) const CALLS: &[Call] = &[
         errors: &join::<6, 3, 9>(VENDOR, [K::NotFound, K::UnsupportedByBackend, K::InvalidRequest]),
     },
     Call {
+        method: "post",
+        path: "/v1/clients/{id}:used",
+        tag: "clients",
+        id: "reportUse",
+        summary: "Say that the client was seen at work: it does not expire",
+        scope: Some("clients:write"),
+        parameters: &["registration"],
+        request: None,
+        responses: &[(204, "It does not expire, now or anyway", None)],
+        errors: &[K::NotFound, K::InvalidRequest, K::StoreUnavailable],
+    },
+    Call {
         method: "get",
         path: "/v1/operations",
         tag: "operations",

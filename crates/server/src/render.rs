@@ -55,6 +55,9 @@ impl Serialize for View<'_> {
         out.serialize_entry("state", r.state.as_str())?;
         out.serialize_entry("created_at", &time(r.created_at))?;
         out.serialize_entry("updated_at", &time(r.updated_at))?;
+        if let Some(until) = r.hidden.unused_until {
+            out.serialize_entry("unused_until", &time(until))?;
+        }
         Writable { spec: &r.spec, labels: &r.labels }.serialize_members(&mut out)?;
         if let Some(written) = self.written {
             if let Some(secret) = &written.secret {

@@ -6,7 +6,7 @@ use axum::{
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::{App, access, clients, operations, register, system};
+use crate::{App, access, clients, operations, register, system, used};
 
 /// The gateway as a router: for [`crate::serve`] and for tests.
 pub fn router(app: App) -> Router {
@@ -15,7 +15,12 @@ pub fn router(app: App) -> Router {
         .route("/v1/clients", post(clients::create).get(clients::list))
         .route(
             "/v1/clients/{id}",
-            get(clients::read).put(clients::replace).patch(clients::patch).delete(clients::delete),
+            get(clients::read)
+                .put(clients::replace)
+                .patch(clients::patch)
+                .delete(clients::delete)
+                .post(used::act)
+                .fallback(used::method_not_allowed),
         )
         .route("/v1/clients/{id}/secret", post(clients::rotate_secret))
         .route("/v1/operations", get(operations::list))

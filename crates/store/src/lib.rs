@@ -33,7 +33,7 @@ pub use memory::MemoryStore;
 pub use operation::{Action, Evidence, Lease, Operation, OperationState, OperationUpdate, Sealed};
 pub use port::{
     Begun, Intent, KeyClaim, KeyUse, MAX_PAGE, PageOf, PageRequest, RegistrationChange, RegistrationFilter, Spending,
-    Store,
+    Store, Unused, Usage,
 };
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;

@@ -7,12 +7,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use registrar_model::{BackendName, ClientId, OperationId, Registration, RegistrationId};
+use registrar_model::{BackendName, ClientId, OperationId, Registration, RegistrationId, State};
 
 use crate::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, PageOf,
-    PageRequest, RegistrationChange, RegistrationFilter, Sealed, Spending, Store, StoreError, cursor, error::Trouble,
-    search,
+    PageRequest, RegistrationChange, RegistrationFilter, Sealed, Spending, Store, StoreError, Unused, Usage, cursor,
+    error::Trouble, port::page_size, search,
 };
 
 /// A store for tests, demonstrations and benchmarks.
@@ -146,9 +146,12 @@ impl Registry {
             RegistrationChange::Insert(registration) | RegistrationChange::Update { registration, .. } => {
                 let key = client_key(&registration);
                 let id = registration.id;
-                if let Some(old) = self.registrations.insert(id, Arc::unwrap_or_clone(registration)) {
-                    self.clients.remove(&client_key(&old));
+                let mut registration = Arc::unwrap_or_clone(registration);
+                if let Some(old) = self.registrations.get(&id) {
+                    self.clients.remove(&client_key(old));
+                    registration.hidden.unused_until = registration.hidden.unused_until.and(old.hidden.unused_until);
                 }
+                self.registrations.insert(id, registration);
                 self.clients.insert(key, id);
             }
             RegistrationChange::Remove { id } => {
@@ -272,6 +275,35 @@ impl Store for MemoryStore {
                 && q.as_ref().is_none_or(|q| search::haystack(row).contains(q))
         };
         page_of(&self.tables()?.registry.registrations, &page, matches, |row| row.id)
+    }
+
+    async fn open_clients(&self, route: &str) -> Result<u64, StoreError> {
+        let lives = |row: &&Registration| matches!(row.state, State::Active | State::Unknown);
+        let tables = self.tables()?;
+        let rows = tables.registry.registrations.values().filter(|row| row.hidden.open_route.as_deref() == Some(route));
+        Ok(rows.filter(lives).fold(0, |count, _| count + 1))
+    }
+
+    async fn used(&self, id: RegistrationId, now: i64) -> Result<Usage, StoreError> {
+        let mut tables = self.tables()?;
+        let Some(row) = tables.registry.registrations.get_mut(&id) else { return Ok(Usage::Missing) };
+        if row.hidden.unused_until.is_some_and(|until| until <= now) {
+            return Ok(Usage::Expired);
+        }
+        row.hidden.unused_until = None;
+        Ok(Usage::Noted)
+    }
+
+    async fn unused(&self, until: i64, after: Option<Unused>, limit: u32) -> Result<Vec<Unused>, StoreError> {
+        let tables = self.tables()?;
+        let rows = tables.registry.registrations.values().filter(|row| row.state == State::Active);
+        let mut found: Vec<Unused> = rows
+            .filter_map(|row| Some(Unused { until: row.hidden.unused_until?, id: row.id }))
+            .filter(|row| row.until <= until && after.is_none_or(|after| *row > after))
+            .collect();
+        found.sort_unstable();
+        found.truncate(page_size(limit));
+        Ok(found)
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {

@@ -118,6 +118,27 @@ pub trait Store: fmt::Debug + Send + Sync {
         page: PageRequest,
     ) -> Result<PageOf<Registration>, StoreError>;
 
+    /// How many clients that were registered openly at a route there are; those that are `disabled` or `gone` are not
+    /// counted.
+    ///
+    /// # Errors
+    /// As every read.
+    async fn open_clients(&self, route: &str) -> Result<u64, StoreError>;
+
+    /// Notes that a client is used, if it has not expired by `now` (Unix milliseconds): from now on it does not. Its
+    /// version and its times stay as they are.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Closed`].
+    async fn used(&self, id: RegistrationId, now: i64) -> Result<Usage, StoreError>;
+
+    /// The active clients whose `unused_until` is not later than `until` (Unix milliseconds), earliest first, after that
+    /// one; at most `limit`, which is brought into 1 to [`MAX_PAGE`].
+    ///
+    /// # Errors
+    /// As every read.
+    async fn unused(&self, until: i64, after: Option<Unused>, limit: u32) -> Result<Vec<Unused>, StoreError>;
+
     /// One operation.
     ///
     /// # Errors
@@ -244,12 +265,33 @@ pub enum Begun {
     Spent,
 }
 
+/// What became of the note that a client is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// It does not expire, now or anyway.
+    Noted,
+    /// Too late.
+    Expired,
+    /// There is no such client.
+    Missing,
+}
+
+/// A client that expires unless it is used; ordered by when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unused {
+    /// When, in Unix milliseconds.
+    pub until: i64,
+    /// Which.
+    pub id: RegistrationId,
+}
+
 /// What an operation does to the registry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RegistrationChange {
     /// Adds a registration. Shared, because the caller shows what the store keeps.
     Insert(Arc<Registration>),
-    /// Replaces the registration with the same id, if it is still at the expected version.
+    /// Replaces the registration with the same id, if it is still at the expected version. Of `unused_until` only the
+    /// absence is taken over: a use that was noted meanwhile, which changes no version, must not be undone.
     Update {
         /// The new content, written as it is; its `version` is to be larger than the expected one.
         registration: Arc<Registration>,
@@ -286,9 +328,14 @@ pub struct PageRequest {
 impl PageRequest {
     /// The limit in effect.
     pub(crate) fn size(&self) -> usize {
-        // at most 200: fits
-        usize::try_from(self.limit.clamp(1, MAX_PAGE)).unwrap_or(1)
+        page_size(self.limit)
     }
+}
+
+/// A limit in effect.
+pub(crate) fn page_size(limit: u32) -> usize {
+    // at most 200: fits
+    usize::try_from(limit.clamp(1, MAX_PAGE)).unwrap_or(1)
 }
 
 /// One page of a list.

@@ -7,6 +7,8 @@ mod journal;
 #[cfg(unix)]
 #[path = "postgres/mod.rs"]
 mod shared;
+#[path = "cases/unused.rs"]
+mod unused;
 
 use std::{cell::Cell, collections::BTreeSet, sync::Arc};
 
@@ -22,6 +24,7 @@ use registrar_store::{
 };
 use serde_json::json;
 use tokio::task::JoinSet;
+use unused::*;
 
 macro_rules! suite {
     ($($name:ident),+ $(,)?) => {
@@ -75,6 +78,11 @@ suite! {
     initial_access_tokens_are_spent_exactly,
     a_use_is_spent_with_the_intent_or_not_at_all,
     operations_are_listed_by_state,
+    living_clients_of_a_route_are_counted,
+    a_use_is_noted_until_the_client_has_expired,
+    a_change_can_clear_an_expiry_and_not_bring_it_back,
+    unused_clients_are_listed_earliest_first,
+    many_uses_at_once_are_one,
     only_what_is_not_final_can_be_finished,
     only_what_has_succeeded_can_be_amended,
     bad_cursors_are_refused,

@@ -13,7 +13,7 @@ use registrar_model::{BackendName, ClientId, OperationId, Registration, Registra
 use registrar_server::App;
 use registrar_store::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
-    RegistrationChange, RegistrationFilter, Sealed, Store, StoreError,
+    RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, Unused, Usage,
 };
 use registrar_transport::{BackendOptions, Transport};
 
@@ -93,6 +93,15 @@ impl Store for Forgetting {
     }
     async fn registrations(&self, _: &RegistrationFilter, _: PageRequest) -> Result<PageOf<Registration>, StoreError> {
         Ok(PageOf { items: Vec::new(), next: None })
+    }
+    async fn open_clients(&self, _: &str) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    async fn used(&self, _: RegistrationId, _: i64) -> Result<Usage, StoreError> {
+        Ok(Usage::Missing)
+    }
+    async fn unused(&self, _: i64, _: Option<Unused>, _: u32) -> Result<Vec<Unused>, StoreError> {
+        Ok(Vec::new())
     }
     async fn operation(&self, _: OperationId) -> Result<Option<Operation>, StoreError> {
         Ok(None)

@@ -158,6 +158,66 @@ fn the_ballast_is_a_size_beside_a_sqlite_file() {
     }
 }
 
+#[test]
+fn the_quota_of_clients_and_their_expiry_are_checked() {
+    let backends = "[[backends]]\nname = \"lr\"\nkind = \"loginradius\"\n\
+                    settings = { base_url = \"https://a.example\", token = \"env:GOOD_TOKEN\" }\n\
+                    [[backends]]\nname = \"lo\"\nkind = \"loop\"\n\
+                    settings = { base_url = \"https://a.example\", token = \"env:GOOD_TOKEN\" }\n";
+    let refused = |registration: &str, route: &str, wanted: &[&str]| {
+        let out = check(&format!("{backends}[registration]\n{registration}\n[[routes]]\n{route}\n"), &[]);
+        let stderr = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(if wanted.is_empty() { 0 } else { 1 }), "{registration} {route}: {stderr}");
+        for part in wanted {
+            assert!(stderr.contains(part), "{part:?} is not in:\n{stderr}");
+        }
+    };
+    let (lr, lo) = ("name = \"r\"\nbackend = \"lr\"", "name = \"r\"\nbackend = \"lo\"");
+    let month = "registration_expire_unused = \"30d\"";
+    let open = "access = \"open\"\nexpire_unused = \"30d\"\nmax_clients = 200";
+    refused(open, &format!("{lo}\nregistration_max_clients = 1\n{month}"), &[]);
+    // LoginRadius documents neither; where it is said is where it is told
+    let neither =
+        ["documents neither deleting a client nor switching one off", "registration_expire_unused = \"never\""];
+    refused(
+        "",
+        &format!("{lr}\n{month}"),
+        &[
+            neither.as_slice(),
+            &[":14:30: routes[0].registration_expire_unused: unused clients cannot expire at backend `lr`"],
+        ]
+        .concat(),
+    );
+    refused(open, lr, &[neither.as_slice(), &[":13:1: routes[0].registration_expire_unused: "]].concat());
+    refused(open, &format!("{lr}\nregistration_expire_unused = \"never\""), &[]);
+    // nobody registers there openly
+    refused(open, &format!("{lr}\nregistration = \"token\""), &[]);
+    for (registration, route, wanted) in [
+        (
+            "max_clients = 0",
+            lo.to_owned(),
+            ":10:15: registration.max_clients: must be a whole number from 1 to 1000000",
+        ),
+        ("max_clients = \"many\"", lo.to_owned(), "registration.max_clients: must be a whole number"),
+        ("expire_unused = \"soon\"", lo.to_owned(), ":10:17: registration.expire_unused: is not a duration"),
+        ("expire_unused = \"1s\"", lo.to_owned(), "registration.expire_unused: must be from 1m to 10years"),
+        ("expire_unused = 30", lo.to_owned(), "registration.expire_unused: must be a string"),
+        ("expire_unusd = \"1d\"", lo.to_owned(), "did you mean `expire_unused`?"),
+        (
+            "",
+            format!("{lo}\nregistration_max_clients = -1"),
+            "routes[0].registration_max_clients: must be a whole number",
+        ),
+        (
+            "",
+            format!("{lo}\nregistration_expire_unused = \"x\""),
+            "routes[0].registration_expire_unused: is not a duration",
+        ),
+    ] {
+        refused(registration, &route, &[wanted]);
+    }
+}
+
 /// Nobody listens on port 1: both commands say so, by a URL without user, password and parameters.
 #[test]
 fn the_password_of_a_database_is_never_printed() {

@@ -10,6 +10,7 @@ use crate::{
 /// Sent twice with different bodies.
 const KEY: (&str, &str) = ("idempotency-key", "one");
 const OPERATION: &str = "/v1/operations/op_0198c0de-0000-7000-8000-00000000abcd";
+const CLIENT: &str = "/v1/clients/reg_0198c0de-0000-7000-8000-00000000abcd";
 
 #[test]
 fn allow_names_the_methods_of_this_very_path() {
@@ -18,6 +19,9 @@ fn allow_names_the_methods_of_this_very_path() {
         (OPERATION.to_owned(), "GET,HEAD", ["POST", "PUT", "OPTIONS"]),
         (format!("{OPERATION}:acknowledge"), "POST", ["GET", "PUT", "OPTIONS"]),
         (format!("{OPERATION}:resolve"), "POST", ["GET", "DELETE", "OPTIONS"]),
+        (CLIENT.to_owned(), "GET,HEAD,PUT,PATCH,DELETE", ["POST", "TRACE", "OPTIONS"]),
+        (format!("{CLIENT}:used"), "POST", ["GET", "DELETE", "OPTIONS"]),
+        (format!("{CLIENT}:used"), "POST", ["PUT", "PATCH", "TRACE"]),
     ] {
         for method in wrong {
             let answer = call(gateway.address, method, &path, &[JSON], b"{}");

@@ -21,6 +21,7 @@ mod dcr_not_recorded;
 mod dcr_registration;
 mod dcr_statements;
 mod dcr_tokens;
+mod dcr_unused;
 mod disk;
 mod document_faults;
 mod exactly_once;

@@ -16,8 +16,8 @@ use toml::{
 use url::Url;
 
 use super::{
-    AuthMode, BackendConfig, Config, Diagnostics, Environment, IdempotencyConfig, OnLoss, RouteConfig, ServerConfig,
-    StoreConfig, diagnostic::Collector, registration, section::Section, to_json_table,
+    AuthMode, BackendConfig, Config, Diagnostics, Environment, IdempotencyConfig, OnLoss, RegistrationConfig,
+    RouteConfig, ServerConfig, StoreConfig, diagnostic::Collector, registration, section::Section, to_json_table,
 };
 use crate::routing::Rule;
 
@@ -35,7 +35,7 @@ pub(super) fn config(text: &str, file: &Path, environment: Environment<'_>) -> R
     let idempotency = idempotency(&mut root, environment, &mut out);
     let registration = registration::defaults(&mut root, environment, &mut out);
     let (names, backends) = backends(&mut root, environment, &mut out);
-    let routes = routes(&mut root, &names, &mut out);
+    let routes = routes(&mut root, &names, &backends, &registration, &mut out);
     root.finish(&mut out);
     match (server, store, auth) {
         (Some(server), Some(store), Some(auth)) if out.is_empty() => {
@@ -381,7 +381,13 @@ fn deepest(table: &DeTable<'_>, path: &[String]) -> Option<Range<usize>> {
     }
 }
 
-fn routes(root: &mut Section<'_, '_>, backends: &[String], out: &mut Collector<'_>) -> Vec<RouteConfig> {
+fn routes(
+    root: &mut Section<'_, '_>,
+    names_of_backends: &[String],
+    backends: &[BackendConfig],
+    defaults: &RegistrationConfig,
+    out: &mut Collector<'_>,
+) -> Vec<RouteConfig> {
     let mut routes: Vec<RouteConfig> = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for mut s in root.sections("routes", out) {
@@ -399,13 +405,18 @@ fn routes(root: &mut Section<'_, '_>, backends: &[String], out: &mut Collector<'
             s.error("when", out, message.clone(), hint);
         }
         let backend = s.required("backend", out, "\"...\"");
-        if let Some(backend) = backend.as_ref().filter(|b| !backends.contains(b)) {
-            let hint = closest(backend, backends.iter().map(String::as_str)).map(|w| format!("did you mean `{w}`?"));
+        if let Some(backend) = backend.as_ref().filter(|b| !names_of_backends.contains(b)) {
+            let hint =
+                closest(backend, names_of_backends.iter().map(String::as_str)).map(|w| format!("did you mean `{w}`?"));
             s.error("backend", out, format!("there is no backend `{backend}`"), hint);
         }
         let on_loss = on_loss(&mut s, out);
         let registration = registration::of_route(&mut s, out);
         let backend = backend.and_then(|b| b.parse().ok());
+        // one that is wrong itself is not among them
+        if let Some(leads_to) = backends.iter().find(|b| Some(&b.name) == backend.as_ref()) {
+            registration::check_expiry(&s, &registration, defaults, leads_to, out);
+        }
         let rule = match rule {
             None => Some(None),
             Some(Ok(rule)) => Some(Some(rule)),

@@ -7,11 +7,18 @@ use registrar_model::uri::{UrlUse, url_fault};
 use serde_json::{Map, Value};
 use toml::{Spanned, de::DeValue};
 
-use super::{Environment, diagnostic::Collector, read::duration, section::Section, statement, to_json_table};
+use super::{
+    BackendConfig, Environment, diagnostic::Collector, read::duration, section::Section, statement, to_json_table,
+};
 use crate::{
-    dcr::{Access, Manage, Rate, RegistrationConfig, RouteRegistration},
+    dcr::{Access, Expiry, Manage, Rate, RegistrationConfig, RouteRegistration},
     routing::Rule,
 };
+
+/// The key of a route.
+const EXPIRE_UNUSED: &str = "registration_expire_unused";
+/// The longest that a client may be left alone; whoever wants longer wants `never`.
+const LONGEST_EXPIRY: Duration = Duration::from_secs(10 * 31_557_600);
 
 /// What the gateway itself says in a discovery document.
 const OWN_DISCOVERY: [&str; 2] = ["issuer", "registration_endpoint"];
@@ -26,6 +33,8 @@ pub(super) fn defaults(
     config.access = access(&mut s, "access", out).unwrap_or_default();
     config.rate = rate(&mut s, "rate", out).unwrap_or(config.rate);
     config.quota = rate(&mut s, "quota", out);
+    config.max_clients = max_clients(&mut s, "max_clients", out);
+    config.expire_unused = expiry(&mut s, "expire_unused", out).unwrap_or_default();
     config.redirect_hosts = hosts(&mut s, "redirect_hosts", out);
     config.strict_schemes = s.flag("strict_schemes", false, out);
     config.single_instance = s.flag("single_instance", false, out);
@@ -54,6 +63,8 @@ pub(super) fn of_route(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Rout
         access: access(s, "registration", out),
         rate: rate(s, "registration_rate", out),
         quota: rate(s, "registration_quota", out),
+        max_clients: max_clients(s, "registration_max_clients", out),
+        expire_unused: expiry(s, EXPIRE_UNUSED, out),
         redirect_hosts: hosts(s, "registration_redirect_hosts", out),
         single_instance: s
             .get("registration_single_instance")
@@ -86,6 +97,42 @@ fn rate(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) -> 
         s.error(key, out, "is not a rate", hint);
     }
     rate
+}
+
+fn max_clients(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) -> Option<u64> {
+    s.integer(key, 1..1_000_001, out).and_then(|count| u64::try_from(count).ok())
+}
+
+fn expiry(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) -> Option<Expiry> {
+    if s.get(key).is_some_and(|value| value.get_ref().as_str() == Some("never")) {
+        return Some(Expiry::Never);
+    }
+    duration(s, key, Duration::from_mins(1)..=LONGEST_EXPIRY, out)?.map(Expiry::After)
+}
+
+/// Refuses a route whose clients would expire and could not be deleted.
+pub(super) fn check_expiry(
+    s: &Section<'_, '_>,
+    own: &RouteRegistration,
+    defaults: &RegistrationConfig,
+    backend: &BackendConfig,
+    out: &mut Collector<'_>,
+) {
+    let is_open = own.access.unwrap_or(defaults.access) == Access::Open;
+    let in_force = if is_open { own.expire_unused.unwrap_or(defaults.expire_unused) } else { Expiry::Never };
+    // a route that says so itself is told even while it is not open
+    let expires = [own.expire_unused.unwrap_or_default(), in_force].iter().any(|e| *e != Expiry::Never);
+    let operations = &backend.vendor.descriptor.operations;
+    if !expires || operations.delete.is_supported() || operations.disable.is_supported() {
+        return;
+    }
+    let message = format!(
+        "unused clients cannot expire at backend `{}`: vendor kind `{}` documents neither deleting a client nor switching one \
+         off",
+        backend.name, backend.vendor.descriptor.kind
+    );
+    let hint = format!("set `{EXPIRE_UNUSED} = \"never\"` for this route");
+    s.error(EXPIRE_UNUSED, out, message, Some(hint));
 }
 
 fn hosts(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) -> Option<BTreeSet<String>> {

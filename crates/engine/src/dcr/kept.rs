@@ -23,12 +23,18 @@ pub(crate) struct Kept<'a> {
     /// The id of the initial access token that has paid for a create with a use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spent: Option<Cow<'a, str>>,
+    /// As [`Hidden::open_route`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) open_route: Option<Cow<'a, str>>,
+    /// As [`Hidden::unused_until`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unused_until: Option<i64>,
 }
 
 impl Kept<'_> {
     /// Adds it to the text of a JSON object, unless there is nothing to keep.
     pub(crate) fn join(&self, desired: &mut String) {
-        if matches!(self, Self { record: None, spent: None }) {
+        if matches!(self, Self { record: None, spent: None, open_route: None, unused_until: None }) {
             return;
         }
         // the object was written without a tree: this goes before its last brace
@@ -43,7 +49,8 @@ impl Kept<'_> {
 
     /// What a registration keeps to itself whose answer was lost, and with that every secret in it.
     pub(crate) fn hidden(self) -> Hidden {
-        let mut hidden = Hidden::default();
+        let (open_route, unused_until) = (self.open_route.map(Cow::into_owned), self.unused_until);
+        let mut hidden = Hidden { open_route, unused_until, ..Hidden::default() };
         if let Some(record) = self.record {
             record.into_owned().keep(&mut hidden);
         }
@@ -63,10 +70,20 @@ impl Kept<'_> {
         desired.remove(MEMBER).and_then(|kept| serde_json::from_value(kept).ok()).unwrap_or_default()
     }
 
+    /// The same of a text, which is left as it is.
+    pub(crate) fn of(desired: &str) -> Kept<'static> {
+        #[derive(Deserialize)]
+        struct Asked {
+            #[serde(default)]
+            dcr: Kept<'static>,
+        }
+        serde_json::from_str(desired).map(|Asked { dcr }| dcr).unwrap_or_default()
+    }
+
     /// The initial access token whose use an operation has taken: it gets it back if that led to nothing.
     pub(crate) fn paid_by(operation: &Operation) -> Option<String> {
         let desired = operation.desired.as_deref().filter(|_| operation.action == Action::Create)?;
-        Self::take(&mut serde_json::from_str(desired).ok()?).spent.map(Cow::into_owned)
+        Self::of(desired).spent.map(Cow::into_owned)
     }
 
     /// What was asked for, without the use that was taken for it.
@@ -89,7 +106,12 @@ mod tests {
     #[test]
     fn what_is_joined_is_taken_out_again() {
         let record = Record { route: Some("a\"}".to_owned()), ..Record::default() };
-        let kept = Kept { record: Some(Cow::Owned(record)), spent: Some(Cow::Borrowed("0123")) };
+        let kept = Kept {
+            record: Some(Cow::Owned(record)),
+            spent: Some(Cow::Borrowed("0123")),
+            open_route: Some(Cow::Borrowed("b\"")),
+            unused_until: Some(7),
+        };
         for asked in [r#"{}"#, r#"{"metadata":{"client_name":"}"}}"#] {
             let mut desired = asked.to_owned();
             Kept::default().join(&mut desired);
@@ -99,6 +121,8 @@ mod tests {
             for (text, spent) in [(&desired, Some("0123")), (&unpaid, None)] {
                 let mut object = serde_json::from_str(text).unwrap();
                 let taken = Kept::take(&mut object);
+                assert_eq!(Kept::of(text).unused_until, Some(7));
+                assert_eq!((taken.open_route.as_deref(), taken.unused_until), (Some("b\""), Some(7)));
                 assert_eq!(Value::Object(object).to_string(), asked);
                 assert_eq!((taken.spent.as_deref(), taken.record.unwrap().route.as_deref()), (spent, Some("a\"}")));
             }

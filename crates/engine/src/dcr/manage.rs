@@ -7,7 +7,7 @@ use registrar_model::{ClientMetadata, Hidden, NewRegistration, Registration, Reg
 use registrar_store::OperationState;
 use serde_json::{Map, Value};
 
-use super::{Record, UpdateOptions, choices, instance, secret_hash, token};
+use super::{Record, UpdateOptions, choices, instance, secret_hash, token, unused};
 use crate::{
     clock::now_ms,
     engine::{Caller, Engine, Failure, Written, store_error},
@@ -44,8 +44,8 @@ impl Engine {
     /// The client that a registration access token is for.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidToken`], the same for wrong tokens and for clients that do not exist, were switched off, or
-    /// were not registered at the standards face.
+    /// [`ErrorKind::InvalidToken`], the same for wrong tokens and for clients that do not exist, were switched off, have
+    /// expired, or were not registered at the standards face.
     pub async fn holder(&self, id: &str, presented: &str) -> Result<Holder> {
         let presented = token::access_token_hash(presented).ok_or_else(refused)?;
         let found = match id.parse::<RegistrationId>() {
@@ -58,7 +58,9 @@ impl Engine {
         let (previous, until) = hidden.and_then(|h| h.previous_access_token).unwrap_or_default();
         let is_current = token::is_same(&presented, &current);
         let is_previous = token::is_same(&presented, &previous) && now_ms() < until;
-        let alive = |r: &Registration| matches!(r.state, State::Active | State::Unknown);
+        let now = now_ms();
+        let alive =
+            |r: &Registration| matches!(r.state, State::Active | State::Unknown) && !unused::has_expired(r, now);
         match found {
             Some(registration) if (is_current || is_previous) && alive(&registration) => {
                 Ok(Holder { registration, previous: !is_current })
@@ -208,7 +210,7 @@ impl Engine {
 const LONGEST_TURN: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// What every token that opens nothing is told.
-fn refused() -> Error {
+pub(super) fn refused() -> Error {
     Error::new(ErrorKind::InvalidToken, "the registration access token is not valid for this client")
 }
 

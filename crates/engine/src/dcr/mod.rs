@@ -5,9 +5,11 @@ mod instance;
 mod kept;
 mod limit;
 mod manage;
+mod places;
 mod software;
 mod terms;
 mod token;
+mod unused;
 
 use std::{
     borrow::Cow,
@@ -28,12 +30,16 @@ pub(crate) use kept::Kept;
 pub(crate) use limit::Limiter;
 pub use limit::Rate;
 pub use manage::Holder;
+pub(crate) use places::{Place, Places};
 pub use software::{Statement, StatementIssuer, StatementKey, statement_of};
 pub use terms::{Terms, is_claimable};
 pub(crate) use token::refused as no_use_left;
 pub use token::{Grant, NewInitialAccessToken, create as create_initial_access_token};
+pub(crate) use unused::Retries;
+pub use unused::{Expired, Expiry};
 
 use crate::{
+    clock::now_ms,
     config::{OnLoss, RouteConfig},
     engine::{Caller, Engine, Failure, NewSecret, Written},
     keys::hash,
@@ -72,6 +78,10 @@ pub struct RegistrationConfig {
     pub rate: Rate,
     /// How often all together may, a route.
     pub quota: Option<Rate>,
+    /// How many clients that registered without a token may live, a route.
+    pub max_clients: Option<u64>,
+    /// When such a client is deleted if it was never used.
+    pub expire_unused: Expiry,
     /// Only these redirect hosts.
     pub redirect_hosts: Option<BTreeSet<String>>,
     /// Refuses application schemes that are not reversed domain names; they are only warned about otherwise.
@@ -96,6 +106,8 @@ impl Default for RegistrationConfig {
             access: Access::Closed,
             rate: Rate { count: 10, period: Duration::from_hours(1) },
             quota: None,
+            max_clients: None,
+            expire_unused: Expiry::Never,
             redirect_hosts: None,
             strict_schemes: false,
             single_instance: false,
@@ -117,6 +129,10 @@ pub struct RouteRegistration {
     pub rate: Option<Rate>,
     /// How often all together may.
     pub quota: Option<Rate>,
+    /// How many clients that registered without a token may live.
+    pub max_clients: Option<u64>,
+    /// When such a client is deleted if it was never used.
+    pub expire_unused: Option<Expiry>,
     /// Only these redirect hosts.
     pub redirect_hosts: Option<BTreeSet<String>>,
     /// Whether one software may have one client only.
@@ -190,17 +206,34 @@ pub struct CreateOptions {
     pub(crate) spend: Option<String>,
     /// Let go of when the registration is recorded.
     pub(crate) turn: Option<instance::Turn>,
+    /// As [`Hidden::open_route`].
+    pub(crate) open_route: Option<String>,
+    /// As [`Hidden::unused_until`].
+    pub(crate) unused_until: Option<i64>,
+    /// Given back when the registration is recorded.
+    pub(crate) place: Option<Arc<Place>>,
 }
 
 impl CreateOptions {
     /// What the journal keeps.
     pub(crate) fn kept(&self) -> Kept<'_> {
-        Kept { record: self.record.as_ref().map(Cow::Borrowed), spent: self.spend.as_deref().map(Cow::Borrowed) }
+        Kept {
+            record: self.record.as_ref().map(Cow::Borrowed),
+            spent: self.spend.as_deref().map(Cow::Borrowed),
+            open_route: self.open_route.as_deref().map(Cow::Borrowed),
+            unused_until: self.unused_until,
+        }
     }
 
     /// What the registration keeps to itself.
     pub(crate) fn hidden(&self, management: Option<Vec<u8>>, secret: Option<&NewSecret>) -> Hidden {
-        let mut hidden = Hidden { management, access_token: self.access_token, ..Hidden::default() };
+        let mut hidden = Hidden {
+            management,
+            access_token: self.access_token,
+            open_route: self.open_route.clone(),
+            unused_until: self.unused_until,
+            ..Hidden::default()
+        };
         if let Some(record) = &self.record {
             record.clone().keep(&mut hidden);
             note_secret(&mut hidden, secret);
@@ -271,6 +304,8 @@ struct Door {
     access: Access,
     rate: Rate,
     quota: Option<Rate>,
+    max_clients: Option<u64>,
+    expire_unused: Expiry,
 }
 
 impl Engine {
@@ -281,6 +316,8 @@ impl Engine {
             access: own.and_then(|r| r.access).unwrap_or(defaults.access),
             rate: own.and_then(|r| r.rate).unwrap_or(defaults.rate),
             quota: own.and_then(|r| r.quota).or(defaults.quota),
+            max_clients: own.and_then(|r| r.max_clients).or(defaults.max_clients),
+            expire_unused: own.and_then(|r| r.expire_unused).unwrap_or(defaults.expire_unused),
         }
     }
 
@@ -330,7 +367,7 @@ impl Engine {
         mut request: NewRegistration,
         statement: Option<String>,
     ) -> Result<Registered, Failure> {
-        let mut options = self.open(visitor, &mut request)?;
+        let (mut options, max_clients) = self.open(visitor, &mut request)?;
         // unknown members are ignored here (RFC 7591 §2), not reported
         request.unknown.clear();
         if let Some(record) = &mut options.record {
@@ -345,12 +382,19 @@ impl Engine {
                 turn => turn?,
             };
         }
+        options.place = self.place_for(caller, options.open_route.as_deref(), max_clients).await?;
         let (access_token, stored) = token::new_access_token()?;
         let record = options.record.clone();
         let options = CreateOptions { access_token: Some(stored), ..options };
         let written = self.create_with(caller, request, options).await?;
         if !written.replayed {
             return Ok(Registered { written, access_token });
+        }
+        if unused::has_expired(&written.registration, now_ms()) {
+            // as of one that is deleted already
+            let detail = "the client that the first request with this key registered was never used, and has expired";
+            let error = Error::new(ErrorKind::NotFound, detail).with_outcome(Outcome::Performed);
+            return Err(Failure { error, operation: Some(written.operation) });
         }
         // the first answer was lost, and its token with it
         let renewed = self.reissue(caller, written.registration.id, record).await?;
@@ -362,8 +406,8 @@ impl Engine {
         Ok(Registered { written, access_token })
     }
 
-    /// Chooses the route and holds the request against everything that it demands.
-    fn open(&self, visitor: &Visitor, request: &mut NewRegistration) -> Result<CreateOptions> {
+    /// Chooses the route and holds the request against everything that it demands; also how many clients it may have.
+    fn open(&self, visitor: &Visitor, request: &mut NewRegistration) -> Result<(CreateOptions, Option<u64>)> {
         // what no choice can mend is not counted as a registration
         if !choices::are_offered(&request.unknown) {
             request.validate().map_err(Error::validation)?;
@@ -400,13 +444,18 @@ impl Engine {
         choices::resolve(backend.adapter.as_ref(), request)?;
         self.demand(Some(route), terms.as_ref(), &mut request.spec.metadata)?;
         request.backend = Some(route.backend.clone());
-        Ok(CreateOptions {
+        let is_open = visitor.token.is_none();
+        let options = CreateOptions {
             on_loss: route.on_loss,
             access_token: None,
             record: Some(Record { route: Some(route.name.clone()), terms, ..Record::default() }),
             spend: visitor.token.as_ref().map(|t| t.id.clone()),
             turn: None,
-        })
+            open_route: is_open.then(|| route.name.clone()),
+            unused_until: is_open.then(|| door.expire_unused.from(now_ms())).flatten(),
+            place: None,
+        };
+        Ok((options, door.max_clients))
     }
 
     /// Whether a route takes one client of a software only.

@@ -7,3 +7,4 @@ mod rig;
 mod round;
 mod spending;
 mod token;
+mod unused;

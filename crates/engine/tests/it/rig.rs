@@ -25,7 +25,7 @@ use registrar_engine::{
 use registrar_model::{BackendName, ClientId, NewRegistration, OperationId, Registration, RegistrationId};
 use registrar_store::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, MemoryStore, Operation, OperationState, OperationUpdate, PageOf,
-    PageRequest, RegistrationChange, RegistrationFilter, Sealed, Store, StoreError,
+    PageRequest, RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, Unused, Usage,
 };
 use serde_json::{Value, json};
 
@@ -160,6 +160,9 @@ as_usual! {
     registration(id: RegistrationId) -> Option<Registration>;
     registered(backend: &BackendName, client_id: &ClientId) -> Option<RegistrationId>;
     registrations(filter: &RegistrationFilter, page: PageRequest) -> PageOf<Registration>;
+    open_clients(route: &str) -> u64;
+    used(id: RegistrationId, now: i64) -> Usage;
+    unused(until: i64, after: Option<Unused>, limit: u32) -> Vec<Unused>;
     operation(id: OperationId) -> Option<Operation>;
     operations(state: Option<OperationState>, page: PageRequest) -> PageOf<Operation>;
     put_api_key(key: ApiKey) -> ();
@@ -273,6 +276,12 @@ pub(crate) fn line_to(fake: Arc<dyn Fake>) -> Arc<Line> {
 
 /// A gateway over this store, with one backend that is named after its kind.
 pub(crate) fn gateway(store: &Arc<Faulty>, line: &Arc<Line>) -> Arc<Engine> {
+    let registration = RegistrationConfig { access: Access::Open, rotate: true, ..RegistrationConfig::default() };
+    gateway_with(store, line, registration)
+}
+
+/// The same with other terms for registration at its one route, `all`.
+pub(crate) fn gateway_with(store: &Arc<Faulty>, line: &Arc<Line>, registration: RegistrationConfig) -> Arc<Engine> {
     let kind = line.fake.kind();
     let vendor = registrar_adapters::vendor(kind).unwrap();
     let settings = line.fake.settings("https://vendor.example");
@@ -294,11 +303,14 @@ pub(crate) fn gateway(store: &Arc<Faulty>, line: &Arc<Line>) -> Arc<Engine> {
     };
     let store: Arc<dyn Store> = Arc::<Faulty>::clone(store);
     let vendors = registrar_adapters::VENDORS;
-    let registration = RouteRegistration::default();
-    let route =
-        RouteConfig { name: "all".to_owned(), when: None, backend: kind.parse().unwrap(), on_loss: None, registration };
+    let route = RouteConfig {
+        name: "all".to_owned(),
+        when: None,
+        backend: kind.parse().unwrap(),
+        on_loss: None,
+        registration: RouteRegistration::default(),
+    };
     let engine = Engine::new(store, vendors, vec![backend], vec![route], &To(Arc::clone(line))).unwrap();
-    let registration = RegistrationConfig { access: Access::Open, rotate: true, ..RegistrationConfig::default() };
     Arc::new(engine.with_options(EngineOptions { registration, ..EngineOptions::default() }))
 }
 
@@ -347,13 +359,13 @@ pub(crate) fn at(line: &Line) -> Vec<String> {
 
 pub(crate) const NOT_PERFORMED: Outcome = Outcome::NotPerformed;
 
-/// Another record of a client, one version up.
-pub(crate) async fn put(store: &Arc<MemoryStore>, registration: Registration) {
-    let operation = Operation {
+/// The intent to change a client.
+pub(crate) fn pending(registration: RegistrationId) -> Operation {
+    Operation {
         id: OperationId::generate(),
         action: registrar_store::Action::Update,
-        backend: registration.backend.to_string(),
-        registration: Some(registration.id),
+        backend: "any".to_owned(),
+        registration: Some(registration),
         state: OperationState::Pending,
         outcome: Outcome::Unknown,
         summary: String::new(),
@@ -365,7 +377,12 @@ pub(crate) async fn put(store: &Arc<MemoryStore>, registration: Registration) {
         principal: String::new(),
         desired: None,
         lease: registrar_store::Lease::default(),
-    };
+    }
+}
+
+/// Another record of a client, one version up.
+pub(crate) async fn put(store: &Arc<MemoryStore>, registration: Registration) {
+    let operation = pending(registration.id);
     let (state, outcome) = (OperationState::Succeeded, Outcome::Performed);
     let update = OperationUpdate::of(&operation, state, outcome, String::new(), 0);
     store.begin(Intent { operation, key: None, spend: None }).await.unwrap();

@@ -50,7 +50,7 @@ pub(super) fn headers_of(call: &Call, status: u16, schema: Option<&str>) -> Valu
     )
 }
 
-const CLIENT: [&str; 5] = ["readClient", "replaceClient", "patchClient", "rotateSecret", "deleteClient"];
+const CLIENT: [&str; 6] = ["readClient", "replaceClient", "patchClient", "rotateSecret", "reportUse", "deleteClient"];
 const OPERATION: [&str; 3] = ["readOperation", "acknowledgeOperation", "resolveOperation"];
 
 /// Which calls an answer leads to: call, parameter, where its value is.

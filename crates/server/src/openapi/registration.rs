@@ -257,6 +257,7 @@ pub(super) fn schemas() -> Value {
             "properties": with(&metadata, json!({
                 "client_id": text, "client_secret": text, "client_secret_expires_at": { "type": "integer" }, "client_id_issued_at": { "type": "integer" },
                 "registration_access_token": text, "registration_client_uri": { "type": "string", "format": "uri" },
+                "registration_expires_at": { "type": "integer", "description": "Unix seconds. The client is deleted then unless it is used before: one GET at `registration_client_uri` is enough. Absent when it does not expire" },
                 "registrar_warnings": { "type": "array", "items": text, "description": "Sentences for people. One that begins with `not_recorded: ` names the operation of a registration or an update that the vendor has done and the gateway could not record yet: until it has, `registration_client_uri` may refuse the token or show what was before" },
                 "registrar_losses": { "type": "array", "description": "What the vendor could not hold as asked", "items": {
                     "type": "object", "required": ["field", "kind", "severity", "reason"], "properties": { "field": text, "kind": text, "severity": text, "reason": text }

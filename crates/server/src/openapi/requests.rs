@@ -174,11 +174,10 @@ pub(super) fn schemas() -> Value {
         "labels": { "type": ["object", "null"], "description": "The gateway's own labels", "maxProperties": MAX_LABELS, "propertyNames": { "pattern": LABEL }, "additionalProperties": label },
         "allow_loss": fields
     });
-    let identity: Map<String, Value> =
-        ["id", "kind", "client_id", "client_id_issued_at", "version", "state", "created_at", "updated_at"]
-            .into_iter()
-            .map(|n| (n.to_owned(), json!({ "description": "As GET showed it; ignored" })))
-            .collect();
+    let identity: Map<String, Value> = crate::clients::IDENTITY
+        .into_iter()
+        .map(|n| (n.to_owned(), json!({ "description": "As GET showed it; ignored" })))
+        .collect();
     // here null removes; so it may stand where nothing is
     let mut removable = label;
     removable["type"] = json!(["string", "null"]);

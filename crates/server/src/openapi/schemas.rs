@@ -39,7 +39,8 @@ pub(super) fn schemas() -> Value {
     let identity = json!({
         "id": text, "backend": text, "kind": text, "client_id": text, "client_id_issued_at": { "type": "integer" },
         "version": { "type": "integer" }, "state": { "type": "string", "enum": ["active", "disabled", "unknown", "gone"] },
-        "created_at": time, "updated_at": time
+        "created_at": time, "updated_at": time,
+        "unused_until": { "type": "string", "format": "date-time", "description": "Registered without a token, and deleted then unless it is used before; a write keeps it" }
     });
     let registration = with(&identity, written);
     let secret = json!({

@@ -52,6 +52,10 @@ impl Information<'_> {
         if let Some(issued_at) = r.client_id_issued_at {
             out.insert("client_id_issued_at".to_owned(), json!(issued_at));
         }
+        // in whole seconds, and never later than it does
+        if let Some(until) = r.hidden.unused_until {
+            out.insert("registration_expires_at".to_owned(), json!(until.div_euclid(1000)));
+        }
         out.insert("registration_access_token".to_owned(), json!(self.access_token.expose_secret()));
         out.insert("registration_client_uri".to_owned(), json!(uri));
         // what is in force because nothing else was said is shown, too (RFC 7591 §2)

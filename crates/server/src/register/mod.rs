@@ -136,8 +136,9 @@ async fn registered(
 /// `GET /register/{id}`
 async fn read(State(app): State<App>, Extension(context): Extension<Context>, id: Id, headers: HeaderMap) -> Response {
     let answer = async {
-        let (holder, token) = holder(&app, id, &headers).await?;
+        let (mut holder, token) = holder(&app, id, &headers).await?;
         permit(app.engine().options().registration.manage.read, "read")?;
+        app.engine().is_used_by(&mut holder).await?;
         let metadata = app.engine().own(&holder).await?;
         let caller = caller(&context, holder.principal(), None)?;
         let token = app.engine().renewed(&caller, &holder, false).await?.unwrap_or(token);
@@ -163,8 +164,9 @@ async fn update(
     request: Request,
 ) -> Response {
     let answer = async {
-        let (holder, token) = holder(&app, id, &headers).await?;
+        let (mut holder, token) = holder(&app, id, &headers).await?;
         permit(app.engine().options().registration.manage.update, "change")?;
+        app.engine().is_used_by(&mut holder).await?;
         let (_, mut body) = object(request).await?;
         holder.check_update(&body)?;
         let statement = app.engine().take_statement(&mut body, dcr::statement_of(&holder.registration))?;

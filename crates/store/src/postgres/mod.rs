@@ -13,7 +13,7 @@ use registrar_model::{BackendName, ClientId, OperationId, Registration, Registra
 
 use crate::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
-    RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, cursor,
+    RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, Unused, Usage, cursor,
     error::Trouble,
     location::Location,
     row::{ApiKeyRow, ChangeRow, OperationRow, UpdateRow},
@@ -122,6 +122,18 @@ impl Store for PostgresStore {
     ) -> Result<PageOf<Registration>, StoreError> {
         let query = &RegistrationQuery::new(filter, cursor::after(&page)?, page.size());
         self.link.run(Work::Read, |c| async move { query.run(&c).await }).await
+    }
+
+    async fn open_clients(&self, route: &str) -> Result<u64, StoreError> {
+        self.link.run(Work::Read, |c| async move { read::open_clients(&c, route).await }).await
+    }
+
+    async fn used(&self, id: RegistrationId, now: i64) -> Result<Usage, StoreError> {
+        self.link.run(Work::Write, |c| async move { write::used(&c, &id.to_string(), now).await }).await
+    }
+
+    async fn unused(&self, until: i64, after: Option<Unused>, limit: u32) -> Result<Vec<Unused>, StoreError> {
+        self.link.run(Work::Read, |c| async move { read::unused(&c, until, after, limit).await }).await
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {

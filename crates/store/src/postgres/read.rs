@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ApiKey, InitialAccessToken, KeyUse, Operation, OperationState, PageOf, RegistrationFilter, Sealed, StoreError,
-    cursor, search,
+    Unused, cursor, port::page_size, search,
 };
 
 /// What is bound to a statement.
@@ -30,6 +30,26 @@ pub(super) async fn registered<C: GenericClient>(
 ) -> Result<Option<RegistrationId>, Failure> {
     let sql = "SELECT id FROM registrations WHERE backend = $1 AND client_id = $2";
     one(c, sql, &[&escape(backend), &escape(client_id)], row::registered).await
+}
+
+pub(super) async fn open_clients<C: GenericClient>(c: &C, route: &str) -> Result<u64, Failure> {
+    let sql = "SELECT count(*) FROM registrations WHERE open_route = $1 AND state <> 'disabled' AND state <> 'gone'";
+    let count = one(c, sql, &[&escape(route)], |row| row::column::<i64>(row, 0)).await?;
+    Ok(count.map_or(0, |count| u64::try_from(count).unwrap_or(0)))
+}
+
+pub(super) async fn unused<C: GenericClient>(
+    c: &C,
+    until: i64,
+    after: Option<Unused>,
+    limit: u32,
+) -> Result<Vec<Unused>, Failure> {
+    let sql = "SELECT unused_until, id FROM registrations WHERE (unused_until, id) > ($1, $2) AND unused_until <= $3 \
+               AND state = 'active' ORDER BY unused_until, id LIMIT $4";
+    // every id is larger than no text
+    let (since, id) = after.map_or((i64::MIN, String::new()), |after| (after.until, after.id.to_string()));
+    let size = i64::try_from(page_size(limit)).unwrap_or(1);
+    all(c, sql, &[&since, &id, &until, &size], row::unused).await
 }
 
 pub(super) async fn operation<C: GenericClient>(c: &C, id: OperationId) -> Result<Option<Operation>, Failure> {

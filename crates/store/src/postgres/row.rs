@@ -6,7 +6,7 @@ use registrar_model::{Hidden, Registration, RegistrationId};
 use tokio_postgres::{Row, types::FromSql};
 
 use crate::{
-    ApiKey, InitialAccessToken, KeyUse, Operation, Sealed, StoreError,
+    ApiKey, InitialAccessToken, KeyUse, Operation, Sealed, StoreError, Unused,
     row::{OperationParts, RegistrationParts, parsed, scopes, terms},
 };
 
@@ -51,7 +51,8 @@ pub(super) const REGISTRATION: &str = "r.id, r.backend, r.kind, r.client_id, r.v
      r.version, r.created_at, r.updated_at, r.state, r.spec, r.observed, \
      ARRAY(SELECT key FROM labels WHERE registration_id = r.id ORDER BY key), \
      ARRAY(SELECT value FROM labels WHERE registration_id = r.id ORDER BY key), \
-     r.management, r.access_token, r.previous_access_token, r.previous_access_token_until, r.dcr";
+     r.management, r.access_token, r.previous_access_token, r.previous_access_token_until, r.dcr, \
+     r.open_route, r.unused_until";
 
 /// A registration from [`REGISTRATION`].
 pub(super) fn registration(row: &Row) -> Result<Registration, StoreError> {
@@ -94,6 +95,8 @@ fn hidden(row: &Row) -> Result<Hidden, StoreError> {
             .map(serde_json::from_str)
             .transpose()
             .map_err(|_| StoreError::Corrupt("`dcr` of a registration cannot be read".to_owned()))?,
+        open_route: column::<Option<&str>>(row, 19)?.map(|route| unescape(route).into_owned()),
+        unused_until: column(row, 20)?,
     })
 }
 
@@ -128,6 +131,11 @@ pub(super) fn operation(row: &Row) -> Result<Operation, StoreError> {
 /// `id` of `registrations`.
 pub(super) fn registered(row: &Row) -> Result<RegistrationId, StoreError> {
     parsed(column(row, 0)?, "the id of a registration")
+}
+
+/// `unused_until, id` of `registrations`.
+pub(super) fn unused(row: &Row) -> Result<Unused, StoreError> {
+    Ok(Unused { until: column(row, 0)?, id: parsed(column(row, 1)?, "the id of a registration")? })
 }
 
 /// `operation, fingerprint` of `idempotency_keys`.

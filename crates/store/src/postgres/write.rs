@@ -9,7 +9,7 @@ use super::{
     row::{self, column, escape},
 };
 use crate::{
-    ApiKey, Begun, InitialAccessToken, KeyClaim, Operation, Spending, StoreError,
+    ApiKey, Begun, InitialAccessToken, KeyClaim, Operation, Spending, StoreError, Usage,
     error::Trouble,
     row::{ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, read_version, stored_version},
 };
@@ -179,8 +179,8 @@ async fn refusal<C: GenericClient>(c: &C, id: &str) -> Result<StoreError, Failur
 async fn insert_registration<C: GenericClient>(c: &C, row: &RegistrationRow) -> Result<(), Failure> {
     let sql = "INSERT INTO registrations (id, backend, kind, client_id, vendor_ref, client_id_issued_at, version, \
                created_at, updated_at, state, spec, observed, search, management, access_token, \
-               previous_access_token, previous_access_token_until, dcr) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+               previous_access_token, previous_access_token_until, dcr, open_route, unused_until) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
                ON CONFLICT DO NOTHING";
     if !write_registration(c, sql, row).await? {
         return Err(StoreError::AlreadyExists.into());
@@ -198,7 +198,8 @@ async fn update_registration<C: GenericClient>(c: &C, row: &RegistrationRow, exp
     let sql = "UPDATE registrations SET backend = $2, kind = $3, client_id = $4, vendor_ref = $5, \
                client_id_issued_at = $6, version = $7, created_at = $8, updated_at = $9, state = $10, spec = $11, \
                observed = $12, search = $13, management = $14, access_token = $15, previous_access_token = $16, \
-               previous_access_token_until = $17, dcr = $18 WHERE id = $1";
+               previous_access_token_until = $17, dcr = $18, open_route = $19, \
+               unused_until = CASE WHEN $20::bigint IS NULL THEN NULL ELSE unused_until END WHERE id = $1";
     write_registration(c, sql, row).await?;
     execute(c, "DELETE FROM labels WHERE registration_id = $1", &[&row.id]).await?;
     insert_labels(c, row).await
@@ -229,9 +230,25 @@ async fn write_registration<C: GenericClient>(c: &C, sql: &str, row: &Registrati
             &hidden.previous_access_token.as_ref().map(|(hash, _)| hash.as_slice()),
             &hidden.previous_access_token.map(|(_, until)| until),
             &hidden.dcr.as_ref().map(ToString::to_string),
+            &hidden.open_route.as_deref().map(escape),
+            &hidden.unused_until,
         ],
     )
     .await
+}
+
+pub(super) async fn used(c: &Object, id: &str, now: i64) -> Result<Usage, Failure> {
+    let sql = "UPDATE registrations SET unused_until = NULL WHERE id = $1 AND unused_until > $2";
+    if changes(c, sql, &[&id, &now]).await? {
+        return Ok(Usage::Noted);
+    }
+    // what is set still is not later than `now`
+    let sql = "SELECT unused_until IS NULL FROM registrations WHERE id = $1";
+    Ok(match read::one(c, sql, &[&id], |row| column(row, 0)).await? {
+        Some(true) => Usage::Noted,
+        Some(false) => Usage::Expired,
+        None => Usage::Missing,
+    })
 }
 
 async fn insert_labels<C: GenericClient>(c: &C, row: &RegistrationRow) -> Result<(), Failure> {

@@ -19,7 +19,7 @@ use rusqlite::{Connection, ffi};
 
 use crate::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
-    RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, cursor,
+    RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, Unused, Usage, cursor,
     error::Trouble,
     row::{ApiKeyRow, ChangeRow, OperationRow, UpdateRow},
 };
@@ -162,6 +162,22 @@ impl Store for SqliteStore {
     ) -> Result<PageOf<Registration>, StoreError> {
         let query = RegistrationQuery::new(filter, cursor::after(&page)?, page.size());
         self.readers.run(move |connection| query.run(connection)).await
+    }
+
+    async fn open_clients(&self, route: &str) -> Result<u64, StoreError> {
+        let route = route.to_owned();
+        self.readers.run(move |connection| read::open_clients(connection, &route)).await
+    }
+
+    async fn used(&self, id: RegistrationId, now: i64) -> Result<Usage, StoreError> {
+        Ok(match self.writer.submit(Write::Used(id.to_string(), now)).await? {
+            Reply::Usage(usage) => usage,
+            _ => Usage::Missing,
+        })
+    }
+
+    async fn unused(&self, until: i64, after: Option<Unused>, limit: u32) -> Result<Vec<Unused>, StoreError> {
+        self.readers.run(move |connection| read::unused(connection, until, after, limit)).await
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use super::{row, store_error};
 use crate::{
     ApiKey, InitialAccessToken, KeyUse, Operation, OperationState, PageOf, RegistrationFilter, Sealed, StoreError,
-    cursor, error::Trouble, search,
+    Unused, cursor, error::Trouble, port::page_size, search,
 };
 
 /// Read connections; each is used by one blocking task at a time.
@@ -94,6 +94,29 @@ pub(super) fn registered(
 }
 
 const REGISTERED: &str = "SELECT id FROM registrations WHERE backend = ?1 AND client_id = ?2";
+
+pub(super) fn open_clients(connection: &Connection, route: &str) -> Result<u64, StoreError> {
+    let count = |row: &Row<'_>| row.get::<_, i64>(0).map_err(store_error);
+    Ok(one(connection, OPEN_CLIENTS, &[&route], count)?.map_or(0, |count| u64::try_from(count).unwrap_or(0)))
+}
+
+const OPEN_CLIENTS: &str =
+    "SELECT count(*) FROM registrations WHERE open_route = ?1 AND state <> 'disabled' AND state <> 'gone'";
+
+pub(super) fn unused(
+    connection: &Connection,
+    until: i64,
+    after: Option<Unused>,
+    limit: u32,
+) -> Result<Vec<Unused>, StoreError> {
+    // every id is larger than no text
+    let (since, id) = after.map_or((i64::MIN, String::new()), |after| (after.until, after.id.to_string()));
+    let size = i64::try_from(page_size(limit)).unwrap_or(1);
+    all(connection, UNUSED, &[&since, &id, &until, &size], row::unused)
+}
+
+const UNUSED: &str = "SELECT unused_until, id FROM registrations WHERE (unused_until, id) > (?1, ?2) \
+                      AND unused_until <= ?3 AND state = 'active' ORDER BY unused_until, id LIMIT ?4";
 
 pub(super) fn operation(connection: &Connection, id: OperationId) -> Result<Option<Operation>, StoreError> {
     let sql = format!("SELECT {} FROM operations WHERE id = ?1", row::OPERATION);
@@ -276,6 +299,8 @@ mod tests {
                 "SEARCH l USING COVERING INDEX labels_by_value (key=? AND value=? AND registration_id>?)",
             ),
             (REGISTERED.to_owned(), "SEARCH registrations USING INDEX sqlite_autoindex_registrations_2"),
+            (OPEN_CLIENTS.to_owned(), "SEARCH registrations USING COVERING INDEX registrations_open (open_route=?)"),
+            (UNUSED.to_owned(), "SEARCH registrations USING INDEX registrations_unused"),
             (operations_sql(None), "SEARCH operations USING INDEX sqlite_autoindex_operations_1 (id>?)"),
             (
                 operations_sql(Some(OperationState::Unknown)),

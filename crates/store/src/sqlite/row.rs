@@ -5,7 +5,7 @@ use rusqlite::Row;
 
 use super::store_error;
 use crate::{
-    ApiKey, InitialAccessToken, KeyUse, Operation, Sealed, StoreError,
+    ApiKey, InitialAccessToken, KeyUse, Operation, Sealed, StoreError, Unused,
     row::{OperationParts, RegistrationParts, parsed, scopes, terms},
 };
 
@@ -14,7 +14,8 @@ use crate::{
 pub(super) const REGISTRATION: &str = "r.id, r.backend, r.kind, r.client_id, r.vendor_ref, r.client_id_issued_at, \
      r.version, r.created_at, r.updated_at, r.state, r.spec, r.observed, \
      (SELECT json_group_object(key, value) FROM labels WHERE registration_id = r.id), \
-     r.management, r.access_token, r.previous_access_token, r.previous_access_token_until, r.dcr";
+     r.management, r.access_token, r.previous_access_token, r.previous_access_token_until, r.dcr, r.open_route, \
+     r.unused_until";
 
 /// A registration from [`REGISTRATION`].
 pub(super) fn registration(row: &Row<'_>) -> Result<Registration, StoreError> {
@@ -47,7 +48,14 @@ fn hidden(row: &Row<'_>) -> rusqlite::Result<Option<Hidden>> {
     let dcr: Option<String> = row.get(17)?;
     let Ok(dcr) = dcr.map(|text| serde_json::from_str(&text)).transpose() else { return Ok(None) };
     let previous_access_token = previous.zip(until);
-    Ok(Some(Hidden { management: row.get(13)?, access_token: row.get(14)?, previous_access_token, dcr }))
+    Ok(Some(Hidden {
+        management: row.get(13)?,
+        access_token: row.get(14)?,
+        previous_access_token,
+        dcr,
+        open_route: row.get(18)?,
+        unused_until: row.get(19)?,
+    }))
 }
 
 /// The columns that [`operation`] reads.
@@ -81,6 +89,11 @@ pub(super) fn operation(row: &Row<'_>) -> Result<Operation, StoreError> {
 /// `id` of `registrations`.
 pub(super) fn registered(row: &Row<'_>) -> Result<RegistrationId, StoreError> {
     parsed(text(row, 0)?, "the id of a registration")
+}
+
+/// `unused_until, id` of `registrations`.
+pub(super) fn unused(row: &Row<'_>) -> Result<Unused, StoreError> {
+    Ok(Unused { until: row.get(0).map_err(store_error)?, id: parsed(text(row, 1)?, "the id of a registration")? })
 }
 
 /// `operation, fingerprint` of `idempotency_keys`.

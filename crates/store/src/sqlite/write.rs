@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, ffi, params};
 
 use super::{read, row, store_error};
 use crate::{
-    InitialAccessToken, KeyClaim, KeyUse, Lease, Operation, OperationState, Spending, StoreError,
+    InitialAccessToken, KeyClaim, KeyUse, Lease, Operation, OperationState, Spending, StoreError, Usage,
     row::{ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, read_version, stored_version},
 };
 
@@ -23,6 +23,7 @@ pub(super) enum Reply {
     Spent,
     Claimed(Vec<Operation>),
     Value(Vec<u8>),
+    Usage(Usage),
 }
 
 /// The parameters of [`crate::Store::claim`].
@@ -51,6 +52,8 @@ pub(super) enum Write {
     DeleteApiKey(String),
     PutInitialAccessToken(InitialAccessToken),
     DeleteInitialAccessToken(String),
+    /// A client, and when.
+    Used(String, i64),
     /// Takes and gives back the write lock.
     Ping,
 }
@@ -84,6 +87,7 @@ fn one_write(connection: &Connection, write: &Write) -> rusqlite::Result<Verdict
         Write::DeleteInitialAccessToken(id) => {
             count(connection.prepare_cached("DELETE FROM initial_access_tokens WHERE id = ?1")?.execute([id])?)
         }
+        Write::Used(id, now) => used(connection, id, *now),
         Write::Ping => Ok(Ok(Reply::Done)),
     }
 }
@@ -301,8 +305,8 @@ fn change_registry(connection: &Connection, change: &ChangeRow) -> rusqlite::Res
 fn insert(connection: &Connection, row: &RegistrationRow) -> rusqlite::Result<Result<(), StoreError>> {
     let sql = "INSERT INTO registrations (id, backend, kind, client_id, vendor_ref, client_id_issued_at, version, \
                created_at, updated_at, state, spec, observed, search, management, access_token, \
-               previous_access_token, previous_access_token_until, dcr) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
+               previous_access_token, previous_access_token_until, dcr, open_route, unused_until) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
     match unless_taken(write_registration(connection, sql, row))? {
         Ok(()) => insert_labels(connection, row).map(Ok),
         refused => Ok(refused),
@@ -322,7 +326,8 @@ fn update(connection: &Connection, row: &RegistrationRow, expected: u64) -> rusq
     let sql = "UPDATE registrations SET backend = ?2, kind = ?3, client_id = ?4, vendor_ref = ?5, \
                client_id_issued_at = ?6, version = ?7, created_at = ?8, updated_at = ?9, state = ?10, spec = ?11, \
                observed = ?12, search = ?13, management = ?14, access_token = ?15, previous_access_token = ?16, \
-               previous_access_token_until = ?17, dcr = ?18 WHERE id = ?1";
+               previous_access_token_until = ?17, dcr = ?18, open_route = ?19, \
+               unused_until = CASE WHEN ?20 IS NULL THEN NULL ELSE unused_until END WHERE id = ?1";
     let written = write_registration(connection, sql, row);
     if let Err(refused) = unless_taken(written)? {
         return Ok(Err(refused));
@@ -352,7 +357,26 @@ fn write_registration(connection: &Connection, sql: &str, row: &RegistrationRow)
         row.hidden.previous_access_token.map(|(hash, _)| hash),
         row.hidden.previous_access_token.map(|(_, until)| until),
         row.hidden.dcr.as_ref().map(ToString::to_string),
+        row.hidden.open_route,
+        row.hidden.unused_until,
     ])
+}
+
+fn used(connection: &Connection, id: &str, now: i64) -> rusqlite::Result<Verdict> {
+    let sql = "UPDATE registrations SET unused_until = NULL WHERE id = ?1 AND unused_until > ?2";
+    if connection.prepare_cached(sql)?.execute(params![id, now])? > 0 {
+        return Ok(Ok(Reply::Usage(Usage::Noted)));
+    }
+    // what is set still is not later than `now`
+    let found = connection
+        .prepare_cached("SELECT unused_until IS NULL FROM registrations WHERE id = ?1")?
+        .query_row([id], |row| row.get(0));
+    Ok(Ok(Reply::Usage(match found {
+        Ok(true) => Usage::Noted,
+        Ok(false) => Usage::Expired,
+        Err(rusqlite::Error::QueryReturnedNoRows) => Usage::Missing,
+        Err(error) => return Err(error),
+    })))
 }
 
 fn insert_labels(connection: &Connection, row: &RegistrationRow) -> rusqlite::Result<()> {

@@ -215,6 +215,8 @@ fn belongs_to_a_result(write: &Write) -> bool {
         // few bytes, once: the key that a result's secret is sealed under
         | Write::Once(..)
         | Write::DeleteApiKey(_)
+        // of a client that would expire otherwise; takes no space
+        | Write::Used(..)
         | Write::DeleteInitialAccessToken(_) => true,
         Write::Begin(..)
         | Write::PutApiKey(_)

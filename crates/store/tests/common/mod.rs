@@ -52,6 +52,8 @@ pub fn registration(backend: &str, client_id: &str, name: &str) -> Registration 
             access_token: Some([7; 32]),
             previous_access_token: Some(([8; 32], NOW + 5)),
             dcr: Some(json!({"route": "default"})),
+            open_route: Some("default".to_owned()),
+            unused_until: Some(NOW + 10),
         },
     }
 }
