@@ -21,7 +21,7 @@ pub struct Rotated {
     pub secret: Result<NewSecret, SecretState>,
     /// The journal entry.
     pub operation: OperationId,
-    /// As [`Written::recorded`].
+    /// As [`Written::recorded`](crate::Written::recorded).
     pub recorded: bool,
 }
 

@@ -74,6 +74,12 @@ pub struct Expired {
 pub(crate) struct Retries(Mutex<HashMap<RegistrationId, (i64, Duration)>>);
 
 impl Retries {
+    /// Forgets what was due long ago: of clients that are there no more, or used.
+    fn tidy(&self, now: i64) {
+        let mut retries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        retries.retain(|_, (at, _)| *at > now.saturating_sub(millis(LONGEST_WAIT)));
+    }
+
     fn is_due(&self, id: RegistrationId, now: i64) -> bool {
         let retries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         retries.get(&id).is_none_or(|(at, _)| *at <= now)
@@ -81,8 +87,6 @@ impl Retries {
 
     fn failed(&self, id: RegistrationId, now: i64) {
         let mut retries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // what was due long ago is of a client that is there no more
-        retries.retain(|_, (at, _)| *at > now.saturating_sub(millis(LONGEST_WAIT)));
         let wait = retries.get(&id).map_or(FIRST_WAIT, |(_, wait)| wait.saturating_mul(2).min(LONGEST_WAIT));
         retries.insert(id, (now.saturating_add(millis(wait)), wait));
     }
@@ -140,6 +144,7 @@ impl Engine {
     /// # Errors
     /// A store that does not work.
     pub async fn expire_by(self: &Arc<Self>, now: i64) -> Result<Expired> {
+        self.retries.tidy(now);
         let before = now.saturating_sub(millis(GRACE));
         let mut done = Expired::default();
         let mut after = None;
@@ -273,8 +278,11 @@ mod tests {
             assert!(!retries.is_due(id, now + minutes * minute - 1));
             now += minutes * minute;
         }
-        // another failure, much later, finds nothing of it
-        retries.failed(RegistrationId::generate(), now + 60 * minute);
+        retries.tidy(now + 59 * minute);
+        retries.failed(id, now + 59 * minute);
+        assert!(!retries.is_due(id, now + 118 * minute), "not forgotten yet");
+        now += 119 * minute;
+        retries.tidy(now + 60 * minute);
         retries.failed(id, now + 60 * minute);
         assert!(retries.is_due(id, now + 62 * minute));
     }
