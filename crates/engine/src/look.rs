@@ -20,6 +20,8 @@ use crate::{
 
 /// Clocks of vendors may differ by this much, in seconds.
 const SKEW: i64 = 300;
+/// How long a list serves: a client in it that is deleted meanwhile would look like one that nobody has registered.
+const FRESH: Duration = Duration::from_secs(5);
 /// No vendor has more pages than this; a listing that does not end is no complete read.
 const MAX_PAGES: usize = 10_000;
 
@@ -230,16 +232,23 @@ struct Listed {
     backend: Arc<Backend>,
     /// Unix milliseconds; what the vendor showed by then is in the list.
     began: i64,
+    /// Unix milliseconds.
+    ended: i64,
     clients: Vec<VendorClient>,
 }
 
 impl Round {
     async fn list(&mut self, backend: &Arc<Backend>) -> Result<&Listed> {
         let listed = match self.listed.take() {
-            Some(listed) if Arc::ptr_eq(&listed.backend, backend) => listed,
+            Some(listed)
+                if Arc::ptr_eq(&listed.backend, backend) && now_ms().saturating_sub(listed.ended) < millis(FRESH) =>
+            {
+                listed
+            }
             _ => {
                 let began = now_ms();
-                Listed { backend: Arc::clone(backend), began, clients: complete_list(backend).await? }
+                let clients = complete_list(backend).await?;
+                Listed { backend: Arc::clone(backend), began, ended: now_ms(), clients }
             }
         };
         Ok(self.listed.insert(listed))
