@@ -229,7 +229,7 @@ impl Engine {
         let recorded = match self.insist(&update, success.change.as_ref()).await {
             Ok(()) => Ok(Late::Recorded),
             Err(StoreError::Superseded | StoreError::AlreadyFinished) => {
-                self.came_late(operation, &update, success.change.as_ref()).await
+                Box::pin(self.came_late(operation, &update, success.change.as_ref())).await
             }
             Err(error) => Err(error),
         };
@@ -293,7 +293,7 @@ impl Engine {
         };
         let recorded = match self.store.finish(update.clone(), change.clone()).await {
             Err(StoreError::Superseded | StoreError::AlreadyFinished) => {
-                self.came_late(operation, &update, change.as_ref()).await.map(drop)
+                Box::pin(self.came_late(operation, &update, change.as_ref())).await.map(drop)
             }
             done => done,
         };

@@ -154,7 +154,7 @@ impl Engine {
         match self.store.finish(update.clone(), change.cloned()).await {
             Ok(()) => Ok(Late::Recorded),
             Err(StoreError::AlreadyFinished | StoreError::Superseded) => {
-                self.came_late(operation, update, change).await
+                Box::pin(self.came_late(operation, update, change)).await
             }
             Err(error) => Err(error),
         }
