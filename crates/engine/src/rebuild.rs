@@ -449,3 +449,164 @@ async fn everything(backend: &Backend) -> (Vec<VendorClient>, Option<Error>) {
     let endless = Error::new(ErrorKind::UpstreamMalformed, "the vendor's list does not end");
     (out.into_values().collect(), Some(endless))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use registrar_core::Outcome;
+    use registrar_store::Lease;
+    use serde_json::json;
+
+    use super::*;
+
+    fn operation(state: OperationState, updated_at: i64, fence: u64) -> Operation {
+        Operation {
+            id: OperationId::generate(),
+            action: Action::Create,
+            backend: "a".to_owned(),
+            registration: None,
+            state,
+            outcome: Outcome::Unknown,
+            summary: String::new(),
+            created_at: 0,
+            updated_at,
+            attempts: 1,
+            evidence: json!({}),
+            request_id: String::new(),
+            principal: String::new(),
+            desired: None,
+            lease: Lease { fence, ..Lease::default() },
+        }
+    }
+
+    fn registration(id: RegistrationId, version: u64, updated_at: i64) -> Registration {
+        Registration {
+            id,
+            backend: "a".parse().unwrap(),
+            kind: "k".to_owned(),
+            client_id: "c".parse().unwrap(),
+            vendor_ref: "c".to_owned(),
+            client_id_issued_at: None,
+            version,
+            created_at: 0,
+            updated_at,
+            state: State::Active,
+            spec: ClientSpec::default(),
+            observed: ClientSpec::default(),
+            labels: BTreeMap::new(),
+            hidden: Hidden::default(),
+        }
+    }
+
+    /// The winner of three, put together in the order of `order`.
+    fn best<T: Clone>(all: &[T], order: [usize; 3], compare: impl Fn(&T, &T) -> Ordering) -> T {
+        let mut kept = all[order[0]].clone();
+        for at in &order[1..] {
+            if compare(&all[*at], &kept) == Ordering::Greater {
+                kept = all[*at].clone();
+            }
+        }
+        kept
+    }
+
+    const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+
+    proptest! {
+        #[test]
+        fn the_order_of_sources_makes_no_difference(
+            raw in prop::collection::vec((0..4_usize, 0..3_i64, 0..3_u64, any::<bool>()), 3)
+        ) {
+            let state = |at: usize| OperationState::ALL[at];
+            let all: Vec<(Operation, bool)> =
+                raw.iter().map(|(s, time, fence, sealed)| (operation(state(*s), *time, *fence), *sealed)).collect();
+            let compare = |a: &(Operation, bool), b: &(Operation, bool)| ByRecord.operation((&a.0, a.1), (&b.0, b.1));
+            let winner = best(&all, ORDERS[0], compare);
+            for order in ORDERS {
+                prop_assert_eq!(compare(&best(&all, order, compare), &winner), Ordering::Equal);
+            }
+            // nothing that is final in either is open again
+            prop_assert_eq!(winner.0.state.is_final(), all.iter().any(|(o, _)| o.state.is_final()));
+            for one in &all {
+                prop_assert_eq!(compare(one, one), Ordering::Equal);
+                prop_assert_ne!(compare(one, &winner), Ordering::Greater);
+            }
+            let id = [RegistrationId::generate(), RegistrationId::generate()];
+            let all: Vec<Registration> =
+                raw.iter().map(|(s, time, version, _)| registration(id[s % 2], *version, *time)).collect();
+            let compare = |a: &Registration, b: &Registration| ByRecord.registration(a, b);
+            let winner = best(&all, ORDERS[0], compare);
+            for order in ORDERS {
+                prop_assert_eq!(compare(&best(&all, order, compare), &winner), Ordering::Equal);
+            }
+            let newest = all.iter().filter(|r| r.id == winner.id).map(|r| r.version).max();
+            prop_assert_eq!(newest, Some(winner.version));
+        }
+    }
+
+    #[test]
+    fn a_second_look_that_shows_the_same_changes_nothing() {
+        let disabled = {
+            let mut spec = ClientSpec::default();
+            spec.policy.enabled = Some(false);
+            spec
+        };
+        for shown in [&ClientSpec::default(), &disabled] {
+            for current in [State::Active, State::Disabled, State::Unknown, State::Gone] {
+                for presence in [Presence::Found, Presence::Gone, Presence::Unknown] {
+                    let once = state_after(current, presence, Some(shown));
+                    assert_eq!(state_after(once, presence, Some(shown)), once, "{current:?} {presence:?}");
+                    let found = state_after(once, Presence::Found, Some(shown));
+                    assert!(matches!(found, State::Active | State::Disabled), "{current:?} {presence:?}");
+                }
+            }
+        }
+        // what was known to be gone is not unknown again, and an unreachable vendor proves nothing
+        assert_eq!(state_after(State::Gone, Presence::Unknown, None), State::Gone);
+        assert_eq!(state_after(State::Active, Presence::Unknown, None), State::Unknown);
+        assert_eq!(state_after(State::Unknown, Presence::Found, Some(&disabled)), State::Disabled);
+    }
+
+    #[test]
+    fn only_deletions_and_a_persons_word_remove() {
+        let of = |action, state, summary: &str, evidence| Operation {
+            action,
+            summary: summary.to_owned(),
+            evidence,
+            ..operation(state, 0, 1)
+        };
+        let said = "the client is gone from the vendor, says ci";
+        let by = json!({ "resolved_by": "ci" });
+        for (operation, expected) in [
+            (of(Action::Delete, OperationState::Succeeded, "deleted client c", json!({})), true),
+            (of(Action::Delete, OperationState::Unknown, "", json!({})), false),
+            (of(Action::Delete, OperationState::Failed, "refused", json!({})), false),
+            (of(Action::Update, OperationState::Succeeded, "switched off", json!({})), false),
+            (of(Action::Update, OperationState::Failed, said, by.clone()), true),
+            (of(Action::Update, OperationState::Failed, "declared not done by ci", by), false),
+            (of(Action::Update, OperationState::Failed, said, json!({})), false),
+        ] {
+            assert_eq!(ByRecord.removes(&operation), expected, "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn a_create_names_the_client_that_it_made() {
+        let of = |summary: &str| Orphan {
+            id: RegistrationId::generate(),
+            backend: "a".to_owned(),
+            created_by: OperationId::generate(),
+            summary: summary.to_owned(),
+        };
+        let id = |text: &str| text.parse::<ClientId>().unwrap();
+        for summary in [
+            "registered client c-1",
+            "registered client c-1, found at the vendor after its answer was lost",
+            "registered client c-1, found at the vendor after its answer was lost; adopted by ci",
+        ] {
+            assert_eq!(client_id_of(&of(summary)), Some(id("c-1")));
+            assert!(is_made_by(&of(summary), &id("c-1")) && !is_made_by(&of(summary), &id("c-")), "{summary}");
+        }
+        assert_eq!(client_id_of(&of("in progress")), None);
+        assert!(!is_made_by(&of("registered client c-12"), &id("c-1")));
+    }
+}

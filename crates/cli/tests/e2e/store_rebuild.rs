@@ -203,11 +203,12 @@ fn a_lost_store_comes_back_from_a_backup_and_the_vendors() {
     };
     let early = key(&["create", "early"]);
     let make = |gateway: &Gateway, kind: &str, name: &str| {
+        let key = format!("{kind}-{name}");
         let body = json!({ "backend": kind, "labels": {"team": "web"}, "metadata": {
             "client_name": name, "redirect_uris": [format!("https://a.example/{name}")], "scope": "openid profile",
         } });
         let headers =
-            [("content-type", "application/json"), ("authorization", early.as_str()), ("idempotency-key", name)];
+            [("content-type", "application/json"), ("authorization", early.as_str()), ("idempotency-key", &*key)];
         let answer = gateway.call("POST", "/v1/clients", &headers, &body);
         assert_eq!(answer.status, 201, "{}", answer.json());
         answer.json()
@@ -217,7 +218,6 @@ fn a_lost_store_comes_back_from_a_backup_and_the_vendors() {
     let refused = store(&gateway, &["backup", &copy.display().to_string()]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("overwrites nothing"));
-    std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&copy).unwrap().permissions());
     let late = KINDS.map(|kind| make(&gateway, kind, "second"));
     let from = copy.display().to_string();
     let busy = store(&gateway, &["rebuild", "--from", &from]);
@@ -290,10 +290,8 @@ fn vendors_have_the_last_word_about_what_there_is() {
     // somebody deletes one at the vendor
     let (_, client) = made.iter().find(|(kind, _)| *kind == "authms").unwrap();
     let (id, vendor) = (&client["id"], client["client_id"].as_str().unwrap());
-    let saved = std::fs::read(file(&gateway)).ok();
     assert_eq!(gateway.terminate(), Some(0));
     let before = std::fs::read(file(&gateway)).unwrap();
-    drop(saved);
     gateway.restart(None);
     let deleted = call(gateway.address, "DELETE", &format!("/v1/clients/{}", id.as_str().unwrap()), &[], b"");
     assert_eq!(deleted.status, 204);
