@@ -1,5 +1,6 @@
 //! Damaged files of the SQLite store: what a rebuild brings back.
 #![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::print_stdout, reason = "the harness prints its figures")]
 
 mod common;
 
