@@ -385,3 +385,88 @@ fn a_damaged_store_is_refused_with_the_way_out() {
     assert_eq!(std::fs::read(file(&gateway)).unwrap(), bytes, "a dry run changes nothing");
     assert!(!Path::new(&format!("{}.rebuild", file(&gateway).display())).exists());
 }
+
+/// A record that is lost comes back under its old id where its creation is in the journal, and its vendor has the client.
+#[test]
+fn what_the_journal_knows_and_the_vendor_has_comes_back_under_its_old_id() {
+    let mut gateway = Gateway::start();
+    let made = KINDS.map(|kind| (kind, create(gateway.address, kind, &format!("one-{kind}")).unwrap().1));
+    assert_eq!(gateway.terminate(), Some(0));
+    let path = file(&gateway);
+    let lose = |sql: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    lose("DELETE FROM registrations WHERE backend IN ('loop', 'bitgo')");
+    let report = told(&store(&gateway, &["rebuild"]), 4);
+    let restored: BTreeSet<&str> = report["backends"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|b| b["restored"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()))
+        .collect();
+    let expected =
+        made.iter().filter(|(kind, _)| ["loop", "bitgo"].contains(kind)).map(|(_, r)| r["id"].as_str().unwrap());
+    assert_eq!(restored, expected.collect(), "{report}");
+    gateway.restart(None);
+    let writes = gateway.vendor_writes();
+    for (kind, client) in &made {
+        let (status, again) = create(gateway.address, kind, &format!("one-{kind}")).unwrap();
+        assert_eq!((status, &again["id"], &again["client_id"]), (201, &client["id"], &client["client_id"]), "{again}");
+    }
+    assert_eq!(gateway.vendor_writes(), writes);
+    // what is sealed, and the key to it is lost
+    assert_eq!(gateway.terminate(), Some(0));
+    lose("DELETE FROM gateway; UPDATE registrations SET management = x'00' WHERE backend = 'bitgo'");
+    let report = told(&store(&gateway, &["rebuild"]), 4);
+    assert_eq!(report["sealing_key"], "lost");
+    assert!(report["notes"].to_string().contains("1 clients cannot be read, changed or deleted"), "{report}");
+    let backend = report["backends"].as_array().unwrap().iter().find(|b| b["backend"] == "bitgo").unwrap();
+    assert!(backend["problem"].as_str().unwrap().contains("the sealing key is lost"), "{backend}");
+}
+
+/// An open create stays open, and the client that it may have made is left to it, even with `--adopt`.
+#[test]
+fn an_open_create_is_left_to_the_gateway() {
+    let mut gateway = Gateway::start();
+    assert_eq!(create(gateway.address, "loop", "settled").unwrap().0, 201);
+    gateway.kill();
+    gateway.restart(Some("answered"));
+    assert!(create(gateway.address, "loop", "lost").is_none(), "it died");
+    gateway.wait();
+    let report = told(&store(&gateway, &["rebuild", "--adopt"]), 0);
+    assert_eq!(report["open_operations"], 1);
+    let backend = report["backends"].as_array().unwrap().iter().find(|b| b["backend"] == "loop").unwrap();
+    let client = &backend["not_ours"][0];
+    assert!(client["may_be_of"].as_str().unwrap().starts_with("op_") && client.get("adopted").is_none(), "{client}");
+    gateway.restart(None);
+    assert!(quiet(&gateway).is_empty());
+    let writes = gateway.vendor_writes();
+    let (status, body) = create(gateway.address, "loop", "lost").unwrap();
+    assert_eq!((status, &body["client_id"]), (201, &client["client_id"]), "{body}");
+    assert_eq!(gateway.vendor_writes(), writes);
+    assert_eq!(records(&gateway).len(), 2);
+}
+
+/// PostgreSQL is looked at, and copied and rebuilt by its own tools.
+#[test]
+fn a_store_in_postgres_is_only_looked_at() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let Some(server) = registrar_throwaway_postgres::Server::start() else { return };
+    let url = runtime.block_on(server.database());
+    let sqlite = Gateway::start();
+    let config = std::fs::read_to_string(sqlite.config()).unwrap();
+    let own = format!("sqlite:{}", file(&sqlite).display());
+    std::fs::write(sqlite.config(), config.replace(&own, &url)).unwrap();
+    let empty = told(&store(&sqlite, &["check"]), 0);
+    assert_eq!((&empty["schema_version"], &empty["registrations"]), (&Value::Null, &json!([])));
+    let gateway = sqlite.beside();
+    assert_eq!(create(gateway.address, "loop", "one").unwrap().0, 201);
+    let found = told(&store(&gateway, &["check"]), 0);
+    assert_eq!(found["registrations"], json!([{"backend": "loop", "state": "active", "count": 1}]));
+    assert!(found["schema_version"].as_i64().unwrap() > 0);
+    assert!(!found["store"].as_str().unwrap().contains('@'), "{found}");
+    let copy = gateway.folder.path().join("copy").display().to_string();
+    for (args, words) in [(vec!["backup", copy.as_str()], "pg_dump"), (vec!["rebuild"], "pg_restore")] {
+        let out = store(&gateway, &args);
+        assert_eq!(out.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&out.stderr).contains(words), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+}
