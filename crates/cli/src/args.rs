@@ -11,7 +11,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
     version,
     about,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done, 1 usage or local problem, 2 remote failure, 3 refused by policy or loss.\nFirst steps: `registrar demo` shows everything with simulated vendors, without any configuration."
+    after_help = "Exit codes: 0 done, 1 usage or local problem, 2 remote failure, 3 refused by policy or loss,\n4 done, and something is lost (store rebuild).\nFirst steps: `registrar demo` shows everything with simulated vendors, without any configuration."
 )]
 pub(crate) struct Args {
     /// How results are printed.
@@ -62,6 +62,11 @@ pub(crate) enum Command {
     InitialAccessTokens {
         #[command(subcommand)]
         command: InitialAccessTokensCommand,
+    },
+    /// Check, copy or rebuild the store.
+    Store {
+        #[command(subcommand)]
+        command: crate::store::StoreCommand,
     },
     /// Print the API document (OpenAPI 3.1).
     Openapi,

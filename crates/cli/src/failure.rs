@@ -8,6 +8,8 @@ pub(crate) const LOCAL: u8 = 1;
 pub(crate) const REMOTE: u8 = 2;
 /// Refused by policy or because something would be lost.
 pub(crate) const REFUSED: u8 = 3;
+/// Done, and something is lost.
+pub(crate) const LOST: u8 = 4;
 
 /// A failed command.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! `registrar`: the gateway and its command line.
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 usage or local problem, 2 remote failure,
-//! 3 refused by policy or because something would be lost.
+//! 3 refused by policy or because something would be lost, 4 done, and something is lost (a rebuilt store).
 
 mod api;
 mod args;
@@ -17,6 +17,7 @@ mod offline;
 mod operations;
 mod output;
 mod serve;
+mod store;
 mod vendors;
 
 use std::process::ExitCode;
@@ -70,6 +71,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Operations(operations) => operations::run(operations, format),
         Command::Keys { command } => keys::run(command, format),
         Command::InitialAccessTokens { command } => initial_access_tokens::run(command, format),
+        Command::Store { command } => store::run(command, format),
         Command::Openapi => output::json(&registrar_server::openapi::document("http://127.0.0.1:8080")),
         Command::Healthcheck { url } => api::healthcheck(&url),
     }

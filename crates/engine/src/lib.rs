@@ -16,6 +16,7 @@ pub mod loss_policy;
 mod management;
 pub mod matrix;
 mod open;
+pub mod rebuild;
 mod reconcile;
 mod record;
 mod reported;

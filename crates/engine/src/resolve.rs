@@ -13,6 +13,9 @@ use crate::{
     writes::state_of,
 };
 
+/// How the summary of an operation begins that [`Resolution::Gone`] has settled.
+pub(crate) const GONE: &str = "the client is gone from the vendor";
+
 /// How a person settles an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
@@ -74,7 +77,7 @@ impl Engine {
                     return Err(Error::new(ErrorKind::Validation, detail));
                 };
                 let change = Some(RegistrationChange::Remove { id: registration });
-                let summary = format!("the client is gone from the vendor, says {principal}");
+                let summary = format!("{GONE}, says {principal}");
                 if operation.action == Action::Delete {
                     Finding::Performed { summary, change, evidence: vec![by] }
                 } else {

@@ -20,7 +20,7 @@ pub enum StoreError {
     #[error("the store cannot be used by this version: {0}")]
     Incompatible(String),
     /// What is stored cannot be read back.
-    #[error("the store is damaged: {0}; stop the gateway and restore a backup")]
+    #[error("the store is damaged: {0}; stop the gateway, then `registrar store rebuild --from BACKUP`")]
     Corrupt(String),
     /// The store does not work at the moment. Of a write it must be assumed that it may have been recorded, but where the
     /// [`Trouble`] says that nothing was sent.

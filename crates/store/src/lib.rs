@@ -12,6 +12,7 @@ mod api_key;
 mod cursor;
 mod error;
 mod initial_access_token;
+mod inspect;
 mod location;
 mod lock;
 mod memory;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 pub use api_key::ApiKey;
 pub use error::{StoreError, Trouble};
 pub use initial_access_token::InitialAccessToken;
+pub use inspect::{Count, Inspection, backup, file, inspect};
 pub use location::{check_url, redacted};
 pub use lock::{Exclusive, exclusive};
 pub use memory::MemoryStore;
@@ -36,7 +38,7 @@ pub use port::{
     Store, Unused, Usage,
 };
 pub use postgres::PostgresStore;
-pub use sqlite::SqliteStore;
+pub use sqlite::{Judge, Merged, Orphan, Rebuild, SqliteStore, Started, TableReport};
 
 use location::Location;
 

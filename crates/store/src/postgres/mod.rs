@@ -2,6 +2,7 @@
 
 mod address;
 mod error;
+mod inspect;
 mod link;
 mod read;
 mod row;
@@ -19,6 +20,7 @@ use crate::{
     row::{ApiKeyRow, ChangeRow, OperationRow, UpdateRow},
 };
 pub(crate) use address::Address;
+pub(crate) use inspect::inspect;
 use link::{Link, Work};
 use read::RegistrationQuery;
 use row::escape;

@@ -1,10 +1,14 @@
 //! The store in one SQLite file: write-ahead log with `synchronous=FULL`, one writer thread with group commit, and a
 //! small pool of read connections, which a write never blocks.
 
+mod backup;
 mod ballast;
 mod open;
+mod place;
 mod read;
+mod rebuild;
 mod row;
+mod salvage;
 mod write;
 mod writer;
 
@@ -23,8 +27,12 @@ use crate::{
     error::Trouble,
     row::{ApiKeyRow, ChangeRow, OperationRow, UpdateRow},
 };
+pub(crate) use backup::{backup, inspect};
 use ballast::Ballast;
+pub(crate) use place::is_unfinished;
+pub use place::{Rebuild, Started};
 use read::{Readers, RegistrationQuery};
+pub use rebuild::{Judge, Merged, Orphan, TableReport};
 use write::{Claim, Reply, Write};
 use writer::Writer;
 

@@ -290,7 +290,7 @@ fn once(connection: &Connection, name: &str, proposed: &[u8]) -> rusqlite::Resul
     Ok(Ok(Reply::Value(value)))
 }
 
-fn change_registry(connection: &Connection, change: &ChangeRow) -> rusqlite::Result<Result<(), StoreError>> {
+pub(super) fn change_registry(connection: &Connection, change: &ChangeRow) -> rusqlite::Result<Result<(), StoreError>> {
     match change {
         ChangeRow::Insert(row) => insert(connection, row),
         ChangeRow::Update(row, expected) => update(connection, row, *expected),
