@@ -176,7 +176,6 @@ impl Target<'_> {
                 let is_sound = |at: usize| sides.get(at).is_some_and(|side: &Side| side.source.problems.is_empty());
                 let prevails = at == 1 && is_sound(1) && !is_sound(0);
                 let Some(side) = sides.get_mut(at) else { continue };
-
                 let walk = side.source.walk(table, &mut |row| {
                     let taken = match table.name.as_str() {
                         "operations" => self.take_operation(table, row, at, prevails)?,
@@ -380,7 +379,8 @@ impl Target<'_> {
 
     /// Removes the registrations that the journal says were removed.
     fn remove_deleted(&mut self) -> Result<(), StoreError> {
-        let sql = format!("SELECT {} FROM operations WHERE registration IS NOT NULL", row::OPERATION);
+        let sql =
+            format!("SELECT {} FROM operations WHERE registration IS NOT NULL AND action <> 'create'", row::OPERATION);
         let ids: Vec<String> = super::read::all(&self.connection, &sql, &[], row::operation)?
             .into_iter()
             .filter(|operation| self.judge.removes(operation))

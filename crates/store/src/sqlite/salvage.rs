@@ -564,7 +564,9 @@ fn fits(connection: &Connection, known: &[Table], latest: i32) -> Fit {
         return Fit::Newer("the file is the database of another program; change store.url".to_owned());
     }
     let has = |name: &str| found.iter().any(|table| table.name == name && !table.columns.is_empty());
-    if !strange && version > 0 && ["registrations", "operations", "api_keys"].into_iter().all(has) {
+    // a step that leads to the present schema may have dropped what an older one has
+    if (!strange || version < latest) && version > 0 && ["registrations", "operations", "api_keys"].into_iter().all(has)
+    {
         Fit::Ours
     } else {
         Fit::Damaged
