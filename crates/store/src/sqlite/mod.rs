@@ -2,6 +2,7 @@
 //! small pool of read connections, which a write never blocks.
 
 mod backup;
+mod mend;
 mod open;
 mod place;
 mod read;
