@@ -19,7 +19,7 @@ use crate::{
     engine::{Engine, store_error},
     journal::millis,
     management::is_gone,
-    reconcile::{desired, looks_like},
+    look::{desired, looks_like},
     writes::{registered, state_of},
 };
 

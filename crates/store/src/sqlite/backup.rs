@@ -48,7 +48,11 @@ pub(crate) fn inspect(path: &Path) -> Result<Inspection, StoreError> {
 fn read(connection: &Connection) -> rusqlite::Result<Inspection> {
     // one moment for all of them
     let transaction = connection.unchecked_transaction()?;
-    let version = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == 0 {
+        // nothing was ever stored in it
+        return Ok(Inspection::default());
+    }
     let counts = |sql: &str| -> rusqlite::Result<Vec<Count>> {
         let mut statement = transaction.prepare(sql)?;
         let rows = statement

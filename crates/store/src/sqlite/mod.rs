@@ -3,6 +3,7 @@
 
 mod backup;
 mod ballast;
+mod mend;
 mod open;
 mod place;
 mod read;

@@ -116,11 +116,13 @@ pub(super) fn merge(
     let connection = open::writer(new, super::BUSY)?;
     let tables = tables(&connection).map_err(store_error)?;
     let latest: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(store_error)?;
-    let mut templates: Vec<&Path> = backup.into_iter().collect();
+    // the copy: to open the backup itself may leave a log beside it
+    let copied = work.join("backup.db");
+    let mut templates: Vec<&Path> = backup.map(|_| copied.as_path()).into_iter().collect();
     templates.push(&fresh);
     let mut merged = Merged::default();
     let mut sides = Vec::new();
-    let files = [(damaged, "the store", "damaged.db", templates.as_slice()), (backup, "the backup", "backup.db", &[])];
+    let files = [(backup, "the backup", "backup.db", &[][..]), (damaged, "the store", "damaged.db", &templates)];
     for (file, name, copy, templates) in files {
         let Some(file) = file else { continue };
         tell(&format!("reading {name}, {}", file.display()));
@@ -130,7 +132,7 @@ pub(super) fn merge(
             _ => merged.notes.push(format!("{name} is damaged: {}", source.problems.join("; "))),
         }
         merged.notes.extend(source.notes.iter().map(|note| format!("{name}: {note}")));
-        sides.push(Side { source, walks: HashMap::new() });
+        sides.insert(0, Side { source, walks: HashMap::new() });
     }
     let mut target = Target {
         connection,
@@ -176,7 +178,6 @@ impl Target<'_> {
                 let is_sound = |at: usize| sides.get(at).is_some_and(|side: &Side| side.source.problems.is_empty());
                 let prevails = at == 1 && is_sound(1) && !is_sound(0);
                 let Some(side) = sides.get_mut(at) else { continue };
-
                 let walk = side.source.walk(table, &mut |row| {
                     let taken = match table.name.as_str() {
                         "operations" => self.take_operation(table, row, at, prevails)?,
@@ -380,7 +381,8 @@ impl Target<'_> {
 
     /// Removes the registrations that the journal says were removed.
     fn remove_deleted(&mut self) -> Result<(), StoreError> {
-        let sql = format!("SELECT {} FROM operations WHERE registration IS NOT NULL", row::OPERATION);
+        let sql =
+            format!("SELECT {} FROM operations WHERE registration IS NOT NULL AND action <> 'create'", row::OPERATION);
         let ids: Vec<String> = super::read::all(&self.connection, &sql, &[], row::operation)?
             .into_iter()
             .filter(|operation| self.judge.removes(operation))
