@@ -8,7 +8,7 @@ use registrar_store::{
     Action, Begun, Evidence, Intent, KeyUse, Lease, Operation, OperationState, OperationUpdate, RegistrationChange,
     Sealed, Spending, StoreError,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Value, json};
 
 use crate::{
@@ -70,11 +70,40 @@ pub(crate) struct Success<'a> {
 }
 
 /// The evidence of a success.
-#[derive(Serialize)]
 struct Account<'l> {
     losses: &'l Reported,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Whether a repetition of the request gets its answer.
+    repeatable: bool,
     secret: Option<&'static str>,
+}
+
+impl Serialize for Account<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_map(None)?;
+        if self.repeatable {
+            out.serialize_entry("losses", self.losses)?;
+        } else {
+            out.serialize_entry("losses", &Each(|| self.losses.told()))?;
+            out.serialize_entry("defaulted", &Each(|| self.losses.defaulted()))?;
+        }
+        if let Some(secret) = self.secret {
+            out.serialize_entry(SECRET, secret)?;
+        }
+        out.end()
+    }
+}
+
+/// A list that is not made before it is written.
+struct Each<F>(F);
+
+impl<F, I> Serialize for Each<F>
+where
+    F: Fn() -> I,
+    I: Iterator<Item: Serialize>,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
 }
 
 /// In the evidence of a change: what became of the secret that it issued. Most changes issue none.
@@ -221,6 +250,7 @@ impl Engine {
         let update = OperationUpdate {
             evidence: Evidence::of(&Account {
                 losses: success.losses,
+                repeatable: caller.idempotency.is_some(),
                 secret: (operation.action == Action::Update && success.secret.is_some()).then_some(DELIVERED),
             }),
             sealed,

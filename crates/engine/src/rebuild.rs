@@ -18,8 +18,8 @@ use crate::{
     clock::now_ms,
     engine::{Engine, store_error},
     journal::millis,
-    management::is_gone,
     look::{desired, looks_like},
+    management::is_gone,
     writes::{registered, state_of},
 };
 

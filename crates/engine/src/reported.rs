@@ -1,6 +1,6 @@
 //! What a write reports.
 
-use registrar_model::Loss;
+use registrar_model::{Loss, LossKind, Severity};
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -32,4 +32,21 @@ impl Serialize for Reported {
             None => self.losses.serialize(serializer),
         }
     }
+}
+
+impl Reported {
+    /// The losses for a journal that nobody asks for the answer again: values of the vendor's own, for members that were not
+    /// sent, are in the record of the client, and are three quarters of the text.
+    pub(crate) fn told(&self) -> impl Iterator<Item = &Loss> {
+        self.losses.iter().filter(|loss| !is_default(loss))
+    }
+
+    /// The fields of the others.
+    pub(crate) fn defaulted(&self) -> impl Iterator<Item = &str> {
+        self.losses.iter().filter(|loss| is_default(loss)).map(|loss| loss.field.as_str())
+    }
+}
+
+fn is_default(loss: &Loss) -> bool {
+    loss.kind == LossKind::Defaulted && loss.severity == Severity::Info
 }

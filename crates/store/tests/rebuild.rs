@@ -15,8 +15,8 @@ use std::{
 use common::{NOW, change, first, insert, intent, labelled, registration, succeeded};
 use registrar_model::Registration;
 use registrar_store::{
-    Action, ApiKey, InitialAccessToken, Intent, Judge, KeyClaim, Merged, Operation, OperationState, Rebuild,
-    RegistrationChange, SqliteStore, Started, Store, StoreError, backup,
+    Action, ApiKey, Begun, InitialAccessToken, Intent, Judge, KeyClaim, Merged, Operation, OperationState, Rebuild,
+    RegistrationChange, Spending, SqliteStore, Started, Store, StoreError, backup,
 };
 use rusqlite::Connection;
 use serde_json::json;
@@ -90,7 +90,7 @@ async fn fill(store: &SqliteStore, numbers: std::ops::Range<u32>) -> Vec<Registr
         let mut key = [7; 32];
         key[..4].copy_from_slice(&n.to_be_bytes());
         let claim = KeyClaim { key, fingerprint: [1; 32], since: 0 };
-        store.begin(Intent { operation, key: Some(claim) }).await.unwrap();
+        store.begin(Intent { operation, key: Some(claim), spend: None }).await.unwrap();
         let insert = RegistrationChange::Insert(Arc::new(sample.clone()));
         store.finish(succeeded(id), Some(insert)).await.unwrap();
         made.push(sample);
@@ -114,7 +114,7 @@ async fn add_the_rest(store: &SqliteStore) {
     };
     store.put_initial_access_token(token).await.unwrap();
     // one that is open, with what was asked for
-    store.begin(Intent { operation: intent(), key: None }).await.unwrap();
+    store.begin(Intent { operation: intent(), key: None, spend: None }).await.unwrap();
 }
 
 fn rebuilt(path: &Path, from: Option<&Path>) -> Merged {
@@ -194,7 +194,7 @@ async fn damaged_pages_cost_no_row_that_the_backup_has() {
     for sample in deleted {
         let operation = Operation { action: Action::Delete, registration: Some(sample.id), ..intent() };
         let id = operation.id;
-        store.begin(Intent { operation, key: None }).await.unwrap();
+        store.begin(Intent { operation, key: None, spend: None }).await.unwrap();
         store.finish(succeeded(id), Some(RegistrationChange::Remove { id: sample.id })).await.unwrap();
     }
     store.close().await;
@@ -302,8 +302,12 @@ async fn the_later_record_counts_and_what_was_deleted_stays_deleted() {
     let update = RegistrationChange::Update { registration: Arc::new(next.clone()), expected_version: 1 };
     change(&store, update).await.unwrap();
     store.delete_api_key("ci").await.unwrap();
-    assert!(store.spend_initial_access_token("t1", NOW).await.unwrap());
     let open = store.operations(Some(OperationState::Pending), first(9)).await.unwrap().items[0].id;
+    let spend = Some(Spending { token: "t1".to_owned(), now: NOW });
+    let operation = intent();
+    let id = operation.id;
+    assert_eq!(store.begin(Intent { operation, key: None, spend }).await.unwrap(), Begun::New);
+    store.finish(succeeded(id), None).await.unwrap();
     store.finish(succeeded(open), None).await.unwrap();
     insert(&store, &registration("a", "late", "Late")).await;
     store.close().await;
