@@ -3,7 +3,10 @@
 
 use std::{cell::RefCell, fmt};
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Serialize,
+    de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Map, Number, Value};
 
 use crate::issue::{Issue, IssueCode, Issues, Pointer};
@@ -18,6 +21,16 @@ pub enum JsonError {
     Malformed(String),
     /// JSON, but with duplicate members, too deep, or with NUL in a string.
     Refused(Vec<Issue>),
+}
+
+/// The JSON of a value, in a buffer that is expected to need `size` bytes: growing one costs more than writing to it.
+///
+/// # Errors
+/// A map whose keys are not text.
+pub fn text(value: &impl Serialize, size: usize) -> serde_json::Result<String> {
+    let mut out = Vec::with_capacity(size);
+    serde_json::to_writer(&mut out, value)?;
+    String::from_utf8(out).map_err(serde_json::Error::custom)
 }
 
 /// Parses a body strictly.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     id::BackendName,
     issue::{IssueCode, Issues, Pointer, type_name},
+    json,
     loss::{Loss, LossKind, Severity},
     member::Member,
     metadata::SERVER_ASSIGNED,
@@ -108,7 +109,7 @@ impl NewRegistration {
     #[must_use]
     pub fn to_json(&self) -> String {
         // only a map whose keys are not text has no JSON
-        serde_json::to_string(&Writable { spec: &self.spec, labels: &self.labels }).unwrap_or_default()
+        json::text(&Writable { spec: &self.spec, labels: &self.labels }, 512).unwrap_or_default()
     }
 
     /// The losses of names that no registry knows or that only a server may set.

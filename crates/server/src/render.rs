@@ -119,10 +119,14 @@ pub(crate) fn written(status: StatusCode, written: &Written) -> Response {
     response
 }
 
+/// About as long as the answer to a create is, in bytes.
+const ANSWER: usize = 2048;
+
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(text) => {
+    let mut text = Vec::with_capacity(ANSWER);
+    match serde_json::to_writer(&mut text, body) {
+        Ok(()) => {
             let mut response = (status, text).into_response();
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response

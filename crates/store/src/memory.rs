@@ -80,6 +80,7 @@ impl Tables {
         operation.lease.until = retry_at;
         if state.is_final() {
             operation.desired = None;
+            operation.lease.owner.clear();
         }
         if let Some(sealed) = sealed {
             tables.sealed.insert(id, sealed);

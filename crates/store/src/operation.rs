@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use registrar_core::Outcome;
-use registrar_model::{OperationId, RegistrationId};
+use registrar_model::{OperationId, RegistrationId, json::text};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -108,7 +108,7 @@ pub struct Operation {
     /// gone once the operation is final.
     #[serde(skip)]
     pub desired: Option<String>,
-    /// Who works on it; not shown.
+    /// Who works on it, while it is not final; not shown.
     #[serde(skip)]
     pub lease: Lease,
 }
@@ -145,7 +145,7 @@ impl Evidence {
     /// The evidence with the members of a value, which must be an object and must hold no secret.
     pub fn of(members: &impl Serialize) -> Self {
         // only a map whose keys are not text has no JSON, and no evidence is one
-        serde_json::to_string(members).map_or(Self::NONE, |text| Self(Cow::Owned(text)))
+        text(members, 256).map_or(Self::NONE, |text| Self(Cow::Owned(text)))
     }
 
     /// The text.

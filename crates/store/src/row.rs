@@ -1,9 +1,11 @@
 //! Rows, whatever the database: what is stored, as texts and numbers.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use registrar_core::Outcome;
-use registrar_model::{ClientSpec, Hidden, Issues, OperationId, Pointer, Registration, RegistrationId, State};
+use registrar_model::{
+    ClientSpec, Hidden, Issues, OperationId, Pointer, Registration, RegistrationId, State, json::text,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -56,72 +58,37 @@ pub(crate) enum ChangeRow {
 impl ChangeRow {
     pub(crate) fn new(change: RegistrationChange) -> Result<Self, StoreError> {
         Ok(match change {
-            RegistrationChange::Insert(registration) => Self::Insert(RegistrationRow::new(&registration)?),
+            RegistrationChange::Insert(registration) => Self::Insert(RegistrationRow::new(registration)?),
             RegistrationChange::Update { registration, expected_version } => {
-                Self::Update(RegistrationRow::new(&registration)?, expected_version)
+                Self::Update(RegistrationRow::new(registration)?, expected_version)
             }
             RegistrationChange::Remove { id } => Self::Remove(id.to_string()),
         })
     }
 }
 
-/// A row of `registrations` to write, and its `labels`. Holds texts only: a registration itself is 4 KB before its heap.
+/// A row of `registrations` to write, and its `labels`: what has another form there than in the registration itself.
 #[derive(Debug)]
 pub(crate) struct RegistrationRow {
     pub id: String,
-    pub backend: String,
-    pub kind: String,
-    pub client_id: String,
-    pub vendor_ref: String,
-    pub client_id_issued_at: Option<i64>,
     pub version: i64,
-    pub created_at: i64,
-    pub updated_at: i64,
-    pub state: &'static str,
     pub spec: String,
     pub observed: Option<String>,
     pub search: String,
-    pub labels: BTreeMap<String, String>,
-    pub hidden: Hidden,
+    pub rest: Arc<Registration>,
 }
 
 impl RegistrationRow {
-    fn new(registration: &Registration) -> Result<Box<Self>, StoreError> {
-        let search = search::haystack(registration);
-        let Registration {
-            id,
-            backend,
-            kind,
-            client_id,
-            vendor_ref,
-            client_id_issued_at,
-            version,
-            created_at,
-            updated_at,
-            state,
-            spec,
-            observed,
-            labels,
-            hidden,
-        } = registration;
-        // comparing is cheaper than encoding, and they mostly are equal
-        let observed = (observed != spec).then(|| json(observed)).transpose()?;
+    fn new(registration: Arc<Registration>) -> Result<Box<Self>, StoreError> {
+        let Registration { id, version, spec, observed, .. } = registration.as_ref();
         Ok(Box::new(Self {
             id: id.to_string(),
-            backend: backend.to_string(),
-            kind: kind.clone(),
-            client_id: client_id.to_string(),
-            vendor_ref: vendor_ref.clone(),
-            client_id_issued_at: *client_id_issued_at,
             version: stored_version(*version),
-            created_at: *created_at,
-            updated_at: *updated_at,
-            state: state.as_str(),
             spec: json(spec)?,
-            observed,
-            search,
-            labels: labels.clone(),
-            hidden: hidden.clone(),
+            // comparing is cheaper than encoding, and they mostly are equal
+            observed: (observed != spec).then(|| json(observed)).transpose()?,
+            search: search::haystack(&registration),
+            rest: registration,
         }))
     }
 }
@@ -149,8 +116,11 @@ impl ApiKeyRow {
     }
 }
 
+/// About as long as a specification is, in bytes.
+const SPEC: usize = 512;
+
 fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|_| StoreError::Corrupt("a value cannot be written as JSON".to_owned()))
+    text(value, SPEC).map_err(|_| StoreError::Corrupt("a value cannot be written as JSON".to_owned()))
 }
 
 /// The texts and numbers of a registration, as read.

@@ -122,7 +122,7 @@ pub(super) async fn finish(
     let transaction = c.transaction().await?;
     let sql = "UPDATE operations SET state = $2, outcome = $3, summary = $4, updated_at = $5, attempts = $6, \
                evidence = $7, lease_until = $8, sealed = $9, sealed_until = $10, \
-               desired = CASE WHEN $11 THEN NULL ELSE desired END \
+               desired = CASE WHEN $11 THEN NULL ELSE desired END, owner = CASE WHEN $11 THEN '' ELSE owner END \
                WHERE id = $1 AND fence = $12 AND \
                CASE WHEN $13 THEN state = 'succeeded' ELSE state IN ('pending', 'unknown') END";
     let ours = changes(
@@ -207,21 +207,21 @@ async fn update_registration<C: GenericClient>(c: &C, row: &RegistrationRow, exp
 
 /// Binds the columns of a registration; the statements of insert and update number them alike.
 async fn write_registration<C: GenericClient>(c: &C, sql: &str, row: &RegistrationRow) -> Result<bool, Failure> {
-    let hidden = &row.hidden;
+    let hidden = &row.rest.hidden;
     changes(
         c,
         sql,
         &[
             &row.id,
-            &row.backend,
-            &escape(&row.kind),
-            &escape(&row.client_id),
-            &escape(&row.vendor_ref),
-            &row.client_id_issued_at,
+            &row.rest.backend.as_str(),
+            &escape(&row.rest.kind),
+            &escape(row.rest.client_id.as_str()),
+            &escape(&row.rest.vendor_ref),
+            &row.rest.client_id_issued_at,
             &row.version,
-            &row.created_at,
-            &row.updated_at,
-            &row.state,
+            &row.rest.created_at,
+            &row.rest.updated_at,
+            &row.rest.state.as_str(),
             &row.spec,
             &row.observed,
             &row.search.as_bytes(),
@@ -252,10 +252,10 @@ pub(super) async fn used(c: &Object, id: &str, now: i64) -> Result<Usage, Failur
 }
 
 async fn insert_labels<C: GenericClient>(c: &C, row: &RegistrationRow) -> Result<(), Failure> {
-    if row.labels.is_empty() {
+    if row.rest.labels.is_empty() {
         return Ok(());
     }
-    let (keys, values): (Vec<_>, Vec<_>) = row.labels.iter().map(|(k, v)| (escape(k), escape(v))).unzip();
+    let (keys, values): (Vec<_>, Vec<_>) = row.rest.labels.iter().map(|(k, v)| (escape(k), escape(v))).unzip();
     let sql = "INSERT INTO labels (registration_id, key, value) SELECT $1, * FROM unnest($2::text[], $3::text[])";
     execute(c, sql, &[&row.id, &keys, &values]).await.map(|_| ())
 }

@@ -1,5 +1,6 @@
 //! What each write does, as statements of one transaction.
 
+use registrar_model::Registration;
 use rusqlite::{Connection, ErrorCode, ffi, params};
 
 use super::{read, row, store_error};
@@ -191,7 +192,8 @@ fn finish(
         .prepare_cached(&format!(
             "UPDATE operations SET state = ?2, outcome = ?3, summary = ?4, updated_at = ?5, attempts = ?6, \
              evidence = ?7, lease_until = ?8, sealed = ?9, sealed_until = ?10, \
-             desired = CASE WHEN ?2 IN ('succeeded', 'failed') THEN NULL ELSE desired END \
+             desired = CASE WHEN ?2 IN ('succeeded', 'failed') THEN NULL ELSE desired END, \
+             owner = CASE WHEN ?2 IN ('succeeded', 'failed') THEN '' ELSE owner END \
              WHERE id = ?1 AND {fit} AND fence = ?11"
         ))?
         .execute(params![
@@ -338,27 +340,28 @@ fn update(connection: &Connection, row: &RegistrationRow, expected: u64) -> rusq
 
 /// Binds the columns of a registration; the statements of insert and update number them alike.
 fn write_registration(connection: &Connection, sql: &str, row: &RegistrationRow) -> rusqlite::Result<usize> {
+    let Registration { hidden, .. } = row.rest.as_ref();
     connection.prepare_cached(sql)?.execute(params![
         row.id,
-        row.backend,
-        row.kind,
-        row.client_id,
-        row.vendor_ref,
-        row.client_id_issued_at,
+        row.rest.backend.as_str(),
+        row.rest.kind,
+        row.rest.client_id.as_str(),
+        row.rest.vendor_ref,
+        row.rest.client_id_issued_at,
         row.version,
-        row.created_at,
-        row.updated_at,
-        row.state,
+        row.rest.created_at,
+        row.rest.updated_at,
+        row.rest.state.as_str(),
         row.spec,
         row.observed,
         row.search,
-        row.hidden.management,
-        row.hidden.access_token,
-        row.hidden.previous_access_token.map(|(hash, _)| hash),
-        row.hidden.previous_access_token.map(|(_, until)| until),
-        row.hidden.dcr.as_ref().map(ToString::to_string),
-        row.hidden.open_route,
-        row.hidden.unused_until,
+        hidden.management,
+        hidden.access_token,
+        hidden.previous_access_token.map(|(hash, _)| hash),
+        hidden.previous_access_token.map(|(_, until)| until),
+        hidden.dcr.as_ref().map(ToString::to_string),
+        hidden.open_route,
+        hidden.unused_until,
     ])
 }
 
@@ -380,12 +383,12 @@ fn used(connection: &Connection, id: &str, now: i64) -> rusqlite::Result<Verdict
 }
 
 fn insert_labels(connection: &Connection, row: &RegistrationRow) -> rusqlite::Result<()> {
-    if row.labels.is_empty() {
+    if row.rest.labels.is_empty() {
         return Ok(());
     }
     let mut statement =
         connection.prepare_cached("INSERT INTO labels (registration_id, key, value) VALUES (?1, ?2, ?3)")?;
-    row.labels.iter().try_for_each(|(key, value)| statement.execute(params![row.id, key, value]).map(|_| ()))
+    row.rest.labels.iter().try_for_each(|(key, value)| statement.execute(params![row.id, key, value]).map(|_| ()))
 }
 
 fn put_initial_access_token(connection: &Connection, token: &InitialAccessToken) -> rusqlite::Result<Verdict> {

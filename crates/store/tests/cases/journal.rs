@@ -37,6 +37,8 @@ pub(crate) async fn an_operation_runs_its_course(store: Any) {
         evidence: json!({}),
         attempts: 1,
         desired: None,
+        // nobody works on it any more
+        lease: Lease { owner: String::new(), ..expected.lease },
         ..expected
     };
     assert_eq!(store.operation(id).await, Ok(Some(expected)));
