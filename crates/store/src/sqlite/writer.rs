@@ -39,19 +39,25 @@ enum Job {
 /// Writes of one transaction, as they come out of the queue.
 type Batch = Vec<Box<Write>>;
 
-/// What a batch came to, and who waits for it.
-type Answers = Vec<(oneshot::Sender<Verdict>, Verdict)>;
+/// What a batch came to.
+struct Done {
+    /// Who waits for what.
+    verdicts: Vec<(oneshot::Sender<Verdict>, Verdict)>,
+    /// The writes, to be freed where they were made: to free memory of another thread costs both more.
+    #[expect(dead_code, reason = "dropped, never read")]
+    writes: Batch,
+}
 
 /// Hands the verdicts of each batch to those who wait. To wake a task from another thread is a system call; this way it
 /// is one for a batch instead of one for a write.
-async fn hand_out(mut batches: mpsc::UnboundedReceiver<Answers>) {
+async fn hand_out(mut batches: mpsc::UnboundedReceiver<Done>) {
     while let Some(batch) = batches.recv().await {
         answer(batch);
     }
 }
 
-fn answer(batch: Answers) {
-    for (answer, verdict) in batch {
+fn answer(batch: Done) {
+    for (answer, verdict) in batch.verdicts {
         // nobody may be waiting any more; the write stands
         let _ = answer.send(verdict);
     }
@@ -97,7 +103,7 @@ impl Writer {
 struct Scribe {
     connection: Connection,
     ballast: Ballast,
-    verdicts: mpsc::UnboundedSender<Answers>,
+    verdicts: mpsc::UnboundedSender<Done>,
     /// The disk failed in a way after which a later `fsync` may lie: nothing is written any more.
     stopped: bool,
 }
@@ -133,11 +139,11 @@ impl Scribe {
                     }
                 }
             }
-            let verdicts = self.record(&mut batch);
-            batch.clear();
-            if let Err(mpsc::error::SendError(batch)) = self.verdicts.send(answers.drain(..).zip(verdicts).collect()) {
+            let verdicts = answers.drain(..).zip(self.record(&mut batch)).collect();
+            let writes = std::mem::replace(&mut batch, Vec::with_capacity(MAX_BATCH));
+            if let Err(mpsc::error::SendError(done)) = self.verdicts.send(Done { verdicts, writes }) {
                 // there is no runtime, or it has ended
-                answer(batch);
+                answer(done);
             }
         }
         open::leave(self.connection, self.stopped);
