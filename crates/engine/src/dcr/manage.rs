@@ -207,7 +207,7 @@ impl Engine {
 }
 
 /// How long a new token waits for another write to the client.
-const LONGEST_TURN: std::time::Duration = std::time::Duration::from_secs(2);
+const LONGEST_TURN: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// What every token that opens nothing is told.
 pub(super) fn refused() -> Error {
