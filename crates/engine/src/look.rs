@@ -280,7 +280,7 @@ fn wish(operation: &Operation) -> Option<Map<String, Value>> {
 
 pub(crate) fn desired(operation: &Operation) -> Option<Asked> {
     let object = &mut serde_json::from_str(operation.desired.as_deref()?).ok()?;
-    let kept = Kept::take(object);
+    let kept = Kept::take(object)?;
     let mut issues = Issues::lenient();
     let (spec, _) = ClientSpec::decode(object, &Pointer::root(), &mut issues);
     let labels = object.get("labels").cloned().map(serde_json::from_value).transpose().ok()?.unwrap_or_default();

@@ -65,9 +65,9 @@ impl Kept<'_> {
         }
     }
 
-    /// Takes it out of what was asked for.
-    pub(crate) fn take(desired: &mut Map<String, Value>) -> Kept<'static> {
-        desired.remove(MEMBER).and_then(|kept| serde_json::from_value(kept).ok()).unwrap_or_default()
+    /// Takes it out of what was asked for; `None` when it cannot be read, which is not the same as nothing to keep.
+    pub(crate) fn take(desired: &mut Map<String, Value>) -> Option<Kept<'static>> {
+        desired.remove(MEMBER).map_or(Some(Kept::default()), |kept| serde_json::from_value(kept).ok())
     }
 
     /// The same of a text, which is left as it is.
@@ -77,7 +77,11 @@ impl Kept<'_> {
             #[serde(default)]
             dcr: Kept<'static>,
         }
-        serde_json::from_str(desired).map(|Asked { dcr }| dcr).unwrap_or_default()
+        serde_json::from_str(desired).map(|Asked { dcr }| dcr).unwrap_or_else(|_| {
+            // not its text: that may hold what the client sent
+            tracing::warn!("what a registration at the standards face has brought along cannot be read");
+            Kept::default()
+        })
     }
 
     /// The initial access token whose use an operation has taken: it gets it back if that led to nothing.
@@ -89,7 +93,7 @@ impl Kept<'_> {
     /// What was asked for, without the use that was taken for it.
     pub(crate) fn unpaid(desired: &str) -> Option<String> {
         let mut object = serde_json::from_str(desired).ok()?;
-        let mut kept = Self::take(&mut object);
+        let mut kept = Self::take(&mut object)?;
         kept.spent = None;
         let mut desired = Value::Object(object).to_string();
         kept.join(&mut desired);
@@ -120,7 +124,7 @@ mod tests {
             let unpaid = Kept::unpaid(&desired).unwrap();
             for (text, spent) in [(&desired, Some("0123")), (&unpaid, None)] {
                 let mut object = serde_json::from_str(text).unwrap();
-                let taken = Kept::take(&mut object);
+                let taken = Kept::take(&mut object).unwrap();
                 assert_eq!(Kept::of(text).unused_until, Some(7));
                 assert_eq!((taken.open_route.as_deref(), taken.unused_until), (Some("b\""), Some(7)));
                 assert_eq!(Value::Object(object).to_string(), asked);
@@ -132,6 +136,8 @@ mod tests {
     #[test]
     fn what_another_version_has_kept_is_not_in_the_way() {
         let mut object = json!({ "dcr": { "spent": "0123", "of_2031": 1 } }).as_object().unwrap().clone();
-        assert_eq!(Kept::take(&mut object).spent.as_deref(), Some("0123"));
+        assert_eq!(Kept::take(&mut object).unwrap().spent.as_deref(), Some("0123"));
+        let mut damaged = json!({ "dcr": { "spent": 7 } }).as_object().unwrap().clone();
+        assert!(Kept::take(&mut damaged).is_none(), "not taken for nothing");
     }
 }
