@@ -536,6 +536,7 @@ enum Taken {
 pub(super) fn record(path: &Path, registrations: Vec<Registration>) -> Result<(), StoreError> {
     let connection = open::writer(path, super::BUSY)?;
     let transaction = connection.unchecked_transaction().map_err(store_error)?;
+    let mut prepared = write::Prepared::new(&transaction).map_err(store_error)?;
     for registration in registrations {
         let sql = "SELECT version FROM registrations WHERE id = ?1";
         let id = registration.id.to_string();
@@ -549,8 +550,9 @@ pub(super) fn record(path: &Path, registrations: Vec<Registration>) -> Result<()
             }
             None => RegistrationChange::Insert(registration),
         };
-        write::change_registry(&transaction, &ChangeRow::new(change)?).map_err(store_error)??;
+        write::change_registry(&mut prepared, &ChangeRow::new(change)?).map_err(store_error)??;
     }
+    drop(prepared);
     transaction.commit().map_err(store_error)?;
     open::leave(connection, false);
     Ok(())

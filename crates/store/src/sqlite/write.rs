@@ -1,7 +1,7 @@
 //! What each write does, as statements of one transaction.
 
 use registrar_model::Registration;
-use rusqlite::{Connection, ErrorCode, ffi, params};
+use rusqlite::{Connection, ErrorCode, PrepFlags, Statement, ffi, params};
 
 use super::{read, row, store_error};
 use crate::{
@@ -59,20 +59,37 @@ pub(super) enum Write {
     Ping,
 }
 
+/// A connection that writes, with the statements of every creation: to look them up by their text costs more CPU time
+/// than to bind them.
+pub(super) struct Prepared<'c> {
+    pub connection: &'c Connection,
+    begin: Statement<'c>,
+    finish: Statement<'c>,
+    insert: Statement<'c>,
+}
+
+impl<'c> Prepared<'c> {
+    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let prepare = |sql| connection.prepare_with_flags(sql, PrepFlags::SQLITE_PREPARE_PERSISTENT);
+        Ok(Self { connection, begin: prepare(BEGIN)?, finish: prepare(FINISH)?, insert: prepare(INSERT)? })
+    }
+}
+
 /// Carries out a batch in one transaction: a write that is refused leaves nothing behind and does not affect the others.
-pub(super) fn transact(connection: &Connection, batch: &[Box<Write>]) -> rusqlite::Result<Vec<Verdict>> {
-    execute(connection, "BEGIN IMMEDIATE")?;
-    let verdicts = batch.iter().map(|write| one_write(connection, write)).collect::<rusqlite::Result<Vec<_>>>()?;
-    execute(connection, "COMMIT")?;
+pub(super) fn transact(prepared: &mut Prepared<'_>, batch: &[Box<Write>]) -> rusqlite::Result<Vec<Verdict>> {
+    execute(prepared.connection, "BEGIN IMMEDIATE")?;
+    let verdicts = batch.iter().map(|write| one_write(prepared, write)).collect::<rusqlite::Result<Vec<_>>>()?;
+    execute(prepared.connection, "COMMIT")?;
     Ok(verdicts)
 }
 
 /// One write, which leaves nothing behind when it is refused. The outer error fails the whole transaction.
-fn one_write(connection: &Connection, write: &Write) -> rusqlite::Result<Verdict> {
+fn one_write(prepared: &mut Prepared<'_>, write: &Write) -> rusqlite::Result<Verdict> {
+    let connection = prepared.connection;
     match write {
-        Write::Begin(operation, key, spend) => begin(connection, operation, key.as_ref(), spend.as_deref()),
-        Write::Finish(update, change) => finish(connection, update, change.as_ref(), OPEN),
-        Write::Amend(update, change) => finish(connection, update, change.as_ref(), SUCCEEDED),
+        Write::Begin(operation, key, spend) => begin(prepared, operation, key.as_ref(), spend.as_deref()),
+        Write::Finish(update, change) => finish(prepared, update, change.as_ref(), OPEN),
+        Write::Amend(update, change) => finish(prepared, update, change.as_ref(), SUCCEEDED),
         Write::Claim(claim) => take_over(connection, claim),
         Write::DestroySealed(id) => {
             let sql = "UPDATE operations SET sealed = NULL, sealed_until = NULL WHERE id = ?1 AND sealed IS NOT NULL";
@@ -98,12 +115,17 @@ fn count(changed: usize) -> rusqlite::Result<Verdict> {
     Ok(Ok(if changed == 0 { Reply::Nothing } else { Reply::Done }))
 }
 
+const BEGIN: &str = "INSERT INTO operations (id, action, backend, registration, state, outcome, summary, created_at, \
+                     updated_at, attempts, evidence, request_id, principal, desired, owner, lease_until, fence) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+
 fn begin(
-    connection: &Connection,
+    prepared: &mut Prepared<'_>,
     row: &OperationRow,
     key: Option<&KeyClaim>,
     spend: Option<&Spending>,
 ) -> rusqlite::Result<Verdict> {
+    let connection = prepared.connection;
     if let Some(claim) = key {
         match read::key_use(connection, &claim.key, claim.since) {
             Ok(None) => {}
@@ -119,31 +141,25 @@ fn begin(
         }
     }
     let operation = &row.rest;
-    let inserted = connection
-        .prepare_cached(
-            "INSERT INTO operations (id, action, backend, registration, state, outcome, summary, created_at, \
-             updated_at, attempts, evidence, request_id, principal, desired, owner, lease_until, fence) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
-        )?
-        .execute(params![
-            row.id,
-            operation.action.as_str(),
-            operation.backend,
-            row.registration,
-            operation.state.as_str(),
-            operation.outcome.as_str(),
-            operation.summary,
-            operation.created_at,
-            operation.updated_at,
-            operation.attempts,
-            row.evidence,
-            operation.request_id,
-            operation.principal,
-            operation.desired,
-            operation.lease.owner,
-            operation.lease.until,
-            stored_version(operation.lease.fence),
-        ]);
+    let inserted = prepared.begin.execute(params![
+        row.id,
+        operation.action.as_str(),
+        operation.backend,
+        row.registration,
+        operation.state.as_str(),
+        operation.outcome.as_str(),
+        operation.summary,
+        operation.created_at,
+        operation.updated_at,
+        operation.attempts,
+        row.evidence,
+        operation.request_id,
+        operation.principal,
+        operation.desired,
+        operation.lease.owner,
+        operation.lease.until,
+        stored_version(operation.lease.fence),
+    ]);
     if let Err(refused) = unless_taken(inserted)? {
         // the transaction is others' too and goes on
         spend.map_or(Ok(()), |spend| refund(connection, &spend.token))?;
@@ -163,52 +179,53 @@ fn refund(connection: &Connection, token: &str) -> rusqlite::Result<()> {
 }
 
 /// The states of an operation that can be finished.
-const OPEN: &str = "state IN ('pending', 'unknown')";
+const OPEN: [OperationState; 2] = [OperationState::Pending, OperationState::Unknown];
 /// The state of one that can be amended.
-const SUCCEEDED: &str = "state = 'succeeded'";
+const SUCCEEDED: [OperationState; 2] = [OperationState::Succeeded, OperationState::Succeeded];
 
-/// Records what became of an operation whose state is `fit` for it.
+const FINISH: &str = "UPDATE operations SET state = ?2, outcome = ?3, summary = ?4, updated_at = ?5, attempts = ?6, \
+                      evidence = ?7, lease_until = ?8, sealed = ?9, sealed_until = ?10, \
+                      desired = CASE WHEN ?2 IN ('succeeded', 'failed') THEN NULL ELSE desired END, \
+                      owner = CASE WHEN ?2 IN ('succeeded', 'failed') THEN '' ELSE owner END \
+                      WHERE id = ?1 AND fence = ?11 AND state IN (?12, ?13)";
+
+/// Records what became of an operation whose state is one of `fit`.
 /// A refusal leaves nothing behind: what could refuse comes first, or is taken back. The usual case, a new registration
 /// or none, does without a look at the operation before it is changed.
 fn finish(
-    connection: &Connection,
+    prepared: &mut Prepared<'_>,
     row: &UpdateRow,
     change: Option<&ChangeRow>,
-    fit: &'static str,
+    fit: [OperationState; 2],
 ) -> rusqlite::Result<Verdict> {
+    let connection = prepared.connection;
     if let Some(ChangeRow::Update(..) | ChangeRow::Remove(_)) = change
         && let Err(refused) = may_finish(connection, row, fit)?
     {
         return Ok(Err(refused));
     }
     if let Some(change) = change
-        && let Err(refused) = change_registry(connection, change)?
+        && let Err(refused) = change_registry(prepared, change)?
     {
         // why the operation cannot be finished says more
         return Ok(Err(may_finish(connection, row, fit)?.err().unwrap_or(refused)));
     }
     let update = &row.rest;
-    let finished = connection
-        .prepare_cached(&format!(
-            "UPDATE operations SET state = ?2, outcome = ?3, summary = ?4, updated_at = ?5, attempts = ?6, \
-             evidence = ?7, lease_until = ?8, sealed = ?9, sealed_until = ?10, \
-             desired = CASE WHEN ?2 IN ('succeeded', 'failed') THEN NULL ELSE desired END, \
-             owner = CASE WHEN ?2 IN ('succeeded', 'failed') THEN '' ELSE owner END \
-             WHERE id = ?1 AND {fit} AND fence = ?11"
-        ))?
-        .execute(params![
-            row.id,
-            update.state.as_str(),
-            update.outcome.as_str(),
-            update.summary,
-            update.updated_at,
-            update.attempts,
-            row.evidence,
-            update.retry_at,
-            update.sealed.as_ref().map(|s| &s.bytes),
-            update.sealed.as_ref().map(|s| s.until),
-            stored_version(update.fence),
-        ])?;
+    let finished = prepared.finish.execute(params![
+        row.id,
+        update.state.as_str(),
+        update.outcome.as_str(),
+        update.summary,
+        update.updated_at,
+        update.attempts,
+        row.evidence,
+        update.retry_at,
+        update.sealed.as_ref().map(|s| &s.bytes),
+        update.sealed.as_ref().map(|s| s.until),
+        stored_version(update.fence),
+        fit[0].as_str(),
+        fit[1].as_str(),
+    ])?;
     if finished == 0 {
         if let Some(ChangeRow::Insert(new)) = change {
             // its labels go with it (ON DELETE CASCADE)
@@ -224,16 +241,25 @@ fn finish(
 }
 
 /// Whether the operation is in a state that is fit, and under the lease of this result.
-fn may_finish(connection: &Connection, row: &UpdateRow, fit: &str) -> rusqlite::Result<Result<(), StoreError>> {
+fn may_finish(
+    connection: &Connection,
+    row: &UpdateRow,
+    fit: [OperationState; 2],
+) -> rusqlite::Result<Result<(), StoreError>> {
     let found = connection
-        .prepare_cached(&format!("SELECT {fit}, {OPEN}, fence FROM operations WHERE id = ?1"))?
-        .query_row([&row.id], |found| Ok((found.get(0)?, found.get(1)?, found.get(2).map(read_version)?)));
-    Ok(match found {
-        Err(rusqlite::Error::QueryReturnedNoRows) => Err(StoreError::NotFound("operation")),
-        Err(error) => return Err(error),
-        Ok((true, _, fence)) if fence == row.rest.fence => Ok(()),
-        Ok((false, false, _)) => Err(StoreError::AlreadyFinished),
-        Ok(_) => Err(StoreError::Superseded),
+        .prepare_cached("SELECT state, fence FROM operations WHERE id = ?1")?
+        .query_row([&row.id], |found| Ok((found.get::<_, String>(0)?, found.get(1).map(read_version)?)));
+    let (state, fence) = match found {
+        Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(Err(StoreError::NotFound("operation"))),
+        found => found?,
+    };
+    let is = |states: [OperationState; 2]| states.iter().any(|one| one.as_str() == state);
+    Ok(if is(fit) && fence == row.rest.fence {
+        Ok(())
+    } else if is(fit) || is(OPEN) {
+        Err(StoreError::Superseded)
+    } else {
+        Err(StoreError::AlreadyFinished)
     })
 }
 
@@ -292,9 +318,16 @@ fn once(connection: &Connection, name: &str, proposed: &[u8]) -> rusqlite::Resul
     Ok(Ok(Reply::Value(value)))
 }
 
-pub(super) fn change_registry(connection: &Connection, change: &ChangeRow) -> rusqlite::Result<Result<(), StoreError>> {
+pub(super) fn change_registry(
+    prepared: &mut Prepared<'_>,
+    change: &ChangeRow,
+) -> rusqlite::Result<Result<(), StoreError>> {
+    let connection = prepared.connection;
     match change {
-        ChangeRow::Insert(row) => insert(connection, row),
+        ChangeRow::Insert(row) => match unless_taken(write_registration(&mut prepared.insert, row))? {
+            Ok(()) => insert_labels(connection, row).map(Ok),
+            refused => Ok(refused),
+        },
         ChangeRow::Update(row, expected) => update(connection, row, *expected),
         ChangeRow::Remove(id) => {
             // its labels go with it (ON DELETE CASCADE)
@@ -304,16 +337,10 @@ pub(super) fn change_registry(connection: &Connection, change: &ChangeRow) -> ru
     }
 }
 
-fn insert(connection: &Connection, row: &RegistrationRow) -> rusqlite::Result<Result<(), StoreError>> {
-    let sql = "INSERT INTO registrations (id, backend, kind, client_id, vendor_ref, client_id_issued_at, version, \
-               created_at, updated_at, state, spec, observed, search, management, access_token, \
-               previous_access_token, previous_access_token_until, dcr, open_route, unused_until) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
-    match unless_taken(write_registration(connection, sql, row))? {
-        Ok(()) => insert_labels(connection, row).map(Ok),
-        refused => Ok(refused),
-    }
-}
+const INSERT: &str = "INSERT INTO registrations (id, backend, kind, client_id, vendor_ref, client_id_issued_at, version, \
+                      created_at, updated_at, state, spec, observed, search, management, access_token, \
+                      previous_access_token, previous_access_token_until, dcr, open_route, unused_until) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
 
 fn update(connection: &Connection, row: &RegistrationRow, expected: u64) -> rusqlite::Result<Result<(), StoreError>> {
     // the transaction holds the write lock: what is read here stays true until the commit
@@ -330,8 +357,8 @@ fn update(connection: &Connection, row: &RegistrationRow, expected: u64) -> rusq
                observed = ?12, search = ?13, management = ?14, access_token = ?15, previous_access_token = ?16, \
                previous_access_token_until = ?17, dcr = ?18, open_route = ?19, \
                unused_until = CASE WHEN ?20 IS NULL THEN NULL ELSE unused_until END WHERE id = ?1";
-    let written = write_registration(connection, sql, row);
-    if let Err(refused) = unless_taken(written)? {
+    let mut statement = connection.prepare_cached(sql)?;
+    if let Err(refused) = unless_taken(write_registration(&mut statement, row))? {
         return Ok(Err(refused));
     }
     connection.prepare_cached("DELETE FROM labels WHERE registration_id = ?1")?.execute([&row.id])?;
@@ -339,9 +366,9 @@ fn update(connection: &Connection, row: &RegistrationRow, expected: u64) -> rusq
 }
 
 /// Binds the columns of a registration; the statements of insert and update number them alike.
-fn write_registration(connection: &Connection, sql: &str, row: &RegistrationRow) -> rusqlite::Result<usize> {
+fn write_registration(statement: &mut Statement<'_>, row: &RegistrationRow) -> rusqlite::Result<usize> {
     let Registration { hidden, .. } = row.rest.as_ref();
-    connection.prepare_cached(sql)?.execute(params![
+    statement.execute(params![
         row.id,
         row.rest.backend.as_str(),
         row.rest.kind,

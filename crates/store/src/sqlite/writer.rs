@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     ballast::Ballast,
     open, store_error,
-    write::{Verdict, Write, execute, transact},
+    write::{Prepared, Verdict, Write, execute, transact},
 };
 use crate::{StoreError, error::Trouble};
 
@@ -77,8 +77,17 @@ impl Writer {
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(hand_out(batches));
         }
-        let scribe = Scribe { connection, ballast, verdicts, stopped: false };
-        std::thread::Builder::new().name("registrar-store".to_owned()).spawn(move || scribe.run(jobs))?;
+        let write = move || {
+            let mut scribe = Scribe::new(&connection, ballast, verdicts);
+            let closing = scribe.run(jobs);
+            let stopped = scribe.stopped;
+            drop(scribe);
+            open::leave(connection, stopped);
+            for answer in closing {
+                let _ = answer.send(());
+            }
+        };
+        std::thread::Builder::new().name("registrar-store".to_owned()).spawn(write)?;
         Ok(Self { queue })
     }
 
@@ -100,16 +109,23 @@ impl Writer {
 }
 
 /// The writer's side of the queue.
-struct Scribe {
-    connection: Connection,
+struct Scribe<'c> {
+    connection: &'c Connection,
+    /// There once the first write has come.
+    prepared: Option<Prepared<'c>>,
     ballast: Ballast,
     verdicts: mpsc::UnboundedSender<Done>,
     /// The disk failed in a way after which a later `fsync` may lie: nothing is written any more.
     stopped: bool,
 }
 
-impl Scribe {
-    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+impl<'c> Scribe<'c> {
+    fn new(connection: &'c Connection, ballast: Ballast, verdicts: mpsc::UnboundedSender<Done>) -> Self {
+        Self { connection, prepared: None, ballast, verdicts, stopped: false }
+    }
+
+    /// Writes until the queue is closed; returns who waits for the end.
+    fn run(&mut self, mut jobs: mpsc::Receiver<Job>) -> Vec<oneshot::Sender<()>> {
         let mut taken = Vec::with_capacity(MAX_BATCH);
         let mut batch = Vec::with_capacity(MAX_BATCH);
         let mut answers = Vec::with_capacity(MAX_BATCH);
@@ -146,10 +162,7 @@ impl Scribe {
                 answer(done);
             }
         }
-        open::leave(self.connection, self.stopped);
-        for answer in closing {
-            let _ = answer.send(());
-        }
+        closing
     }
 
     /// Carries out a batch in one transaction: a write that is refused does not affect the others, a failure of the
@@ -191,13 +204,21 @@ impl Scribe {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        transact(&self.connection, batch).map_err(|error| self.abandon(error))
+        self.transact(batch).map_err(|error| self.abandon(error))
+    }
+
+    fn transact(&mut self, batch: &Batch) -> rusqlite::Result<Vec<Verdict>> {
+        let prepared = match &mut self.prepared {
+            Some(prepared) => prepared,
+            none => none.insert(Prepared::new(self.connection)?),
+        };
+        transact(prepared, batch)
     }
 
     /// Ends the transaction that failed, and decides whether there may be another.
     fn abandon(&mut self, error: rusqlite::Error) -> StoreError {
         // SQLite has rolled back some failures by itself
-        let ended = self.connection.is_autocommit() || execute(&self.connection, "ROLLBACK").is_ok();
+        let ended = self.connection.is_autocommit() || execute(self.connection, "ROLLBACK").is_ok();
         let (kind, code) = (error.sqlite_error_code(), error.sqlite_extended_error_code());
         let failure = store_error(error);
         let damaged =
@@ -269,17 +290,18 @@ mod tests {
         }
     }
 
-    fn scribe(folder: &tempfile::TempDir) -> Scribe {
+    fn scribe(folder: &tempfile::TempDir) -> Scribe<'static> {
         let path = folder.path().join("registrar.db");
-        let connection = open::writer(&path, Duration::ZERO).unwrap();
-        Scribe { connection, ballast: Ballast::none(), verdicts: mpsc::unbounded_channel().0, stopped: false }
+        // open until the tests end
+        let connection = Box::leak(Box::new(open::writer(&path, Duration::ZERO).unwrap()));
+        Scribe::new(connection, Ballast::none(), mpsc::unbounded_channel().0)
     }
 
-    fn operations(scribe: &Scribe) -> i64 {
+    fn operations(scribe: &Scribe<'_>) -> i64 {
         scribe.connection.query_row("SELECT count(*) FROM operations", [], |row| row.get(0)).unwrap()
     }
 
-    fn log_frames(scribe: &Scribe) -> i64 {
+    fn log_frames(scribe: &Scribe<'_>) -> i64 {
         scribe.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1)).unwrap()
     }
 
@@ -299,11 +321,11 @@ mod tests {
             drop(queue);
             // a reader that stays keeps the log from being checkpointed and removed at the end
             let witness = Connection::open(&path).unwrap();
-            let scribe = scribe(&folder);
+            let mut scribe = scribe(&folder);
             scribe.connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
             witness.execute_batch("BEGIN; SELECT count(*) FROM operations;").unwrap();
             let before = std::fs::metadata(folder.path().join("registrar.db-wal")).unwrap().len();
-            scribe.run(jobs);
+            assert!(scribe.run(jobs).is_empty(), "nobody waits for the end");
             assert!(verdicts.into_iter().all(|mut v| v.try_recv() == Ok(Ok(Reply::Done))));
             std::fs::metadata(folder.path().join("registrar.db-wal")).unwrap().len() - before
         };
@@ -327,7 +349,7 @@ mod tests {
     }
 
     /// How many pages the database may have; no fewer than it has.
-    fn limit(scribe: &Scribe, pages: i64) {
+    fn limit(scribe: &Scribe<'_>, pages: i64) {
         let set = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
         scribe.connection.pragma_update_and_check(None, "max_page_count", pages, set).unwrap();
     }
@@ -371,7 +393,7 @@ mod tests {
         assert_eq!(scribe.record(&mut batch), vec![Ok(Reply::Done); 200]);
     }
 
-    fn with_ballast(folder: &tempfile::TempDir) -> (Scribe, std::path::PathBuf) {
+    fn with_ballast(folder: &tempfile::TempDir) -> (Scribe<'static>, std::path::PathBuf) {
         let mut scribe = scribe(folder);
         scribe.ballast = Ballast::beside(&folder.path().join("registrar.db"), 1 << 20);
         scribe.ballast.restore(Instant::now());
