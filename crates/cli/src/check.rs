@@ -28,7 +28,8 @@ pub(crate) fn run(args: &ConfigArgs, format: Format) -> Result<(), Failure> {
                     output::json(&json!({ "ok": true, "backends": backends, "routes": routes, "errors": [] }))
                 }
                 Format::Table => {
-                    output::data(&format!("{}: ok, {backends} backends, {routes} routes", args.config.display()))
+                    let (backends, routes) = (output::counted(backends, "backend"), output::counted(routes, "route"));
+                    output::data(&format!("{}: ok, {backends}, {routes}", args.config.display()))
                 }
             }
         }
@@ -36,8 +37,7 @@ pub(crate) fn run(args: &ConfigArgs, format: Format) -> Result<(), Failure> {
             if format == Format::Json {
                 output::json(&json!({ "ok": false, "file": found.file, "errors": found.errors }))?;
             }
-            let count = found.errors.len();
-            let text = format!("{found}\n{count} {}", if count == 1 { "error" } else { "errors" });
+            let text = format!("{found}\n{}", output::counted(found.errors.len(), "error"));
             Err(Failure { code: LOCAL, text })
         }
     }

@@ -62,6 +62,11 @@ pub(crate) fn losses(losses: &[registrar_model::Loss]) -> String {
     out.to_string()
 }
 
+/// A number of things, in words: "1 backend", "2 backends".
+pub(crate) fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A value in a cell.
 pub(crate) fn short(value: &serde_json::Value) -> String {
     let text = match value {

@@ -328,10 +328,11 @@ fn told(report: &Report, format: Format) -> Result<(), Failure> {
     for note in &report.notes {
         text.push_str(&format!("\n{note}"));
     }
-    text.push_str(&format!(
-        "\n{} operations are open: the gateway looks into them when it starts",
-        report.open_operations
-    ));
+    text.push_str(&match report.open_operations {
+        0 => "\nno operation is open".to_owned(),
+        1 => "\n1 operation is open: the gateway looks into it when it starts".to_owned(),
+        open => format!("\n{open} operations are open: the gateway looks into them when it starts"),
+    });
     match (&report.damaged, report.dry_run) {
         (Some(name), false) => text.push_str(&format!("\nthe old file is kept as {name}")),
         (Some(name), true) => text.push_str(&format!("\nthe old file would be kept as {name}")),

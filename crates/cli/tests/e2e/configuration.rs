@@ -86,7 +86,7 @@ fn a_good_file_passes() {
         &[],
     );
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    assert!(String::from_utf8(out.stdout).unwrap().contains("ok, 1 backends, 0 routes"));
+    assert!(String::from_utf8(out.stdout).unwrap().contains("ok, 1 backend, 0 routes"));
 }
 
 #[test]
