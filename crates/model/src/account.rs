@@ -155,6 +155,6 @@ pub fn effective(sent: &ClientSpec, read: &ClientSpec, losses: &[Loss]) -> Resul
         ("vendor".to_owned(), Value::Object(vendor)),
     ]);
     let mut issues = crate::Issues::lenient();
-    let (spec, _) = ClientSpec::decode(&object, &crate::Pointer::root(), &mut issues);
+    let (spec, _) = ClientSpec::decode(&object, &crate::Place::root(), &mut issues);
     issues.into_result(spec)
 }

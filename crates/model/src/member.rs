@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     field::JsonType,
-    issue::{IssueCode, Issues, Pointer, type_name},
+    issue::{IssueCode, Issues, Place, type_name},
     text,
     uri::RedirectUri,
 };
@@ -19,7 +19,7 @@ pub trait Member: Sized + Serialize {
     const JSON: JsonType;
 
     /// Reads the member; `None` when anything was wrong, which is then in `issues`.
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self>;
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self>;
 
     /// Writes the member.
     fn encode(&self) -> Value;
@@ -30,14 +30,14 @@ pub trait Member: Sized + Serialize {
     }
 }
 
-pub(crate) fn wrong_type(value: &Value, wanted: &str, at: &Pointer, issues: &mut Issues) {
+pub(crate) fn wrong_type(value: &Value, wanted: &str, at: &Place<'_>, issues: &mut Issues) {
     issues.push(at, IssueCode::WrongType, format!("expected {wanted}, found {}", type_name(value)));
 }
 
 impl Member for String {
     const JSON: JsonType = JsonType::String;
 
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::String(s) = value else {
             wrong_type(value, "a string", at, issues);
             return None;
@@ -57,7 +57,7 @@ impl Member for String {
 impl Member for bool {
     const JSON: JsonType = JsonType::Boolean;
 
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
         if value.is_boolean() {
             return value.as_bool();
         }
@@ -73,7 +73,7 @@ impl Member for bool {
 impl Member for u64 {
     const JSON: JsonType = JsonType::Integer;
 
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::Number(n) = value else {
             wrong_type(value, "a whole number", at, issues);
             return None;
@@ -94,7 +94,7 @@ impl Member for u64 {
 impl<T: StringMember> Member for Vec<T> {
     const JSON: JsonType = JsonType::Strings;
 
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::Array(items) = value else {
             wrong_type(value, "an array of strings", at, issues);
             return None;
@@ -141,7 +141,7 @@ pub trait StringMember: Clone + Serialize {
     /// The exact text.
     fn text(&self) -> &str;
     /// Checks a text before it is read; true when it is acceptable.
-    fn check(text: &str, at: &Pointer, issues: &mut Issues) -> bool {
+    fn check(text: &str, at: &Place<'_>, issues: &mut Issues) -> bool {
         text::check(text, at, issues)
     }
 }
@@ -167,7 +167,7 @@ impl StringMember for RedirectUri {
 
     /// Whatever is wrong with one is told once, as an invalid redirect URI (RFC 7591 §3.2.2): by
     /// [`crate::uri::check_redirect`], which refuses more than control characters and great length.
-    fn check(_: &str, _: &Pointer, _: &mut Issues) -> bool {
+    fn check(_: &str, _: &Place<'_>, _: &mut Issues) -> bool {
         true
     }
 }
@@ -216,7 +216,7 @@ macro_rules! word {
         impl Member for $name {
             const JSON: JsonType = JsonType::String;
 
-            fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+            fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
                 String::decode(value, at, issues).map(|s| Self::read(&s))
             }
 
@@ -362,7 +362,7 @@ impl Serialize for Scope {
 impl Member for Scope {
     const JSON: JsonType = JsonType::String;
 
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::String(text) = value else {
             wrong_type(value, "a string of space-separated scopes", at, issues);
             return None;
@@ -404,7 +404,7 @@ pub const PRIVATE_KEY_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "ot
 impl Member for Jwks {
     const JSON: JsonType = JsonType::Object;
 
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::Object(set) = value else {
             wrong_type(value, "a JWK Set object", at, issues);
             return None;
@@ -446,7 +446,7 @@ impl Member for Jwks {
 impl Member for BTreeMap<String, String> {
     const JSON: JsonType = JsonType::Object;
 
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::Object(map) = value else {
             wrong_type(value, "an object of strings", at, issues);
             return None;

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
 use crate::{
-    issue::{IssueCode, Issues, Pointer},
+    issue::{IssueCode, Issues, Place},
     loss::Severity::{Functional, Security},
     metadata::layer,
 };
@@ -38,7 +38,7 @@ impl Serialize for Policy {
 impl Policy {
     /// Reads a policy object; an unknown member is an issue, because this object is ours.
     #[must_use]
-    pub fn decode(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> Self {
+    pub fn decode(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> Self {
         let mut out = Self::default();
         for (name, value) in object {
             // `null` counts as absent, as everywhere

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     field::{Compare, FieldInfo, lookup},
-    issue::{IssueCode, Issues, Pointer, type_name},
+    issue::{IssueCode, Issues, Place, type_name},
     metadata::ClientMetadata,
     policy::Policy,
 };
@@ -112,7 +112,7 @@ impl ClientSpec {
     /// Reads the three layers from an object that has them as members; other members are left to the caller.
     /// The list holds metadata names that no registry knows.
     #[must_use]
-    pub fn decode(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
+    pub fn decode(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
         let mut spec = Self::default();
         let mut unknown = Vec::new();
         if let Some(metadata) = layer(object, "metadata", at, issues) {
@@ -143,7 +143,7 @@ impl ClientSpec {
     }
 
     /// Checks every rule of the model. Vendor members are checked by their adapter.
-    pub fn validate(&self, at: &Pointer, issues: &mut Issues) {
+    pub fn validate(&self, at: &Place<'_>, issues: &mut Issues) {
         crate::validate::metadata(&self.metadata, &at.child("metadata"), issues);
         crate::validate::policy(&self.policy, &at.child("policy"), issues);
     }
@@ -236,7 +236,7 @@ pub(crate) fn is_empty(value: &Value) -> bool {
 fn layer<'a>(
     object: &'a Map<String, Value>,
     name: &str,
-    at: &Pointer,
+    at: &Place<'_>,
     issues: &mut Issues,
 ) -> Option<&'a Map<String, Value>> {
     match object.get(name) {

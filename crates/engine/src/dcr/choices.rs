@@ -3,7 +3,7 @@
 
 use registrar_core::{Adapter, Error, ErrorKind, Result};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Pointer,
+    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Place, Pointer,
     Severity, field, validate,
 };
 use serde_json::{Value, json};
@@ -144,7 +144,8 @@ fn words(value: &Value) -> Option<Vec<String>> {
 
 /// The metadata with one member set, and the rules that it breaks then.
 fn with(metadata: &ClientMetadata, member: &str, value: Value) -> (ClientMetadata, Vec<Issue>) {
-    let (at, mut issues) = (Pointer::root().child("metadata"), Issues::new());
+    let (root, mut issues) = (Place::root(), Issues::new());
+    let at = root.child("metadata");
     let mut object = metadata.encode();
     object.insert(member.to_owned(), value);
     let (chosen, _) = ClientMetadata::decode(&object, &at, &mut issues);
