@@ -363,7 +363,7 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::BackendNotFound`].
     pub fn backend(&self, name: &str) -> Result<Arc<Backend>> {
-        let known = name.parse::<BackendName>().ok().and_then(|name| self.runtime.load().backends.get(&name).cloned());
+        let known = self.runtime.load().backends.get(name).cloned();
         known.ok_or_else(|| Error::new(ErrorKind::BackendNotFound, "there is no backend with this name"))
     }
 

@@ -1,6 +1,9 @@
 //! The types of members, and how each is read from and written as JSON.
 
-use std::collections::BTreeMap;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -34,15 +37,20 @@ pub(crate) fn wrong_type(value: &Value, wanted: &str, at: &Place<'_>, issues: &m
     issues.push(at, IssueCode::WrongType, format!("expected {wanted}, found {}", type_name(value)));
 }
 
+/// The text of a string member that has nothing wrong with it.
+fn sound_text<'v>(value: &'v Value, at: &Place<'_>, issues: &mut Issues) -> Option<&'v str> {
+    let Value::String(s) = value else {
+        wrong_type(value, "a string", at, issues);
+        return None;
+    };
+    text::check(s, at, issues).then_some(s)
+}
+
 impl Member for String {
     const JSON: JsonType = JsonType::String;
 
     fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
-        let Value::String(s) = value else {
-            wrong_type(value, "a string", at, issues);
-            return None;
-        };
-        text::check(s, at, issues).then(|| s.clone())
+        sound_text(value, at, issues).map(str::to_owned)
     }
 
     fn encode(&self) -> Value {
@@ -217,7 +225,7 @@ macro_rules! word {
             const JSON: JsonType = JsonType::String;
 
             fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
-                String::decode(value, at, issues).map(|s| Self::read(&s))
+                sound_text(value, at, issues).map(Self::read)
             }
 
             fn encode(&self) -> Value {
@@ -293,9 +301,12 @@ impl GrantType {
 
 /// A response type: a set of words, kept as written (`code`, `id_token token`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ResponseType(String);
+pub struct ResponseType(Cow<'static, str>);
 
 impl ResponseType {
+    /// `code`: the default of RFC 7591 §2.
+    pub(crate) const CODE: Self = Self(Cow::Borrowed("code"));
+
     /// True when the word is one of the set.
     #[must_use]
     pub fn has(&self, word: &str) -> bool {
@@ -305,7 +316,8 @@ impl ResponseType {
 
 impl StringMember for ResponseType {
     fn read(text: &str) -> Self {
-        Self(text.to_owned())
+        // what nearly every client has
+        if text == Self::CODE.text() { Self::CODE } else { Self(Cow::Owned(text.to_owned())) }
     }
 
     fn text(&self) -> &str {
@@ -317,29 +329,21 @@ as_text!(ResponseType);
 
 /// `scope`: scope tokens in their order, one space between them on the wire (RFC 6749 §3.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope(Vec<String>);
+pub struct Scope(String);
 
 impl Scope {
     /// From tokens, without repetitions; `None` when one is not a scope token (NQCHAR, RFC 6749 Appendix A.4).
     #[must_use]
-    pub fn from_tokens<S: AsRef<str>>(tokens: impl IntoIterator<Item = S>) -> Option<Self> {
-        let mut out: Vec<String> = Vec::new();
-        for token in tokens {
-            let token = token.as_ref();
-            if !is_scope_token(token) {
-                return None;
-            }
-            if !out.iter().any(|t| t == token) {
-                out.push(token.to_owned());
-            }
-        }
-        Some(Self(out))
+    pub fn from_tokens<'t, S: AsRef<str> + ?Sized + 't>(
+        tokens: impl IntoIterator<Item = &'t S, IntoIter: Clone>,
+    ) -> Option<Self> {
+        let written = Written::of(tokens.into_iter().map(AsRef::as_ref));
+        (!written.invalid).then_some(written.scope)
     }
 
     /// The tokens.
-    #[must_use]
-    pub fn tokens(&self) -> &[String] {
-        &self.0
+    pub fn tokens(&self) -> impl Iterator<Item = &str> + Clone {
+        words(&self.0)
     }
 
     /// True without any token.
@@ -349,13 +353,47 @@ impl Scope {
     }
 }
 
+fn words(text: &str) -> impl Iterator<Item = &str> + Clone {
+    text.split(' ').filter(|word| !word.is_empty())
+}
+
+/// Scope tokens as somebody wrote them.
+struct Written {
+    /// What they say, each once.
+    scope: Scope,
+    /// Whether a token is there more than once.
+    repeated: bool,
+    /// Whether something is not a scope token.
+    invalid: bool,
+}
+
+impl Written {
+    fn of<'t>(tokens: impl Iterator<Item = &'t str> + Clone) -> Self {
+        let mut text = String::with_capacity(tokens.clone().map(|token| token.len() + 1).sum());
+        let mut seen = BTreeSet::new();
+        let (mut repeated, mut invalid) = (false, false);
+        for token in tokens {
+            invalid |= !is_scope_token(token);
+            if !seen.insert(token) {
+                repeated = true;
+                continue;
+            }
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(token);
+        }
+        Self { scope: Scope(text), repeated, invalid }
+    }
+}
+
 fn is_scope_token(token: &str) -> bool {
     !token.is_empty() && token.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
 }
 
 impl Serialize for Scope {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.join(" "))
+        serializer.serialize_str(&self.0)
     }
 }
 
@@ -367,21 +405,20 @@ impl Member for Scope {
             wrong_type(value, "a string of space-separated scopes", at, issues);
             return None;
         };
-        let tokens: Vec<&str> = text.split(' ').filter(|t| !t.is_empty()).collect();
-        let mut seen = std::collections::BTreeSet::new();
-        if !issues.is_lenient() && tokens.iter().any(|t| !seen.insert(*t)) {
+        let Written { scope, repeated, invalid } = Written::of(words(text));
+        if repeated && !issues.is_lenient() {
             issues.push(at, IssueCode::Conflict, "a scope appears more than once");
             return None;
         }
-        let scope = Self::from_tokens(&tokens);
-        if scope.is_none() {
+        if invalid {
             issues.push(at, IssueCode::InvalidValue, "a scope has a character that RFC 6749 §3.3 does not allow");
+            return None;
         }
-        scope
+        Some(scope)
     }
 
     fn encode(&self) -> Value {
-        Value::String(self.0.join(" "))
+        Value::String(self.0.clone())
     }
 }
 

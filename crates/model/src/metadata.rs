@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::{
     issue::{Issues, Place},
     loss::Severity::{Functional, Info, Security},
-    member::{AuthMethod, GrantType, Jwks, Member, ResponseType, Scope, StringMember},
+    member::{AuthMethod, GrantType, Jwks, Member, ResponseType, Scope},
     text,
     uri::RedirectUri,
 };
@@ -316,14 +316,12 @@ impl ClientMetadata {
 
     /// The response types in effect: `code` when absent, none when no grant uses the authorization endpoint.
     #[must_use]
-    pub fn effective_response_types(&self) -> Vec<ResponseType> {
-        self.response_types.clone().unwrap_or_else(|| {
-            if self.effective_grant_types().iter().any(GrantType::uses_redirect) {
-                vec![ResponseType::read("code")]
-            } else {
-                Vec::new()
-            }
-        })
+    pub fn effective_response_types(&self) -> &[ResponseType] {
+        match &self.response_types {
+            Some(types) => types,
+            None if self.effective_grant_types().iter().any(GrantType::uses_redirect) => &[ResponseType::CODE],
+            None => &[],
+        }
     }
 }
 

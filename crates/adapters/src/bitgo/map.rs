@@ -181,12 +181,12 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
     let mut unknown = Vec::new();
     for token in asked.tokens() {
         let mapped =
-            config.scope_map.iter().find(|(from, _)| from == token).map_or(token.as_str(), |(_, to)| to.as_str());
+            config.scope_map.iter().find(|(from, _)| from == token).map_or(token, |(_, to)| to.as_str());
         if mapped.is_empty() {
             continue;
         }
         if !config.scopes.iter().any(|s| s == mapped) {
-            unknown.push(token.clone());
+            unknown.push(token);
         } else if !out.iter().any(|s| s == mapped) {
             out.push(mapped.to_owned());
         }
@@ -211,8 +211,8 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
             "BitGo demands a scope, and the backend's `scope_map` leaves none",
         ));
     }
-    if as_set(&json!(out)) != as_set(&json!(asked.tokens())) {
-        let narrowed = out.iter().all(|s| asked.tokens().contains(s));
+    if as_set(&json!(out)) != as_set(&asked.encode()) {
+        let narrowed = out.iter().all(|s| asked.tokens().any(|t| t == s));
         let (kind, severity) = if narrowed {
             (LossKind::Narrowed, Severity::Functional)
         } else {
@@ -282,7 +282,7 @@ pub(super) fn current(spec: &ClientSpec) -> Desired {
     let members = spec.vendor_members(KIND);
     Desired {
         redirect_uri: shared::redirect_texts(&spec.metadata),
-        scope: spec.metadata.scope.as_ref().map(Scope::tokens).unwrap_or_default().to_vec(),
+        scope: spec.metadata.scope.iter().flat_map(Scope::tokens).map(str::to_owned).collect(),
         client_id_prefix: None,
         client_type: members.get("clientType").and_then(Value::as_str).map(str::to_owned),
         redirect_domain: spec.policy.redirect_domains.clone().unwrap_or_default(),

@@ -87,7 +87,7 @@ fn trap_15_scope_comes_as_list_or_text_and_new_names_are_read() {
         let body = CREATED.replace(r#"["openid","profile"]"#, scope);
         let (adapter, _) = over_answers(&VENDOR, &[(200, &body)]);
         let read = now(adapter.read(&target())).unwrap();
-        assert_eq!(read.spec.metadata.scope.unwrap().tokens()[0], "openid", "{scope}");
+        assert_eq!(read.spec.metadata.scope.unwrap().tokens().next(), Some("openid"), "{scope}");
     }
     let (adapter, wire) = faked(json!({ "scope_wire": "string" }));
     now(adapter.create(&portal())).unwrap();

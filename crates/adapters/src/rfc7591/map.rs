@@ -202,7 +202,7 @@ fn defaults(metadata: &ClientMetadata, preset: &Preset, losses: &mut Losses) {
     let method = metadata.token_endpoint_auth_method.is_none();
     assume("token_endpoint_auth_method", method, AuthMethod::ClientSecretBasic.encode());
     assume("grant_types", metadata.grant_types.is_none(), metadata.effective_grant_types().to_vec().encode());
-    assume("response_types", metadata.response_types.is_none(), metadata.effective_response_types().encode());
+    assume("response_types", metadata.response_types.is_none(), metadata.effective_response_types().to_vec().encode());
 }
 
 /// What a client is, in canonical terms. What no registry knows is in `vendor.rfc7591`, except what could not be

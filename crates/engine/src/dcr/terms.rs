@@ -37,7 +37,7 @@ impl Terms {
                 metadata.scope = registrar_model::Scope::from_tokens(allowed);
             }
             let asked = metadata.scope.iter().flat_map(registrar_model::Scope::tokens);
-            let refused: Vec<&str> = asked.filter(|t| !allowed.contains(*t)).map(String::as_str).collect();
+            let refused: Vec<&str> = asked.filter(|t| !allowed.contains(*t)).collect();
             if !refused.is_empty() {
                 let detail = format!("not allowed here: {}", refused.join(" "));
                 issues.push(&at.child("scope"), IssueCode::InvalidValue, detail);
