@@ -407,10 +407,10 @@ pub(crate) fn own_losses(request: &NewRegistration) -> Vec<Loss> {
     let mut losses = request.unknown_losses();
     if !request.labels.is_empty() {
         losses.push(Loss {
-            field: "labels".to_owned(),
+            field: "labels".into(),
             kind: LossKind::LocalOnly,
             severity: Severity::Info,
-            reason: "labels are the gateway's own; no vendor sees them".to_owned(),
+            reason: "labels are the gateway's own; no vendor sees them".into(),
             wanted: serde_json::to_value(&request.labels).ok(),
             got: None,
         });

@@ -47,8 +47,9 @@ pub fn drift(recorded: &ClientSpec, vendor: &ClientSpec) -> Vec<Drift> {
 pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Vec<Loss> {
     // few: a list is searched faster than a map is built
     let mut predicted = predicted;
-    let mut losses = Losses::new();
-    for Difference { path, row, a: wanted, b: got } in sent.differences(read) {
+    let differences = sent.differences(read);
+    let mut losses = Losses::with_capacity(differences.len() + predicted.len());
+    for Difference { path, row, a: wanted, b: got } in differences {
         let foretold = predicted.iter().position(|l| l.field == path).map(|at| predicted.swap_remove(at));
         losses.push(match foretold {
             None => unforeseen(path, row, wanted, got),
@@ -71,8 +72,8 @@ pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Ve
     }
     // losses of things that are not fields of the spec (unknown names, labels) cannot be observed and stand as they are
     for loss in predicted {
-        let observable = sent.field(&loss.field).is_some() || read.field(&loss.field).is_some();
-        if !observable && loss.kind != LossKind::Defaulted && loss.got.is_none() {
+        let observable = || sent.field(&loss.field).is_some() || read.field(&loss.field).is_some();
+        if loss.kind != LossKind::Defaulted && loss.got.is_none() && !observable() {
             losses.push(loss);
         }
     }
@@ -108,16 +109,16 @@ fn unforeseen(
             None => (LossKind::Substituted, severity, "the vendor holds another value than was asked"),
         },
     };
-    Loss { field: path.into_owned(), kind, severity, reason: reason.to_owned(), wanted, got }
+    Loss { field: path, kind, severity, reason: reason.into(), wanted, got }
 }
 
 /// `Some(true)` when `got` has everything of `wanted` and more, `Some(false)` when it is a part of it.
 fn compare_sets(field: Option<&FieldInfo>, wanted: &Value, got: &Value) -> Option<bool> {
     let lists = field.is_some_and(|f| f.compare == Compare::Set) || (wanted.is_array() && got.is_array());
-    let (w, g) = (as_set(wanted)?, as_set(got)?);
     if !lists {
         return None;
     }
+    let (w, g) = (as_set(wanted)?, as_set(got)?);
     if w.iter().all(|x| g.contains(x)) && g.len() > w.len() {
         Some(true)
     } else if g.iter().all(|x| w.contains(x)) && g.len() < w.len() {
@@ -138,7 +139,7 @@ pub fn effective(sent: &ClientSpec, read: &ClientSpec, losses: &[Loss]) -> Resul
     let mut metadata = read.metadata.encode();
     let mut policy = read.policy.encode();
     let mut vendor = read.vendor.clone();
-    for path in losses.iter().filter(|l| l.kind == LossKind::LocalOnly).map(|l| l.field.as_str()) {
+    for path in losses.iter().filter(|l| l.kind == LossKind::LocalOnly).map(|l| &*l.field) {
         let Some(value) = sent.field(path) else { continue };
         if let Some(name) = path.strip_prefix("metadata.") {
             metadata.insert(name.to_owned(), value);

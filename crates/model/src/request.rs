@@ -120,7 +120,7 @@ impl NewRegistration {
             // such names may hold credentials: never echoed
             let hide = assigned || ["secret", "token", "password", "key"].iter().any(|w| name.contains(w));
             Loss {
-                field: format!("metadata.{name}"),
+                field: format!("metadata.{name}").into(),
                 kind: LossKind::Dropped,
                 severity: Severity::Info,
                 reason: if assigned {
@@ -128,7 +128,7 @@ impl NewRegistration {
                 } else {
                     "not a registered client metadata name: ignored (RFC 7591 §2)"
                 }
-                .to_owned(),
+                .into(),
                 wanted: (!hide).then(|| value.clone()),
                 got: None,
             }

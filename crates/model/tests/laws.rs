@@ -74,7 +74,7 @@ proptest! {
     fn the_account_names_exactly_the_differences(a in layers(), b in layers()) {
         let (sent, read) = (spec(&a), spec(&b));
         let losses = account(&sent, &read, Vec::new());
-        let reported: BTreeSet<String> = losses.iter().map(|l| l.field.clone()).collect();
+        let reported: BTreeSet<String> = losses.iter().map(|l| l.field.to_string()).collect();
         prop_assert_eq!(reported.len(), losses.len(), "a field twice");
         prop_assert_eq!(&reported, &diff(&sent, &read));
         prop_assert_eq!(drift(&sent, &read).len(), reported.len());

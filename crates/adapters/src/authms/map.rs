@@ -390,7 +390,7 @@ pub(super) fn other_keys(losses: &mut [registrar_model::Loss]) {
     for loss in losses.iter_mut().filter(|l| l.field == field) {
         loss.kind = LossKind::Dropped;
         loss.severity = Severity::Security;
-        "authms answered with other keys than were sent".clone_into(&mut loss.reason);
+        loss.reason = "authms answered with other keys than were sent".into();
     }
 }
 

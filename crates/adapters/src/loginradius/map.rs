@@ -282,7 +282,7 @@ fn own_losses(
             }
             _ => continue,
         };
-        losses.changed(&format!("vendor.{KIND}.{member}"), kind, severity, Some(value.clone()), got, reason);
+        losses.changed(format!("vendor.{KIND}.{member}"), kind, severity, Some(value.clone()), got, reason);
     }
     let taken: Vec<&str> = members::TAKEN.iter().map(|(member, _)| *member).collect();
     shared::unsent_vendor_members(spec, current.map(|c| c.spec), KIND, &taken, losses);
@@ -291,7 +291,7 @@ fn own_losses(
         let (wanted, got) = (Some(Value::Null), Some(held.clone()));
         let reason = "not a documented member; it is not known how to clear it";
         let field = format!("vendor.{KIND}.{member}");
-        losses.changed(&field, LossKind::Substituted, Severity::Functional, wanted, got, reason);
+        losses.changed(field, LossKind::Substituted, Severity::Functional, wanted, got, reason);
     }
 }
 

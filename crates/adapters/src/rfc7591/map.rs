@@ -45,7 +45,7 @@ pub(super) fn to_wire(spec: &ClientSpec, preset: &Preset) -> Result<(Map<String,
             if preset.unshown.contains(&name.as_str()) {
                 let reason = "the server holds it and never shows it; the gateway's record keeps it";
                 let field = format!("metadata.{name}");
-                losses.changed(&field, LossKind::LocalOnly, Severity::Info, Some(value.clone()), None, reason);
+                losses.changed(field, LossKind::LocalOnly, Severity::Info, Some(value.clone()), None, reason);
             }
             body.insert(name, value);
         } else {
@@ -86,7 +86,7 @@ pub(super) fn to_update(
             let reason = "this server cannot remove it; give it another value instead";
             let field = format!("metadata.{name}");
             let (wanted, got) = (Some(Value::Null), Some(shown.clone()));
-            losses.changed(&field, LossKind::Widened, Severity::Security, wanted, got, reason);
+            losses.changed(field, LossKind::Widened, Severity::Security, wanted, got, reason);
         }
     }
     if preset.removal == Removal::Emptied {
@@ -196,7 +196,7 @@ fn defaults(metadata: &ClientMetadata, preset: &Preset, losses: &mut Losses) {
     let reason = "not sent; this is the standard's default (RFC 7591 §2)";
     let mut assume = |name: &str, absent: bool, value: Value| {
         if absent && keeps(preset, name) && !says_nothing(&value) {
-            losses.defaulted(&format!("metadata.{name}"), value, reason);
+            losses.defaulted(format!("metadata.{name}"), value, reason);
         }
     };
     let method = metadata.token_endpoint_auth_method.is_none();
