@@ -340,7 +340,7 @@ impl Engine {
         let shown = backend.adapter.read(&target).await.map_err(|e| e.with_backend(backend.name.as_str()))?;
         self.renew_management(&registration, &target, &shown).await;
         let drift = drift(&registration.observed, &shown.spec);
-        registration.spec = shown.spec;
+        registration.spec = Arc::new(shown.spec);
         Ok((registration, drift))
     }
 

@@ -128,13 +128,18 @@ fn compare_sets(field: Option<&FieldInfo>, wanted: &Value, got: &Value) -> Optio
     }
 }
 
-/// What the gateway's record shows after a write: the vendor's values, and the caller's for `local_only` losses.
+/// What the gateway's record shows after a write: the vendor's values, and the caller's for `local_only` losses; `read`
+/// itself when there are none.
 ///
 /// # Errors
 /// Never in practice; a value that no longer decodes would be a defect, and its issues are returned.
-pub fn effective(sent: &ClientSpec, read: &ClientSpec, losses: &[Loss]) -> Result<ClientSpec, Vec<crate::Issue>> {
+pub fn effective<'r>(
+    sent: &ClientSpec,
+    read: &'r ClientSpec,
+    losses: &[Loss],
+) -> Result<Cow<'r, ClientSpec>, Vec<crate::Issue>> {
     if !losses.iter().any(|l| l.kind == LossKind::LocalOnly) {
-        return Ok(read.clone());
+        return Ok(Cow::Borrowed(read));
     }
     let mut metadata = read.metadata.encode();
     let mut policy = read.policy.encode();
@@ -157,5 +162,5 @@ pub fn effective(sent: &ClientSpec, read: &ClientSpec, losses: &[Loss]) -> Resul
     ]);
     let mut issues = crate::Issues::lenient();
     let (spec, _) = ClientSpec::decode(&object, &crate::Place::root(), &mut issues);
-    issues.into_result(spec)
+    issues.into_result(Cow::Owned(spec))
 }

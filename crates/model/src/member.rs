@@ -423,7 +423,7 @@ impl Member for Scope {
 }
 
 /// `jwks`: a JWK Set (RFC 7517 §5) of public keys.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Jwks(Map<String, Value>);
 

@@ -22,7 +22,7 @@ macro_rules! layer {
         $($member:ident : $ty:ty, $severity:ident, $compare:ident, $default:expr, $l10n:literal, $source:literal, $text:literal;)+
     ) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct $name {
             $(#[doc = $text] #[doc = concat!("Source: ", $source, ".")] pub $member: Option<$ty>,)+
             $($(#[$adoc])* pub $also: $aty,)*

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The writable layers of a registration: what a caller asks for, or what a vendor holds.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientSpec {
     /// RFC 7591 members; boxed, because there are many and specs are handed on a lot.
     pub metadata: Box<ClientMetadata>,

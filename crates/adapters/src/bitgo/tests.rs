@@ -145,7 +145,7 @@ fn t1_another_prefix_cannot_be_had_later() {
     let created = now(adapter.create(&with("acme"))).unwrap();
     let (target, shown) = (created.value.target(), created.value.spec.clone());
     let losses = account(&with("acme"), &shown, created.losses);
-    let record = effective(&with("acme"), &shown, &losses).unwrap();
+    let record = effective(&with("acme"), &shown, &losses).unwrap().into_owned();
     assert_eq!(record.vendor["bitgo"]["clientIdPrefix"], "acme");
     // by the record; by the id, where the record does not know; and a shorter one that the id begins with as well
     for (current, wanted) in [(&record, "other"), (&shown, "other"), (&record, "ac")] {

@@ -44,8 +44,8 @@ pub fn registration(backend: &str, client_id: &str, name: &str) -> Registration 
         created_at: NOW,
         updated_at: NOW,
         state: State::Active,
-        spec: spec(&members),
-        observed: spec(&json!({"metadata": {"client_name": name}})),
+        spec: spec(&members).into(),
+        observed: spec(&json!({"metadata": {"client_name": name}})).into(),
         labels: BTreeMap::new(),
         hidden: Hidden {
             management: Some(vec![0, 1, 255]),
