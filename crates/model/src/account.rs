@@ -14,7 +14,11 @@ use crate::{
 /// The canonical paths in which two specs differ, in no particular order.
 #[must_use]
 pub fn diff(a: &ClientSpec, b: &ClientSpec) -> BTreeSet<String> {
-    a.differences(b).into_iter().map(|d| d.path.into_owned()).collect()
+    let mut paths = BTreeSet::new();
+    a.differences(b, |d| {
+        paths.insert(d.path.into_owned());
+    });
+    paths
 }
 
 /// One difference between the gateway's record and the vendor.
@@ -33,9 +37,8 @@ pub struct Drift {
 /// What changed at the vendor since the last write, in canonical order.
 #[must_use]
 pub fn drift(recorded: &ClientSpec, vendor: &ClientSpec) -> Vec<Drift> {
-    let differences = recorded.differences(vendor).into_iter();
-    let mut out: Vec<Drift> =
-        differences.map(|d| Drift { field: d.path.into_owned(), recorded: d.a, vendor: d.b }).collect();
+    let mut out = Vec::new();
+    recorded.differences(vendor, |d| out.push(Drift { field: d.path.into_owned(), recorded: d.a, vendor: d.b }));
     out.sort_by(|a, b| crate::field::Key::of(&a.field).cmp(&crate::field::Key::of(&b.field)));
     out
 }
@@ -47,9 +50,9 @@ pub fn drift(recorded: &ClientSpec, vendor: &ClientSpec) -> Vec<Drift> {
 pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Vec<Loss> {
     // few: a list is searched faster than a map is built
     let mut predicted = predicted;
-    let differences = sent.differences(read);
-    let mut losses = Losses::with_capacity(differences.len() + predicted.len());
-    for Difference { path, row, a: wanted, b: got } in differences {
+    // room for what vendors mostly tell of their own accord as well
+    let mut losses = Losses::with_capacity(predicted.len() + 4);
+    sent.differences(read, |Difference { path, row, a: wanted, b: got }| {
         let foretold = predicted.iter().position(|l| l.field == path).map(|at| predicted.swap_remove(at));
         losses.push(match foretold {
             None => unforeseen(path, row, wanted, got),
@@ -69,7 +72,7 @@ pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Ve
                 }
             }
         });
-    }
+    });
     // losses of things that are not fields of the spec (unknown names, labels) cannot be observed and stand as they are
     for loss in predicted {
         let observable = || sent.field(&loss.field).is_some() || read.field(&loss.field).is_some();

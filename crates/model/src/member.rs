@@ -38,7 +38,7 @@ pub(crate) fn wrong_type(value: &Value, wanted: &str, at: &Place<'_>, issues: &m
 }
 
 /// The text of a string member that has nothing wrong with it.
-fn sound_text<'v>(value: &'v Value, at: &Place<'_>, issues: &mut Issues) -> Option<&'v str> {
+pub(crate) fn sound_text<'v>(value: &'v Value, at: &Place<'_>, issues: &mut Issues) -> Option<&'v str> {
     let Value::String(s) = value else {
         wrong_type(value, "a string", at, issues);
         return None;

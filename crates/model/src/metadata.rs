@@ -9,6 +9,7 @@ use crate::{
     issue::{Issues, Place},
     loss::Severity::{Functional, Info, Security},
     member::{AuthMethod, GrantType, Jwks, Member, ResponseType, Scope},
+    spec::Differences,
     text,
     uri::RedirectUri,
 };
@@ -83,7 +84,7 @@ macro_rules! layer {
 
             /// The typed members in which two values of this layer differ. Members are compared before they are
             /// encoded: most are equal.
-            fn typed_differences(&self, other: &Self, found: &mut $crate::spec::Differences) {
+            fn typed_differences(&self, other: &Self, found: &mut $crate::spec::Differences<'_>) {
                 $(if self.$member != other.$member {
                     let (a, b) = (&self.$member, &other.$member);
                     found.typed(rows::$member(), a.as_ref().map($crate::member::Member::encode), b.as_ref().map($crate::member::Member::encode));
@@ -236,10 +237,21 @@ impl ClientMetadata {
     #[must_use]
     pub fn decode(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
         let mut out = Self::default();
+        let unknown = out.read(object, at, issues);
+        (out, unknown)
+    }
+
+    /// As [`ClientMetadata::decode`], into a value without members: where it is to stay, because it is large.
+    pub(crate) fn read(
+        &mut self,
+        object: &Map<String, Value>,
+        at: &Place<'_>,
+        issues: &mut Issues,
+    ) -> Vec<(String, Value)> {
         let mut unknown = Vec::new();
         // an explicit `null` counts as absent (RFC 7592 §2.2)
         for (name, value) in object.iter().filter(|(_, v)| !v.is_null()) {
-            if out.decode_typed(name, value, at, issues) {
+            if self.decode_typed(name, value, at, issues) {
                 continue;
             }
             if let Some((base, tag)) = name.split_once('#') {
@@ -254,15 +266,15 @@ impl ClientMetadata {
                     String::decode(value, &at.child(name), issues).map(|v| v.encode())
                 };
                 if let Some(value) = decoded {
-                    out.localized.insert(format!("{base}#{tag}"), value);
+                    self.localized.insert(format!("{base}#{tag}"), value);
                 }
             } else if REGISTERED_UNTYPED.contains(&name.as_str()) {
-                out.extra.insert(name.clone(), value.clone());
+                self.extra.insert(name.clone(), value.clone());
             } else {
                 unknown.push((name.clone(), value.clone()));
             }
         }
-        (out, unknown)
+        unknown
     }
 
     /// The names of text members that are there and empty, localised ones included.
@@ -290,7 +302,7 @@ impl ClientMetadata {
         self.get_typed(name).or_else(|| self.localized.get(name).or_else(|| self.extra.get(name)).cloned())
     }
 
-    pub(crate) fn differences(&self, other: &Self, found: &mut crate::spec::Differences) {
+    pub(crate) fn differences(&self, other: &Self, found: &mut Differences<'_>) {
         self.typed_differences(other, found);
         found.untyped("metadata", &self.localized, &other.localized);
         found.untyped("metadata", &self.extra, &other.extra);

@@ -7,6 +7,7 @@ use crate::{
     issue::{IssueCode, Issues, Place},
     loss::Severity::{Functional, Security},
     metadata::layer,
+    spec::Differences,
 };
 
 layer! {
@@ -71,7 +72,7 @@ impl Policy {
         self.get_typed(name)
     }
 
-    pub(crate) fn differences(&self, other: &Self, found: &mut crate::spec::Differences) {
+    pub(crate) fn differences(&self, other: &Self, found: &mut Differences<'_>) {
         self.typed_differences(other, found);
     }
 

@@ -9,7 +9,7 @@ use crate::{
     issue::{IssueCode, Issues, Place, type_name},
     json,
     loss::{Loss, LossKind, Severity},
-    member::Member,
+    member::{Member, sound_text},
     metadata::SERVER_ASSIGNED,
     registration::Writable,
     spec::ClientSpec,
@@ -140,8 +140,7 @@ impl NewRegistration {
 fn backend(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> Option<BackendName> {
     let value = object.get("backend").filter(|v| !v.is_null())?;
     let at = at.child("backend");
-    let name = String::decode(value, &at, issues)?;
-    match name.parse() {
+    match sound_text(value, &at, issues)?.parse() {
         Ok(name) => Some(name),
         Err(error) => {
             issues.push(&at, IssueCode::InvalidValue, error.to_string());

@@ -295,7 +295,7 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
         security_profile: text(fapi_profile),
         ..Policy::default()
     };
-    let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
+    let mut spec = ClientSpec::new(metadata, policy);
     shared::keep_members(&mut spec, KIND, &members);
     Ok(spec)
 }

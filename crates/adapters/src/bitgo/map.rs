@@ -260,7 +260,7 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
     members.extend(organization_config.as_ref().map(|c| ("organizationConfig".to_owned(), c.clone())));
     // the record cannot hold a null, so one that stayed here would look like drift for ever
     members.retain(|_, value| !is_nothing(value));
-    let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
+    let mut spec = ClientSpec::new(metadata, policy);
     if !members.is_empty() {
         spec.vendor.insert(KIND.to_owned(), members);
     }

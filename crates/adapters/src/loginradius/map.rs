@@ -435,7 +435,7 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
         audiences: list(id_token_audiences),
         ..Policy::default()
     };
-    let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
+    let mut spec = ClientSpec::new(metadata, policy);
     shared::keep_members(&mut spec, KIND, &own);
     Ok(spec)
 }

@@ -198,7 +198,7 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
         first_party: *is_first_party,
         ..Policy::default()
     };
-    let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
+    let mut spec = ClientSpec::new(metadata, policy);
     shared::keep_members(&mut spec, KIND, rest);
     Ok(spec)
 }

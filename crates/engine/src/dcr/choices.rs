@@ -4,7 +4,7 @@
 use registrar_core::{Adapter, Error, ErrorKind, Result};
 use registrar_model::{
     AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Place, Pointer,
-    Severity, field, validate,
+    Policy, Severity, field, validate,
 };
 use serde_json::{Value, json};
 
@@ -155,7 +155,7 @@ fn with(metadata: &ClientMetadata, member: &str, value: Value) -> (ClientMetadat
 
 /// Whether the vendor holds what the metadata has at `path`.
 pub(super) fn holds(adapter: &dyn Adapter, metadata: &ClientMetadata, path: &str) -> bool {
-    let spec = ClientSpec { metadata: Box::new(metadata.clone()), ..Default::default() };
+    let spec = ClientSpec::new(metadata.clone(), Policy::default());
     // more than was asked for, as by vendors that always add refresh_token, is not a lack
     let lacks = |l: &Loss| l.severity == Severity::Security || l.kind != LossKind::Widened;
     let lost = |l: &Loss| l.field == path && l.is_refusable() && lacks(l);
