@@ -313,7 +313,7 @@ impl Engine {
         for kind in spec.vendor.keys().filter(|k| !self.vendors.iter().any(|v| v.descriptor.kind == k.as_str())) {
             let known: Vec<&str> = self.vendors.iter().map(|v| v.descriptor.kind).collect();
             let detail = format!("there is no vendor kind `{kind}`; there are {}", known.join(", "));
-            issues.push(&Pointer::root().child("vendor").child(kind), IssueCode::UnknownMember, detail);
+            issues.push(Pointer::root().child("vendor").child(kind), IssueCode::UnknownMember, detail);
         }
         backend.adapter.validate_vendor(spec, &mut issues);
         issues.into_result(()).map_err(Error::validation)

@@ -231,3 +231,20 @@ pub fn type_name(value: &serde_json::Value) -> &'static str {
         Value::Object(_) => "an object",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_becomes_the_pointer_of_the_same_steps() {
+        let root = Place::root();
+        assert_eq!(Pointer::from(&root), Pointer::root());
+        let (member, index) = ("a/b~c~1".to_owned(), 10);
+        let at = root.child("metadata");
+        let at = at.child(&member);
+        let place = at.child(index);
+        assert_eq!(Pointer::from(&place).as_str(), "#/metadata/a~1b~0c~01/10");
+        assert_eq!(Pointer::from(&place), Pointer::root().child("metadata").child(&member).child(index));
+    }
+}

@@ -19,6 +19,7 @@ pub mod policy;
 pub mod registration;
 pub mod request;
 mod scheme;
+mod scope;
 pub mod spec;
 pub mod text;
 pub mod uri;

@@ -1,13 +1,11 @@
 //! The types of members, and how each is read from and written as JSON.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+pub use crate::scope::Scope;
 use crate::{
     field::JsonType,
     issue::{IssueCode, Issues, Place, type_name},
@@ -326,101 +324,6 @@ impl StringMember for ResponseType {
 }
 
 as_text!(ResponseType);
-
-/// `scope`: scope tokens in their order, one space between them on the wire (RFC 6749 §3.3).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope(String);
-
-impl Scope {
-    /// From tokens, without repetitions; `None` when one is not a scope token (NQCHAR, RFC 6749 Appendix A.4).
-    #[must_use]
-    pub fn from_tokens<'t, S: AsRef<str> + ?Sized + 't>(
-        tokens: impl IntoIterator<Item = &'t S, IntoIter: Clone>,
-    ) -> Option<Self> {
-        let written = Written::of(tokens.into_iter().map(AsRef::as_ref));
-        (!written.invalid).then_some(written.scope)
-    }
-
-    /// The tokens.
-    pub fn tokens(&self) -> impl Iterator<Item = &str> + Clone {
-        words(&self.0)
-    }
-
-    /// True without any token.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-fn words(text: &str) -> impl Iterator<Item = &str> + Clone {
-    text.split(' ').filter(|word| !word.is_empty())
-}
-
-/// Scope tokens as somebody wrote them.
-struct Written {
-    /// What they say, each once.
-    scope: Scope,
-    /// Whether a token is there more than once.
-    repeated: bool,
-    /// Whether something is not a scope token.
-    invalid: bool,
-}
-
-impl Written {
-    fn of<'t>(tokens: impl Iterator<Item = &'t str> + Clone) -> Self {
-        let mut text = String::with_capacity(tokens.clone().map(|token| token.len() + 1).sum());
-        let mut seen = BTreeSet::new();
-        let (mut repeated, mut invalid) = (false, false);
-        for token in tokens {
-            invalid |= !is_scope_token(token);
-            if !seen.insert(token) {
-                repeated = true;
-                continue;
-            }
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            text.push_str(token);
-        }
-        Self { scope: Scope(text), repeated, invalid }
-    }
-}
-
-fn is_scope_token(token: &str) -> bool {
-    !token.is_empty() && token.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
-}
-
-impl Serialize for Scope {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl Member for Scope {
-    const JSON: JsonType = JsonType::String;
-
-    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
-        let Value::String(text) = value else {
-            wrong_type(value, "a string of space-separated scopes", at, issues);
-            return None;
-        };
-        let Written { scope, repeated, invalid } = Written::of(words(text));
-        if repeated && !issues.is_lenient() {
-            issues.push(at, IssueCode::Conflict, "a scope appears more than once");
-            return None;
-        }
-        if invalid {
-            issues.push(at, IssueCode::InvalidValue, "a scope has a character that RFC 6749 §3.3 does not allow");
-            return None;
-        }
-        Some(scope)
-    }
-
-    fn encode(&self) -> Value {
-        Value::String(self.0.clone())
-    }
-}
 
 /// `jwks`: a JWK Set (RFC 7517 §5) of public keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -404,17 +404,17 @@ pub(super) fn validate(spec: &ClientSpec, issues: &mut Issues) {
             let method = spec.metadata.auth_method();
             if !items.iter().any(|i| i.as_str() == Some(method.text())) {
                 let detail = format!("must contain token_endpoint_auth_method, which is {method}");
-                issues.push(&at.child("client_auth_methods"), IssueCode::Conflict, detail);
+                issues.push(at.child("client_auth_methods"), IssueCode::Conflict, detail);
             }
         }
         Some(_) => {
-            issues.push(&at.child("client_auth_methods"), IssueCode::WrongType, "expected an array of at least one string");
+            issues.push(at.child("client_auth_methods"), IssueCode::WrongType, "expected an array of at least one string");
         }
     }
     shared::vendor_text(&members, KIND, "status", issues);
     if let Some(Value::String(status)) = members.get("status")
         && !matches!(status.as_str(), "active" | "suspended" | "inactive")
     {
-        issues.push(&at.child("status"), IssueCode::InvalidValue, "must be active, suspended or inactive");
+        issues.push(at.child("status"), IssueCode::InvalidValue, "must be active, suspended or inactive");
     }
 }

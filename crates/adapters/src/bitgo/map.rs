@@ -340,13 +340,13 @@ pub(super) fn validate(members: &Map<String, Value>, issues: &mut registrar_mode
     if let Some(Value::String(kind)) = members.get("clientType")
         && !matches!(kind.as_str(), "dApp" | "scim")
     {
-        issues.push(&at.child("clientType"), IssueCode::InvalidValue, "must be dApp or scim");
+        issues.push(at.child("clientType"), IssueCode::InvalidValue, "must be dApp or scim");
     }
     if let Some(Value::String(prefix)) = members.get("clientIdPrefix") {
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         if !(1..=64).contains(&prefix.len()) || !prefix.bytes().all(word) {
             let detail = "must be 1 to 64 of letters, digits, '-' and '_': it becomes part of the client id";
-            issues.push(&at.child("clientIdPrefix"), IssueCode::InvalidValue, detail);
+            issues.push(at.child("clientIdPrefix"), IssueCode::InvalidValue, detail);
         }
     }
 }

@@ -225,7 +225,7 @@ pub(super) fn validate(spec: &ClientSpec, issues: &mut Issues) {
     let at = Pointer::root().child("vendor").child(KIND);
     for name in spec.vendor_members(KIND).keys() {
         if let Some((code, detail)) = fault(name) {
-            issues.push(&at.child(name), code, detail);
+            issues.push(at.child(name), code, detail);
         }
     }
 }
