@@ -218,7 +218,7 @@ fn settled(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Result
     let losses = account(sent, read, predicted);
     let differ = diff(sent, read);
     let reported: BTreeSet<String> =
-        losses.iter().filter(|l| l.wanted.is_some() || l.got.is_some()).map(|l| l.field.clone()).collect();
+        losses.iter().filter(|l| l.wanted.is_some() || l.got.is_some()).map(|l| l.field.to_string()).collect();
     ensure(differ == reported, || format!("differ {differ:?}, reported {reported:?}"))?;
     Ok(losses)
 }

@@ -152,12 +152,12 @@ pub(crate) fn foreign_vendor_members(spec: &registrar_model::ClientSpec, kind: &
     for (other, members) in spec.vendor.iter().filter(|(k, _)| *k != kind) {
         for (name, value) in members {
             losses.changed(
-                &format!("vendor.{other}.{name}"),
+                format!("vendor.{other}.{name}"),
                 registrar_model::LossKind::LocalOnly,
                 registrar_model::Severity::Info,
                 Some(value.clone()),
                 None,
-                &format!("a member of vendor kind `{other}`; this backend is `{kind}`, so only the gateway keeps it"),
+                format!("a member of vendor kind `{other}`; this backend is `{kind}`, so only the gateway keeps it"),
             );
         }
     }
@@ -173,23 +173,23 @@ pub(crate) fn unheld_maps(
     for (name, value) in localized {
         let reason = format!("{vendor} holds no localised members; only the gateway keeps it");
         losses.changed(
-            &format!("metadata.{name}"),
+            format!("metadata.{name}"),
             LossKind::LocalOnly,
             Severity::Info,
             Some(value.clone()),
             None,
-            &reason,
+            reason,
         );
     }
     for (name, value) in extra {
         let reason = format!("{vendor} has no place for it");
         losses.changed(
-            &format!("metadata.{name}"),
+            format!("metadata.{name}"),
             LossKind::Dropped,
             Severity::Functional,
             Some(value.clone()),
             None,
-            &reason,
+            reason,
         );
     }
 }
@@ -219,7 +219,7 @@ pub(crate) fn unsent_vendor_members(
             continue;
         }
         losses.changed(
-            &format!("vendor.{kind}.{name}"),
+            format!("vendor.{kind}.{name}"),
             if got.is_some() { LossKind::Substituted } else { LossKind::Dropped },
             Severity::Functional,
             Some(value.clone()),
@@ -232,9 +232,9 @@ pub(crate) fn unsent_vendor_members(
 /// A member that the vendor shows but does not take.
 pub(crate) fn read_only(
     current: Option<&ClientSpec>,
-    field: &str,
+    field: &'static str,
     wanted: Option<Value>,
-    reason: &str,
+    reason: &'static str,
     losses: &mut Losses,
 ) {
     let Some(wanted) = wanted else { return };
@@ -255,7 +255,7 @@ pub(crate) fn code_and_refresh_only(metadata: &ClientMetadata, vendor: &str, los
     let reason = format!("every {vendor} client has exactly the grants authorization_code and refresh_token");
     let got = json!(["authorization_code", "refresh_token"]);
     match &metadata.grant_types {
-        None => losses.defaulted("metadata.grant_types", got, &reason),
+        None => losses.defaulted("metadata.grant_types", got, reason),
         Some(asked) => {
             let wanted = Some(asked.encode());
             if !asked.iter().all(|g| CODE_AND_REFRESH.contains(g)) {
@@ -265,7 +265,7 @@ pub(crate) fn code_and_refresh_only(metadata: &ClientMetadata, vendor: &str, los
                     Severity::Security,
                     wanted,
                     Some(got),
-                    &reason,
+                    reason,
                 );
             } else if asked.len() < CODE_AND_REFRESH.len() {
                 losses.changed(
@@ -274,18 +274,18 @@ pub(crate) fn code_and_refresh_only(metadata: &ClientMetadata, vendor: &str, los
                     Severity::Functional,
                     wanted,
                     Some(got),
-                    &reason,
+                    reason,
                 );
             }
         }
     }
     let reason = format!("every {vendor} client has exactly the response type code");
     match &metadata.response_types {
-        None => losses.defaulted("metadata.response_types", json!(["code"]), &reason),
+        None => losses.defaulted("metadata.response_types", json!(["code"]), reason),
         Some(asked) if asked.len() == 1 && asked.iter().all(|r| r.text() == "code") => {}
         Some(asked) => {
             let (wanted, got) = (Some(asked.encode()), Some(json!(["code"])));
-            losses.changed("metadata.response_types", LossKind::Substituted, Severity::Security, wanted, got, &reason);
+            losses.changed("metadata.response_types", LossKind::Substituted, Severity::Security, wanted, got, reason);
         }
     }
 }
@@ -295,26 +295,19 @@ pub(crate) fn shared_secret(metadata: &ClientMetadata, method: &str, why: &str, 
     const FIELD: &str = "metadata.token_endpoint_auth_method";
     let got = json!(method);
     match &metadata.token_endpoint_auth_method {
-        None => losses.defaulted(FIELD, got, &format!("{why}; this is how its confidential clients authenticate")),
+        None => losses.defaulted(FIELD, got, format!("{why}; this is how its confidential clients authenticate")),
         Some(asked) if asked.text() == method => {}
         Some(asked @ (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)) => {
             let reason = format!("{why}; this is how its confidential clients authenticate");
-            losses.changed(
-                FIELD,
-                LossKind::Substituted,
-                Severity::Functional,
-                Some(asked.encode()),
-                Some(got),
-                &reason,
-            );
+            losses.changed(FIELD, LossKind::Substituted, Severity::Functional, Some(asked.encode()), Some(got), reason);
         }
         Some(AuthMethod::None) => {
             let reason = format!("{why}; a public client would get a secret that it cannot keep");
-            losses.changed(FIELD, LossKind::Substituted, Severity::Security, Some(json!("none")), Some(got), &reason);
+            losses.changed(FIELD, LossKind::Substituted, Severity::Security, Some(json!("none")), Some(got), reason);
         }
         Some(asked) => {
             let reason = format!("{why}; its confidential clients prove themselves with a shared secret only");
-            losses.changed(FIELD, LossKind::Substituted, Severity::Security, Some(asked.encode()), Some(got), &reason);
+            losses.changed(FIELD, LossKind::Substituted, Severity::Security, Some(asked.encode()), Some(got), reason);
         }
     }
 }
@@ -373,12 +366,12 @@ pub(crate) fn derived_response_types(
     let shown = (!got.is_empty()).then(|| got.encode());
     let reason = format!("{vendor} holds no response types; they follow from the grants");
     match (&metadata.response_types, shown) {
-        (None, Some(shown)) => losses.defaulted("metadata.response_types", shown, &reason),
+        (None, Some(shown)) => losses.defaulted("metadata.response_types", shown, reason),
         (Some(asked), shown) if !asked.is_empty() => {
             let wanted = asked.encode();
             if !shown.as_ref().is_some_and(|s| same_value("metadata.response_types", &wanted, s)) {
                 let kind = if shown.is_some() { LossKind::Substituted } else { LossKind::Dropped };
-                losses.changed("metadata.response_types", kind, Severity::Functional, Some(wanted), shown, &reason);
+                losses.changed("metadata.response_types", kind, Severity::Functional, Some(wanted), shown, reason);
             }
         }
         _ => {}

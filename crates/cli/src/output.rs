@@ -51,12 +51,12 @@ pub(crate) fn losses(losses: &[registrar_model::Loss]) -> String {
         let show = |v: &Option<serde_json::Value>| v.as_ref().map(short).unwrap_or_default();
         let word = |v: serde_json::Value| v.as_str().unwrap_or_default().to_owned();
         out.add_row([
-            loss.field.clone(),
+            loss.field.to_string(),
             word(serde_json::json!(loss.kind)),
             word(serde_json::json!(loss.severity)),
             show(&loss.wanted),
             show(&loss.got),
-            loss.reason.clone(),
+            loss.reason.to_string(),
         ]);
     }
     out.to_string()

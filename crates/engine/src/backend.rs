@@ -195,7 +195,7 @@ impl Runtime {
         };
         let backend = self
             .backends
-            .get(&name.parse::<BackendName>().map_err(|_| unknown(&name))?)
+            .get(name.as_str())
             .ok_or_else(|| if request.backend.is_some() { self.unknown_in_body(&name) } else { unknown(&name) })?;
         backend.usable()?;
         Ok((Arc::clone(backend), chosen.route, chosen.on_loss.unwrap_or(backend.on_loss)))

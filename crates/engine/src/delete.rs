@@ -114,9 +114,8 @@ impl Engine {
         self.detached(
             operation_id,
             Box::pin(async move {
-                let mut spec = current.spec.clone();
-                spec.policy.enabled = Some(false);
-                let wanted = Registration { spec: spec.clone(), ..current.clone() };
+                let mut wanted = current.clone();
+                Arc::make_mut(&mut wanted.spec).policy.enabled = Some(false);
                 let desired = Some(Value::Object(wanted.writable()).to_string());
                 let wish = Wish { desired, ..Wish::about(operation_id, Action::Update, id, &backend, turn) };
                 let operation = match engine.begin(&caller, wish).await? {
@@ -131,7 +130,7 @@ impl Engine {
                 let management = engine.kept(id, client.management.as_ref()).await;
                 let registration = Arc::new(Registration {
                     state: State::Disabled,
-                    ..changed(current, spec, client.spec, labels, management)
+                    ..changed(current, Some(Arc::unwrap_or_clone(wanted.spec)), client.spec, labels, management)
                 });
                 let success = Success {
                     summary: "switched off".to_owned(),

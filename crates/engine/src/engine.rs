@@ -313,7 +313,7 @@ impl Engine {
         for kind in spec.vendor.keys().filter(|k| !self.vendors.iter().any(|v| v.descriptor.kind == k.as_str())) {
             let known: Vec<&str> = self.vendors.iter().map(|v| v.descriptor.kind).collect();
             let detail = format!("there is no vendor kind `{kind}`; there are {}", known.join(", "));
-            issues.push(&Pointer::root().child("vendor").child(kind), IssueCode::UnknownMember, detail);
+            issues.push(Pointer::root().child("vendor").child(kind), IssueCode::UnknownMember, detail);
         }
         backend.adapter.validate_vendor(spec, &mut issues);
         issues.into_result(()).map_err(Error::validation)
@@ -340,7 +340,7 @@ impl Engine {
         let shown = backend.adapter.read(&target).await.map_err(|e| e.with_backend(backend.name.as_str()))?;
         self.renew_management(&registration, &target, &shown).await;
         let drift = drift(&registration.observed, &shown.spec);
-        registration.spec = shown.spec;
+        registration.spec = Arc::new(shown.spec);
         Ok((registration, drift))
     }
 
@@ -363,7 +363,7 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::BackendNotFound`].
     pub fn backend(&self, name: &str) -> Result<Arc<Backend>> {
-        let known = name.parse::<BackendName>().ok().and_then(|name| self.runtime.load().backends.get(&name).cloned());
+        let known = self.runtime.load().backends.get(name).cloned();
         known.ok_or_else(|| Error::new(ErrorKind::BackendNotFound, "there is no backend with this name"))
     }
 
@@ -407,10 +407,10 @@ pub(crate) fn own_losses(request: &NewRegistration) -> Vec<Loss> {
     let mut losses = request.unknown_losses();
     if !request.labels.is_empty() {
         losses.push(Loss {
-            field: "labels".to_owned(),
+            field: "labels".into(),
             kind: LossKind::LocalOnly,
             severity: Severity::Info,
-            reason: "labels are the gateway's own; no vendor sees them".to_owned(),
+            reason: "labels are the gateway's own; no vendor sees them".into(),
             wanted: serde_json::to_value(&request.labels).ok(),
             got: None,
         });

@@ -10,11 +10,12 @@ use crate::config::OnLoss;
 /// # Errors
 /// [`ErrorKind::UnsupportedByBackend`] with every loss, and an issue for each that is refused.
 pub fn admit(policy: OnLoss, allow: &[String], losses: &[Loss]) -> Result<(), Error> {
-    let refused: Vec<&Loss> = losses.iter().filter(|l| is_refused(policy, l) && !allow.contains(&l.field)).collect();
+    let refused: Vec<&Loss> =
+        losses.iter().filter(|l| is_refused(policy, l) && !allow.iter().any(|field| *field == l.field)).collect();
     if refused.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = refused.iter().map(|l| l.field.as_str()).collect();
+    let names: Vec<&str> = refused.iter().map(|l| &*l.field).collect();
     let what = match policy {
         OnLoss::RefuseAny => "would not survive",
         OnLoss::RefuseSecurity | OnLoss::Report => "would weaken security",
@@ -26,7 +27,7 @@ pub fn admit(policy: OnLoss, allow: &[String], losses: &[Loss]) -> Result<(), Er
     let issues = refused.iter().map(|l| Issue {
         pointer: pointer(&l.field),
         code: IssueCode::Unsupported,
-        detail: l.reason.clone(),
+        detail: l.reason.to_string(),
     });
     Err(Error::new(ErrorKind::UnsupportedByBackend, detail).with_issues(issues.collect()).with_losses(losses.to_vec()))
 }
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     fn loss(field: &str, kind: LossKind, severity: Severity) -> Loss {
-        Loss { field: field.to_owned(), kind, severity, reason: "r".to_owned(), wanted: None, got: None }
+        Loss { field: field.to_owned().into(), kind, severity, reason: "r".into(), wanted: None, got: None }
     }
 
     #[test]

@@ -402,8 +402,7 @@ impl Look<'_> {
 }
 
 fn adopted(id: RegistrationId, backend: &Backend, client: VendorClient) -> Registration {
-    let shown = client.spec.clone();
-    registered(id, backend, VendorClient { secret: None, ..client }, shown, BTreeMap::new(), Hidden::default())
+    registered(id, backend, VendorClient { secret: None, ..client }, None, BTreeMap::new(), Hidden::default())
 }
 
 fn with_open_operations(open: &[Operation]) -> HashSet<RegistrationId> {
@@ -491,8 +490,8 @@ mod tests {
             created_at: 0,
             updated_at,
             state: State::Active,
-            spec: ClientSpec::default(),
-            observed: ClientSpec::default(),
+            spec: std::sync::Arc::default(),
+            observed: std::sync::Arc::default(),
             labels: BTreeMap::new(),
             hidden: Hidden::default(),
         }

@@ -159,8 +159,7 @@ impl Engine {
             let summary = "interrupted: the record was not changed".to_owned();
             return Ok(Finding::NotPerformed { summary, change: None, evidence: Vec::new() });
         }
-        let name = operation.backend.parse();
-        let found = name.ok().and_then(|name| self.runtime.load().backends.get(&name).cloned());
+        let found = self.runtime.load().backends.get(operation.backend.as_str()).cloned();
         let Some(backend) = found else {
             return Ok(Finding::Later {
                 why: "its backend is not in the configuration".to_owned(),

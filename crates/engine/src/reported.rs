@@ -31,7 +31,7 @@ impl Reported {
 
     /// The fields of the others.
     pub(crate) fn defaulted(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(|loss| is_default(loss)).map(|loss| loss.field.as_str())
+        self.0.iter().filter(|loss| is_default(loss)).map(|loss| &*loss.field)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A caller who disconnects changes nothing: the task goes on, and shutdown waits for it.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use registrar_core::{Error, ErrorKind, IssuedSecret, OpSupport, Outcome};
 use registrar_model::{
@@ -299,16 +299,18 @@ pub(crate) fn issued(secret: IssuedSecret) -> NewSecret {
     NewSecret { value, expires_at, previous_valid_until }
 }
 
-/// The record of a client as the vendor has just shown it.
+/// The record of a client as the vendor has just shown it; `spec` where the record is to show something else.
 pub(crate) fn registered(
     id: RegistrationId,
     backend: &Backend,
     client: registrar_core::VendorClient,
-    spec: ClientSpec,
+    spec: Option<ClientSpec>,
     labels: std::collections::BTreeMap<String, String>,
     hidden: Hidden,
 ) -> Registration {
     let now = now_ms();
+    let state = state_of(&client.spec);
+    let observed = Arc::new(client.spec);
     Registration {
         id,
         backend: backend.name.clone(),
@@ -319,29 +321,32 @@ pub(crate) fn registered(
         version: 1,
         created_at: now,
         updated_at: now,
-        state: state_of(&client.spec),
-        spec,
-        observed: client.spec,
+        state,
+        spec: spec.map_or_else(|| Arc::clone(&observed), Arc::new),
+        observed,
         labels,
         hidden,
     }
 }
 
-/// The record after a change, which is a use; `management` when the vendor has replaced its credentials for the client.
+/// The record after a change, which is a use; `spec` where the record is to show something else than the vendor,
+/// `management` when the vendor has replaced its credentials for the client.
 pub(crate) fn changed(
     current: Registration,
-    spec: ClientSpec,
+    spec: Option<ClientSpec>,
     observed: ClientSpec,
     labels: std::collections::BTreeMap<String, String>,
     management: Option<Vec<u8>>,
 ) -> Registration {
     let management = management.or(current.hidden.management);
     let hidden = Hidden { management, unused_until: None, ..current.hidden };
+    let state = state_of(&observed);
+    let observed = Arc::new(observed);
     Registration {
         version: current.version + 1,
         updated_at: now_ms(),
-        state: state_of(&observed),
-        spec,
+        state,
+        spec: spec.map_or_else(|| Arc::clone(&observed), Arc::new),
         observed,
         labels,
         hidden,
@@ -354,16 +359,19 @@ pub(crate) fn replacement(registration: &Arc<Registration>) -> RegistrationChang
     RegistrationChange::Update { expected_version: registration.version - 1, registration: Arc::clone(registration) }
 }
 
-/// Settles the account of a write: all losses, and what the record shows.
+/// Settles the account of a write: all losses, and what the record shows where that is not just what the vendor shows.
 pub(crate) fn settle(
     sent: &ClientSpec,
     shown: &ClientSpec,
     predicted: Vec<Loss>,
     own: Vec<Loss>,
-) -> (Reported, ClientSpec) {
+) -> (Reported, Option<ClientSpec>) {
     let mut losses = account(sent, shown, predicted);
-    // a value that cannot be kept beside the vendor's would be a defect; the vendor's view is the truth then
-    let record = effective(sent, shown, &losses).unwrap_or_else(|_| shown.clone());
+    let record = match effective(sent, shown, &losses) {
+        Ok(Cow::Owned(record)) => Some(record),
+        // a value that cannot be kept beside the vendor's would be a defect; the vendor's view is the truth then
+        Ok(Cow::Borrowed(_)) | Err(_) => None,
+    };
     if !own.is_empty() {
         losses.extend(own);
         loss::sort(&mut losses);

@@ -14,7 +14,11 @@ use crate::{
 /// The canonical paths in which two specs differ, in no particular order.
 #[must_use]
 pub fn diff(a: &ClientSpec, b: &ClientSpec) -> BTreeSet<String> {
-    a.differences(b).into_iter().map(|d| d.path.into_owned()).collect()
+    let mut paths = BTreeSet::new();
+    a.differences(b, |d| {
+        paths.insert(d.path.into_owned());
+    });
+    paths
 }
 
 /// One difference between the gateway's record and the vendor.
@@ -33,9 +37,8 @@ pub struct Drift {
 /// What changed at the vendor since the last write, in canonical order.
 #[must_use]
 pub fn drift(recorded: &ClientSpec, vendor: &ClientSpec) -> Vec<Drift> {
-    let differences = recorded.differences(vendor).into_iter();
-    let mut out: Vec<Drift> =
-        differences.map(|d| Drift { field: d.path.into_owned(), recorded: d.a, vendor: d.b }).collect();
+    let mut out = Vec::new();
+    recorded.differences(vendor, |d| out.push(Drift { field: d.path.into_owned(), recorded: d.a, vendor: d.b }));
     out.sort_by(|a, b| crate::field::Key::of(&a.field).cmp(&crate::field::Key::of(&b.field)));
     out
 }
@@ -47,8 +50,9 @@ pub fn drift(recorded: &ClientSpec, vendor: &ClientSpec) -> Vec<Drift> {
 pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Vec<Loss> {
     // few: a list is searched faster than a map is built
     let mut predicted = predicted;
-    let mut losses = Losses::new();
-    for Difference { path, row, a: wanted, b: got } in sent.differences(read) {
+    // room for what vendors mostly tell of their own accord as well
+    let mut losses = Losses::with_capacity(predicted.len() + 4);
+    sent.differences(read, |Difference { path, row, a: wanted, b: got }| {
         let foretold = predicted.iter().position(|l| l.field == path).map(|at| predicted.swap_remove(at));
         losses.push(match foretold {
             None => unforeseen(path, row, wanted, got),
@@ -68,11 +72,11 @@ pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Ve
                 }
             }
         });
-    }
+    });
     // losses of things that are not fields of the spec (unknown names, labels) cannot be observed and stand as they are
     for loss in predicted {
-        let observable = sent.field(&loss.field).is_some() || read.field(&loss.field).is_some();
-        if !observable && loss.kind != LossKind::Defaulted && loss.got.is_none() {
+        let observable = || sent.field(&loss.field).is_some() || read.field(&loss.field).is_some();
+        if loss.kind != LossKind::Defaulted && loss.got.is_none() && !observable() {
             losses.push(loss);
         }
     }
@@ -108,16 +112,16 @@ fn unforeseen(
             None => (LossKind::Substituted, severity, "the vendor holds another value than was asked"),
         },
     };
-    Loss { field: path.into_owned(), kind, severity, reason: reason.to_owned(), wanted, got }
+    Loss { field: path, kind, severity, reason: reason.into(), wanted, got }
 }
 
 /// `Some(true)` when `got` has everything of `wanted` and more, `Some(false)` when it is a part of it.
 fn compare_sets(field: Option<&FieldInfo>, wanted: &Value, got: &Value) -> Option<bool> {
     let lists = field.is_some_and(|f| f.compare == Compare::Set) || (wanted.is_array() && got.is_array());
-    let (w, g) = (as_set(wanted)?, as_set(got)?);
     if !lists {
         return None;
     }
+    let (w, g) = (as_set(wanted)?, as_set(got)?);
     if w.iter().all(|x| g.contains(x)) && g.len() > w.len() {
         Some(true)
     } else if g.iter().all(|x| w.contains(x)) && g.len() < w.len() {
@@ -127,18 +131,23 @@ fn compare_sets(field: Option<&FieldInfo>, wanted: &Value, got: &Value) -> Optio
     }
 }
 
-/// What the gateway's record shows after a write: the vendor's values, and the caller's for `local_only` losses.
+/// What the gateway's record shows after a write: the vendor's values, and the caller's for `local_only` losses; `read`
+/// itself when there are none.
 ///
 /// # Errors
 /// Never in practice; a value that no longer decodes would be a defect, and its issues are returned.
-pub fn effective(sent: &ClientSpec, read: &ClientSpec, losses: &[Loss]) -> Result<ClientSpec, Vec<crate::Issue>> {
+pub fn effective<'r>(
+    sent: &ClientSpec,
+    read: &'r ClientSpec,
+    losses: &[Loss],
+) -> Result<Cow<'r, ClientSpec>, Vec<crate::Issue>> {
     if !losses.iter().any(|l| l.kind == LossKind::LocalOnly) {
-        return Ok(read.clone());
+        return Ok(Cow::Borrowed(read));
     }
     let mut metadata = read.metadata.encode();
     let mut policy = read.policy.encode();
     let mut vendor = read.vendor.clone();
-    for path in losses.iter().filter(|l| l.kind == LossKind::LocalOnly).map(|l| l.field.as_str()) {
+    for path in losses.iter().filter(|l| l.kind == LossKind::LocalOnly).map(|l| &*l.field) {
         let Some(value) = sent.field(path) else { continue };
         if let Some(name) = path.strip_prefix("metadata.") {
             metadata.insert(name.to_owned(), value);
@@ -155,6 +164,6 @@ pub fn effective(sent: &ClientSpec, read: &ClientSpec, losses: &[Loss]) -> Resul
         ("vendor".to_owned(), Value::Object(vendor)),
     ]);
     let mut issues = crate::Issues::lenient();
-    let (spec, _) = ClientSpec::decode(&object, &crate::Pointer::root(), &mut issues);
-    issues.into_result(spec)
+    let (spec, _) = ClientSpec::decode(&object, &crate::Place::root(), &mut issues);
+    issues.into_result(Cow::Owned(spec))
 }

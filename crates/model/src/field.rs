@@ -101,13 +101,8 @@ pub fn lookup(path: &str) -> Option<&'static FieldInfo> {
 /// Whether two values of one field mean the same.
 #[must_use]
 pub fn same(compare: Compare, a: &Value, b: &Value) -> bool {
-    match compare {
-        Compare::Exact => a == b,
-        Compare::Set => match (as_set(a), as_set(b)) {
-            (Some(a), Some(b)) => a == b,
-            _ => a == b,
-        },
-    }
+    // what is equal as it stands needs no sets
+    a == b || (compare == Compare::Set && as_set(a).zip(as_set(b)).is_some_and(|(a, b)| a == b))
 }
 
 /// The elements of an array of strings, or the words of a string, sorted and without repetitions.

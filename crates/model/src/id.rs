@@ -1,9 +1,14 @@
 //! Identifiers: gateway-owned (`reg_…`, `op_…`), configured (`BackendName`), and the vendor's (`ClientId`).
 
-use std::{fmt, str::FromStr};
+use std::{
+    borrow::Borrow,
+    fmt,
+    str::{self, FromStr},
+    sync::Arc,
+};
 
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use serde::{Deserialize, Serialize, Serializer};
+use uuid::{Uuid, fmt::Hyphenated};
 
 /// Why a string is not an identifier of the wanted kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +27,8 @@ impl std::error::Error for InvalidId {}
 macro_rules! prefixed_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal, $what:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name(Uuid);
 
         impl $name {
@@ -36,7 +41,12 @@ macro_rules! prefixed_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "{}"), self.0.hyphenated())
+                // in one piece, so that a `String` that it goes to is allocated once
+                let mut text = [0; $prefix.len() + Hyphenated::LENGTH];
+                let (prefix, uuid) = text.split_at_mut($prefix.len());
+                prefix.copy_from_slice($prefix.as_bytes());
+                self.0.hyphenated().encode_lower(uuid);
+                f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
             }
         }
 
@@ -50,12 +60,12 @@ macro_rules! prefixed_id {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                let invalid = InvalidId { what: $what };
-                let hex = text.strip_prefix($prefix).ok_or(invalid.clone())?;
-                let id = Uuid::try_parse(hex).map_err(|_| invalid.clone())?;
-                // one spelling only: what Display prints
-                let id = Self(id);
-                if id.to_string() == text { Ok(id) } else { Err(invalid) }
+                let uuid = text.strip_prefix($prefix).and_then(|hex| {
+                    let uuid = Uuid::try_parse(hex).ok()?;
+                    // one spelling only: what Display prints
+                    (uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == hex).then_some(uuid)
+                });
+                uuid.map(Self).ok_or(InvalidId { what: $what })
             }
         }
 
@@ -72,6 +82,12 @@ macro_rules! prefixed_id {
                 id.to_string()
             }
         }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
     };
 }
 
@@ -84,10 +100,11 @@ prefixed_id!(
     OperationId, "op_", "an operation id (op_ and a UUID)"
 );
 
-/// The name of a configured backend: 1 to 63 of `a-z`, `0-9`, `-`, `_`, `.`, starting with a letter or digit.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct BackendName(String);
+/// The name of a configured backend: 1 to 63 of `a-z`, `0-9`, `-`, `_`, `.`, starting with a letter or digit. Shared,
+/// because everything that concerns a backend carries its name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct BackendName(Arc<str>);
 
 impl BackendName {
     /// The name.
@@ -106,7 +123,7 @@ impl FromStr for BackendName {
             && text.bytes().next().is_some_and(word)
             && text.bytes().all(|b| word(b) || matches!(b, b'-' | b'_' | b'.'));
         if ok {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(InvalidId { what: "a name (1 to 63 of a-z, 0-9, '-', '_', '.', starting with a letter or digit)" })
         }
@@ -123,7 +140,20 @@ impl TryFrom<String> for BackendName {
 
 impl From<BackendName> for String {
     fn from(name: BackendName) -> Self {
-        name.0
+        name.as_str().to_owned()
+    }
+}
+
+impl Serialize for BackendName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// A name is looked up by its text.
+impl Borrow<str> for BackendName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -141,7 +171,7 @@ impl fmt::Debug for BackendName {
 
 /// A `client_id` as the vendor issued it: non-empty, VSCHAR only (RFC 6749 Appendix A.1), at most 512 bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct ClientId(String);
 
 impl ClientId {

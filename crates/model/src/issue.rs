@@ -16,14 +16,12 @@ impl Pointer {
         Self("#".to_owned())
     }
 
-    /// This pointer, one member or index deeper; `~` and `/` are escaped (RFC 6901 §3).
+    /// This pointer, one member or index deeper.
     #[must_use]
-    pub fn child(&self, token: impl ReferenceToken) -> Self {
-        let mut text = String::with_capacity(self.0.len() + 32);
-        text.push_str(&self.0);
-        text.push('/');
-        token.write_to(&mut text);
-        Self(text)
+    pub fn child<'t>(&self, token: impl Into<ReferenceToken<'t>>) -> Self {
+        let mut deeper = self.clone();
+        token.into().append_to(&mut deeper.0);
+        deeper
     }
 
     /// The text, `#` first.
@@ -33,41 +31,81 @@ impl Pointer {
     }
 }
 
-/// A reference token of a JSON Pointer: the name of a member or the index of an element.
-pub trait ReferenceToken {
-    /// Appends the token, escaped (RFC 6901 §3). Pointers are made for every member, findings for few: no detour through
-    /// the machinery of formatting.
-    fn write_to(&self, pointer: &mut String);
+/// A reference token of a JSON Pointer (RFC 6901 §3), as it is in the document.
+#[derive(Clone, Copy, Debug)]
+pub enum ReferenceToken<'t> {
+    /// The name of a member.
+    Member(&'t str),
+    /// The index of an element.
+    Index(usize),
 }
 
-impl ReferenceToken for str {
-    fn write_to(&self, pointer: &mut String) {
-        let mut rest = self;
-        while let Some(at) = rest.find(['~', '/']) {
-            let (plain, special) = rest.split_at(at);
-            pointer.push_str(plain);
-            pointer.push_str(if special.starts_with('~') { "~0" } else { "~1" });
-            rest = special.get(1..).unwrap_or_default();
+impl ReferenceToken<'_> {
+    /// Appends `/` and the token; `~` and `/` in it are escaped (RFC 6901 §3).
+    fn append_to(self, pointer: &mut String) {
+        pointer.push('/');
+        match self {
+            Self::Member(name) => {
+                for c in name.chars() {
+                    match c {
+                        '~' => pointer.push_str("~0"),
+                        '/' => pointer.push_str("~1"),
+                        c => pointer.push(c),
+                    }
+                }
+            }
+            Self::Index(index) => pointer.push_str(&index.to_string()),
         }
-        pointer.push_str(rest);
     }
 }
 
-impl ReferenceToken for String {
-    fn write_to(&self, pointer: &mut String) {
-        self.as_str().write_to(pointer);
+impl<'t, S: AsRef<str> + ?Sized> From<&'t S> for ReferenceToken<'t> {
+    fn from(name: &'t S) -> Self {
+        Self::Member(name.as_ref())
     }
 }
 
-impl ReferenceToken for usize {
-    fn write_to(&self, pointer: &mut String) {
-        pointer.push_str(&self.to_string());
+impl From<usize> for ReferenceToken<'_> {
+    fn from(index: usize) -> Self {
+        Self::Index(index)
     }
 }
 
-impl<T: ReferenceToken + ?Sized> ReferenceToken for &T {
-    fn write_to(&self, pointer: &mut String) {
-        (**self).write_to(pointer);
+/// Where a check is in the document. Every member and element that is checked has a place, few have a finding: a place
+/// only refers to the one above it, and becomes the text of a [`Pointer`] when something is found there.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'p>(Option<(&'p Place<'p>, ReferenceToken<'p>)>);
+
+impl Place<'_> {
+    /// The whole document.
+    #[must_use]
+    pub const fn root() -> Self {
+        Self(None)
+    }
+
+    /// The place one member or index deeper.
+    #[must_use]
+    pub fn child<'c>(&'c self, token: impl Into<ReferenceToken<'c>>) -> Place<'c> {
+        Place(Some((self, token.into())))
+    }
+}
+
+impl From<&Place<'_>> for Pointer {
+    fn from(place: &Place<'_>) -> Self {
+        match place.0 {
+            None => Self::root(),
+            Some((above, token)) => {
+                let mut pointer = Self::from(above);
+                token.append_to(&mut pointer.0);
+                pointer
+            }
+        }
+    }
+}
+
+impl From<&Self> for Pointer {
+    fn from(pointer: &Self) -> Self {
+        pointer.clone()
     }
 }
 
@@ -146,8 +184,8 @@ impl Issues {
     }
 
     /// Adds a finding, once.
-    pub fn push(&mut self, pointer: &Pointer, code: IssueCode, detail: impl Into<String>) {
-        let issue = Issue { pointer: pointer.clone(), code, detail: detail.into() };
+    pub fn push(&mut self, at: impl Into<Pointer>, code: IssueCode, detail: impl Into<String>) {
+        let issue = Issue { pointer: at.into(), code, detail: detail.into() };
         if !self.found.contains(&issue) {
             self.found.push(issue);
         }
@@ -191,5 +229,22 @@ pub fn type_name(value: &serde_json::Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_becomes_the_pointer_of_the_same_steps() {
+        let root = Place::root();
+        assert_eq!(Pointer::from(&root), Pointer::root());
+        let (member, index) = ("a/b~c~1".to_owned(), 10);
+        let at = root.child("metadata");
+        let at = at.child(&member);
+        let place = at.child(index);
+        assert_eq!(Pointer::from(&place).as_str(), "#/metadata/a~1b~0c~01/10");
+        assert_eq!(Pointer::from(&place), Pointer::root().child("metadata").child(&member).child(index));
     }
 }

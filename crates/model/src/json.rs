@@ -7,9 +7,9 @@ use serde::{
     Serialize,
     de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, map::Entry};
 
-use crate::issue::{Issue, IssueCode, Issues, Pointer};
+use crate::issue::{Issue, IssueCode, Issues, Place, Pointer};
 
 /// How deep objects and arrays may nest.
 pub const MAX_DEPTH: usize = 32;
@@ -43,7 +43,7 @@ pub fn parse(body: &[u8]) -> Result<Value, JsonError> {
     }
     let issues = RefCell::new(Issues::new());
     let mut de = serde_json::Deserializer::from_slice(body);
-    let seed = Strict { at: Pointer::root(), depth: 0, issues: &issues };
+    let seed = Strict { at: &Place::root(), depth: 0, issues: &issues };
     let parsed = seed.deserialize(&mut de).and_then(|value| de.end().map(|()| value));
     let issues = issues.into_inner();
     match parsed {
@@ -59,7 +59,7 @@ pub fn parse(body: &[u8]) -> Result<Value, JsonError> {
 }
 
 struct Strict<'a> {
-    at: Pointer,
+    at: &'a Place<'a>,
     depth: usize,
     issues: &'a RefCell<Issues>,
 }
@@ -68,16 +68,17 @@ impl Strict<'_> {
     fn text(&self, text: &str) {
         if text.contains('\0') {
             // the one place outside their own rules where redirect URIs are refused has the same code for it
-            let redirect = self.at.as_str().rsplit('/').nth(1) == Some("redirect_uris");
+            let at = Pointer::from(self.at);
+            let redirect = at.as_str().rsplit('/').nth(1) == Some("redirect_uris");
             let code = if redirect { IssueCode::InvalidRedirectUri } else { IssueCode::ForbiddenCharacter };
-            self.issues.borrow_mut().push(&self.at, code, "NUL is not allowed in text");
+            self.issues.borrow_mut().push(at, code, "NUL is not allowed in text");
         }
     }
 
     fn enter<E: serde::de::Error>(&self) -> Result<usize, E> {
         if self.depth >= MAX_DEPTH {
             let detail = format!("nested deeper than {MAX_DEPTH} levels");
-            self.issues.borrow_mut().push(&Pointer::root(), IssueCode::TooLong, detail);
+            self.issues.borrow_mut().push(&Place::root(), IssueCode::TooLong, detail);
             return Err(E::custom("too deep"));
         }
         Ok(self.depth + 1)
@@ -133,7 +134,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let depth = self.enter::<A::Error>()?;
         let mut items = Vec::new();
         while let Some(item) =
-            seq.next_element_seed(Strict { at: self.at.child(items.len()), depth, issues: self.issues })?
+            seq.next_element_seed(Strict { at: &self.at.child(items.len()), depth, issues: self.issues })?
         {
             items.push(item);
         }
@@ -144,14 +145,18 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let depth = self.enter::<A::Error>()?;
         let mut members = Map::new();
         while let Some(name) = map.next_key::<String>()? {
-            let at = self.at.child(&name);
             if name.contains('\0') {
-                self.issues.borrow_mut().push(&self.at, IssueCode::ForbiddenCharacter, "NUL in a member name");
+                self.issues.borrow_mut().push(self.at, IssueCode::ForbiddenCharacter, "NUL in a member name");
             }
-            let value = map.next_value_seed(Strict { at: at.clone(), depth, issues: self.issues })?;
-            if members.insert(name, value).is_some() {
-                let detail = "this member appears more than once in its object";
-                self.issues.borrow_mut().push(&at, IssueCode::DuplicateMember, detail);
+            let value = map.next_value_seed(Strict { at: &self.at.child(&name), depth, issues: self.issues })?;
+            match members.entry(name) {
+                Entry::Vacant(free) => {
+                    free.insert(value);
+                }
+                Entry::Occupied(taken) => {
+                    let detail = "this member appears more than once in its object";
+                    self.issues.borrow_mut().push(&self.at.child(taken.key()), IssueCode::DuplicateMember, detail);
+                }
             }
         }
         if members.len() > 1_000 {

@@ -19,6 +19,7 @@ pub mod policy;
 pub mod registration;
 pub mod request;
 mod scheme;
+mod scope;
 pub mod spec;
 pub mod text;
 pub mod uri;
@@ -26,7 +27,7 @@ pub mod validate;
 
 pub use field::{Compare, FieldInfo, JsonType, fields};
 pub use id::{BackendName, ClientId, OperationId, RegistrationId};
-pub use issue::{Issue, IssueCode, Issues, Pointer, ReferenceToken};
+pub use issue::{Issue, IssueCode, Issues, Place, Pointer, ReferenceToken};
 pub use loss::{Loss, LossKind, Losses, Mapped, Severity};
 pub use member::{AuthMethod, GrantType, Jwks, Member, ResponseType, Scope};
 pub use metadata::ClientMetadata;

@@ -1,5 +1,7 @@
 //! Loss as data: one [`Loss`] for each field that did not survive on its way to a vendor.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -39,13 +41,13 @@ pub enum Severity {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
     /// The canonical field: `metadata.jwks_uri`, `policy.enabled`, `vendor.<kind>.<member>`, `labels`.
-    pub field: String,
+    pub field: Cow<'static, str>,
     /// What happened to it.
     pub kind: LossKind,
     /// How much it matters.
     pub severity: Severity,
     /// Why, in a sentence.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// What the caller asked for; absent when the caller asked for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Value>,
@@ -89,6 +91,11 @@ impl Losses {
         Self::default()
     }
 
+    /// None yet, with room for so many.
+    pub(crate) fn with_capacity(size: usize) -> Self {
+        Self(Vec::with_capacity(size))
+    }
+
     /// Records a loss, unless the field has one already, or nothing was asked for: an empty list or text is as good as
     /// absent (see [`crate::ClientSpec::flatten`]).
     pub fn push(&mut self, loss: Loss) {
@@ -101,26 +108,26 @@ impl Losses {
     /// The vendor cannot hold this member. Nothing is recorded for an absent or empty member. The kind and severity follow
     /// from the field: descriptive members and values equal to the standard's default become `local_only`/`info`,
     /// everything else is `dropped` with the field's severity.
-    pub fn unheld(&mut self, field: &'static FieldInfo, wanted: Option<Value>, reason: &str) {
+    pub fn unheld(&mut self, field: &'static FieldInfo, wanted: Option<Value>, reason: impl Into<Cow<'static, str>>) {
         let Some(wanted) = wanted else { return };
         let harmless = field.severity == Severity::Info || field.is_default(&wanted);
         self.push(Loss {
-            field: field.path.to_owned(),
+            field: field.path.into(),
             kind: if harmless { LossKind::LocalOnly } else { LossKind::Dropped },
             severity: if harmless { Severity::Info } else { field.severity },
-            reason: reason.to_owned(),
+            reason: reason.into(),
             wanted: Some(wanted),
             got: None,
         });
     }
 
     /// The caller sent nothing and the vendor must have something.
-    pub fn defaulted(&mut self, field: &str, got: Value, reason: &str) {
+    pub fn defaulted(&mut self, field: impl Into<Cow<'static, str>>, got: Value, reason: impl Into<Cow<'static, str>>) {
         self.push(Loss {
-            field: field.to_owned(),
+            field: field.into(),
             kind: LossKind::Defaulted,
             severity: Severity::Info,
-            reason: reason.to_owned(),
+            reason: reason.into(),
             wanted: None,
             got: Some(got),
         });
@@ -129,14 +136,14 @@ impl Losses {
     /// The vendor will hold something else than what was asked.
     pub fn changed(
         &mut self,
-        field: &str,
+        field: impl Into<Cow<'static, str>>,
         kind: LossKind,
         severity: Severity,
         wanted: Option<Value>,
         got: Option<Value>,
-        reason: &str,
+        reason: impl Into<Cow<'static, str>>,
     ) {
-        self.push(Loss { field: field.to_owned(), kind, severity, reason: reason.to_owned(), wanted, got });
+        self.push(Loss { field: field.into(), kind, severity, reason: reason.into(), wanted, got });
     }
 
     /// The losses around the mapped value, in canonical field order.
@@ -157,8 +164,7 @@ impl Losses {
 /// Sorts losses into canonical field order, so that plans and snapshots are stable.
 pub fn sort(losses: &mut [Loss]) {
     // they mostly are in order already, being made and settled in it
-    let keys: Vec<Key<'_>> = losses.iter().map(|l| Key::of(&l.field)).collect();
-    if !keys.is_sorted() {
+    if !losses.is_sorted_by_key(|l| Key::of(&l.field)) {
         losses.sort_by(|a, b| Key::of(&a.field).cmp(&Key::of(&b.field)));
     }
 }

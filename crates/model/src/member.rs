@@ -1,13 +1,14 @@
 //! The types of members, and how each is read from and written as JSON.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+pub use crate::scope::Scope;
 use crate::{
     field::JsonType,
-    issue::{IssueCode, Issues, Pointer, type_name},
+    issue::{IssueCode, Issues, Place, type_name},
     text,
     uri::RedirectUri,
 };
@@ -19,7 +20,7 @@ pub trait Member: Sized + Serialize {
     const JSON: JsonType;
 
     /// Reads the member; `None` when anything was wrong, which is then in `issues`.
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self>;
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self>;
 
     /// Writes the member.
     fn encode(&self) -> Value;
@@ -30,19 +31,24 @@ pub trait Member: Sized + Serialize {
     }
 }
 
-pub(crate) fn wrong_type(value: &Value, wanted: &str, at: &Pointer, issues: &mut Issues) {
+pub(crate) fn wrong_type(value: &Value, wanted: &str, at: &Place<'_>, issues: &mut Issues) {
     issues.push(at, IssueCode::WrongType, format!("expected {wanted}, found {}", type_name(value)));
+}
+
+/// The text of a string member that has nothing wrong with it.
+pub(crate) fn sound_text<'v>(value: &'v Value, at: &Place<'_>, issues: &mut Issues) -> Option<&'v str> {
+    let Value::String(s) = value else {
+        wrong_type(value, "a string", at, issues);
+        return None;
+    };
+    text::check(s, at, issues).then_some(s)
 }
 
 impl Member for String {
     const JSON: JsonType = JsonType::String;
 
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
-        let Value::String(s) = value else {
-            wrong_type(value, "a string", at, issues);
-            return None;
-        };
-        text::check(s, at, issues).then(|| s.clone())
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
+        sound_text(value, at, issues).map(str::to_owned)
     }
 
     fn encode(&self) -> Value {
@@ -57,7 +63,7 @@ impl Member for String {
 impl Member for bool {
     const JSON: JsonType = JsonType::Boolean;
 
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
         if value.is_boolean() {
             return value.as_bool();
         }
@@ -73,7 +79,7 @@ impl Member for bool {
 impl Member for u64 {
     const JSON: JsonType = JsonType::Integer;
 
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::Number(n) = value else {
             wrong_type(value, "a whole number", at, issues);
             return None;
@@ -94,7 +100,7 @@ impl Member for u64 {
 impl<T: StringMember> Member for Vec<T> {
     const JSON: JsonType = JsonType::Strings;
 
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::Array(items) = value else {
             wrong_type(value, "an array of strings", at, issues);
             return None;
@@ -141,7 +147,7 @@ pub trait StringMember: Clone + Serialize {
     /// The exact text.
     fn text(&self) -> &str;
     /// Checks a text before it is read; true when it is acceptable.
-    fn check(text: &str, at: &Pointer, issues: &mut Issues) -> bool {
+    fn check(text: &str, at: &Place<'_>, issues: &mut Issues) -> bool {
         text::check(text, at, issues)
     }
 }
@@ -167,7 +173,7 @@ impl StringMember for RedirectUri {
 
     /// Whatever is wrong with one is told once, as an invalid redirect URI (RFC 7591 §3.2.2): by
     /// [`crate::uri::check_redirect`], which refuses more than control characters and great length.
-    fn check(_: &str, _: &Pointer, _: &mut Issues) -> bool {
+    fn check(_: &str, _: &Place<'_>, _: &mut Issues) -> bool {
         true
     }
 }
@@ -216,8 +222,8 @@ macro_rules! word {
         impl Member for $name {
             const JSON: JsonType = JsonType::String;
 
-            fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
-                String::decode(value, at, issues).map(|s| Self::read(&s))
+            fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
+                sound_text(value, at, issues).map(Self::read)
             }
 
             fn encode(&self) -> Value {
@@ -293,9 +299,12 @@ impl GrantType {
 
 /// A response type: a set of words, kept as written (`code`, `id_token token`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ResponseType(String);
+pub struct ResponseType(Cow<'static, str>);
 
 impl ResponseType {
+    /// `code`: the default of RFC 7591 §2.
+    pub(crate) const CODE: Self = Self(Cow::Borrowed("code"));
+
     /// True when the word is one of the set.
     #[must_use]
     pub fn has(&self, word: &str) -> bool {
@@ -305,7 +314,8 @@ impl ResponseType {
 
 impl StringMember for ResponseType {
     fn read(text: &str) -> Self {
-        Self(text.to_owned())
+        // what nearly every client has
+        if text == Self::CODE.text() { Self::CODE } else { Self(Cow::Owned(text.to_owned())) }
     }
 
     fn text(&self) -> &str {
@@ -315,78 +325,8 @@ impl StringMember for ResponseType {
 
 as_text!(ResponseType);
 
-/// `scope`: scope tokens in their order, one space between them on the wire (RFC 6749 §3.3).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope(Vec<String>);
-
-impl Scope {
-    /// From tokens, without repetitions; `None` when one is not a scope token (NQCHAR, RFC 6749 Appendix A.4).
-    #[must_use]
-    pub fn from_tokens<S: AsRef<str>>(tokens: impl IntoIterator<Item = S>) -> Option<Self> {
-        let mut out: Vec<String> = Vec::new();
-        for token in tokens {
-            let token = token.as_ref();
-            if !is_scope_token(token) {
-                return None;
-            }
-            if !out.iter().any(|t| t == token) {
-                out.push(token.to_owned());
-            }
-        }
-        Some(Self(out))
-    }
-
-    /// The tokens.
-    #[must_use]
-    pub fn tokens(&self) -> &[String] {
-        &self.0
-    }
-
-    /// True without any token.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-fn is_scope_token(token: &str) -> bool {
-    !token.is_empty() && token.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
-}
-
-impl Serialize for Scope {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.join(" "))
-    }
-}
-
-impl Member for Scope {
-    const JSON: JsonType = JsonType::String;
-
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
-        let Value::String(text) = value else {
-            wrong_type(value, "a string of space-separated scopes", at, issues);
-            return None;
-        };
-        let tokens: Vec<&str> = text.split(' ').filter(|t| !t.is_empty()).collect();
-        let mut seen = std::collections::BTreeSet::new();
-        if !issues.is_lenient() && tokens.iter().any(|t| !seen.insert(*t)) {
-            issues.push(at, IssueCode::Conflict, "a scope appears more than once");
-            return None;
-        }
-        let scope = Self::from_tokens(&tokens);
-        if scope.is_none() {
-            issues.push(at, IssueCode::InvalidValue, "a scope has a character that RFC 6749 §3.3 does not allow");
-        }
-        scope
-    }
-
-    fn encode(&self) -> Value {
-        Value::String(self.0.join(" "))
-    }
-}
-
 /// `jwks`: a JWK Set (RFC 7517 §5) of public keys.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Jwks(Map<String, Value>);
 
@@ -404,7 +344,7 @@ pub const PRIVATE_KEY_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "ot
 impl Member for Jwks {
     const JSON: JsonType = JsonType::Object;
 
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::Object(set) = value else {
             wrong_type(value, "a JWK Set object", at, issues);
             return None;
@@ -446,7 +386,7 @@ impl Member for Jwks {
 impl Member for BTreeMap<String, String> {
     const JSON: JsonType = JsonType::Object;
 
-    fn decode(value: &Value, at: &Pointer, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::Object(map) = value else {
             wrong_type(value, "an object of strings", at, issues);
             return None;

@@ -6,9 +6,10 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
 use crate::{
-    issue::{Issues, Pointer},
+    issue::{Issues, Place},
     loss::Severity::{Functional, Info, Security},
-    member::{AuthMethod, GrantType, Jwks, Member, ResponseType, Scope, StringMember},
+    member::{AuthMethod, GrantType, Jwks, Member, ResponseType, Scope},
+    spec::Differences,
     text,
     uri::RedirectUri,
 };
@@ -22,7 +23,7 @@ macro_rules! layer {
         $($member:ident : $ty:ty, $severity:ident, $compare:ident, $default:expr, $l10n:literal, $source:literal, $text:literal;)+
     ) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct $name {
             $(#[doc = $text] #[doc = concat!("Source: ", $source, ".")] pub $member: Option<$ty>,)+
             $($(#[$adoc])* pub $also: $aty,)*
@@ -61,7 +62,7 @@ macro_rules! layer {
                 &mut self,
                 name: &str,
                 value: &serde_json::Value,
-                at: &$crate::issue::Pointer,
+                at: &$crate::issue::Place<'_>,
                 issues: &mut $crate::issue::Issues,
             ) -> bool {
                 match name {
@@ -83,7 +84,7 @@ macro_rules! layer {
 
             /// The typed members in which two values of this layer differ. Members are compared before they are
             /// encoded: most are equal.
-            fn typed_differences(&self, other: &Self, found: &mut $crate::spec::Differences) {
+            fn typed_differences(&self, other: &Self, found: &mut $crate::spec::Differences<'_>) {
                 $(if self.$member != other.$member {
                     let (a, b) = (&self.$member, &other.$member);
                     found.typed(rows::$member(), a.as_ref().map($crate::member::Member::encode), b.as_ref().map($crate::member::Member::encode));
@@ -234,12 +235,23 @@ impl ClientMetadata {
     /// Reads a metadata object. Names that no registry knows come back in the list: they are ignored
     /// (RFC 7591 §2) and must be reported as dropped.
     #[must_use]
-    pub fn decode(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
+    pub fn decode(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
         let mut out = Self::default();
+        let unknown = out.read(object, at, issues);
+        (out, unknown)
+    }
+
+    /// As [`ClientMetadata::decode`], into a value without members: where it is to stay, because it is large.
+    pub(crate) fn read(
+        &mut self,
+        object: &Map<String, Value>,
+        at: &Place<'_>,
+        issues: &mut Issues,
+    ) -> Vec<(String, Value)> {
         let mut unknown = Vec::new();
         // an explicit `null` counts as absent (RFC 7592 §2.2)
         for (name, value) in object.iter().filter(|(_, v)| !v.is_null()) {
-            if out.decode_typed(name, value, at, issues) {
+            if self.decode_typed(name, value, at, issues) {
                 continue;
             }
             if let Some((base, tag)) = name.split_once('#') {
@@ -254,15 +266,15 @@ impl ClientMetadata {
                     String::decode(value, &at.child(name), issues).map(|v| v.encode())
                 };
                 if let Some(value) = decoded {
-                    out.localized.insert(format!("{base}#{tag}"), value);
+                    self.localized.insert(format!("{base}#{tag}"), value);
                 }
             } else if REGISTERED_UNTYPED.contains(&name.as_str()) {
-                out.extra.insert(name.clone(), value.clone());
+                self.extra.insert(name.clone(), value.clone());
             } else {
                 unknown.push((name.clone(), value.clone()));
             }
         }
-        (out, unknown)
+        unknown
     }
 
     /// The names of text members that are there and empty, localised ones included.
@@ -290,7 +302,7 @@ impl ClientMetadata {
         self.get_typed(name).or_else(|| self.localized.get(name).or_else(|| self.extra.get(name)).cloned())
     }
 
-    pub(crate) fn differences(&self, other: &Self, found: &mut crate::spec::Differences) {
+    pub(crate) fn differences(&self, other: &Self, found: &mut Differences<'_>) {
         self.typed_differences(other, found);
         found.untyped("metadata", &self.localized, &other.localized);
         found.untyped("metadata", &self.extra, &other.extra);
@@ -316,14 +328,12 @@ impl ClientMetadata {
 
     /// The response types in effect: `code` when absent, none when no grant uses the authorization endpoint.
     #[must_use]
-    pub fn effective_response_types(&self) -> Vec<ResponseType> {
-        self.response_types.clone().unwrap_or_else(|| {
-            if self.effective_grant_types().iter().any(GrantType::uses_redirect) {
-                vec![ResponseType::read("code")]
-            } else {
-                Vec::new()
-            }
-        })
+    pub fn effective_response_types(&self) -> &[ResponseType] {
+        match &self.response_types {
+            Some(types) => types,
+            None if self.effective_grant_types().iter().any(GrantType::uses_redirect) => &[ResponseType::CODE],
+            None => &[],
+        }
     }
 }
 
@@ -359,7 +369,7 @@ fn canonical_tag(tag: &str) -> Option<String> {
 }
 
 /// Checks free text of untyped members; typed ones are checked while decoding.
-pub(crate) fn check_untyped(value: &Value, at: &Pointer, issues: &mut Issues) {
+pub(crate) fn check_untyped(value: &Value, at: &Place<'_>, issues: &mut Issues) {
     match value {
         Value::String(s) => {
             text::check(s, at, issues);
@@ -379,7 +389,7 @@ mod tests {
     fn read(value: Value) -> (ClientMetadata, Vec<(String, Value)>, Vec<crate::Issue>) {
         let mut issues = Issues::new();
         let object = value.as_object().cloned().unwrap_or_default();
-        let (m, unknown) = ClientMetadata::decode(&object, &Pointer::root(), &mut issues);
+        let (m, unknown) = ClientMetadata::decode(&object, &Place::root(), &mut issues);
         (m, unknown, issues.into_vec())
     }
 

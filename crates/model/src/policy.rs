@@ -4,9 +4,10 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
 use crate::{
-    issue::{IssueCode, Issues, Pointer},
+    issue::{IssueCode, Issues, Place},
     loss::Severity::{Functional, Security},
     metadata::layer,
+    spec::Differences,
 };
 
 layer! {
@@ -38,7 +39,7 @@ impl Serialize for Policy {
 impl Policy {
     /// Reads a policy object; an unknown member is an issue, because this object is ours.
     #[must_use]
-    pub fn decode(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> Self {
+    pub fn decode(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> Self {
         let mut out = Self::default();
         for (name, value) in object {
             // `null` counts as absent, as everywhere
@@ -71,7 +72,7 @@ impl Policy {
         self.get_typed(name)
     }
 
-    pub(crate) fn differences(&self, other: &Self, found: &mut crate::spec::Differences) {
+    pub(crate) fn differences(&self, other: &Self, found: &mut Differences<'_>) {
         self.typed_differences(other, found);
     }
 

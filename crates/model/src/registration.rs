@@ -1,6 +1,6 @@
 //! The gateway's record of one client.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
@@ -61,9 +61,10 @@ pub struct Registration {
     /// Where it stands.
     pub state: State,
     /// What the record shows: the vendor's values plus what only the gateway keeps.
-    pub spec: ClientSpec,
-    /// What the vendor showed after the last write; drift is measured against it.
-    pub observed: ClientSpec,
+    pub spec: Arc<ClientSpec>,
+    /// What the vendor showed after the last write; drift is measured against it. Mostly the very value of `spec`, which
+    /// is why both are shared.
+    pub observed: Arc<ClientSpec>,
     /// The gateway's own labels.
     pub labels: BTreeMap<String, String>,
     /// What is kept and never shown.

@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     id::BackendName,
-    issue::{IssueCode, Issues, Pointer, type_name},
+    issue::{IssueCode, Issues, Place, type_name},
     json,
     loss::{Loss, LossKind, Severity},
-    member::Member,
+    member::{Member, sound_text},
     metadata::SERVER_ASSIGNED,
     registration::Writable,
     spec::ClientSpec,
@@ -55,7 +55,7 @@ impl NewRegistration {
     /// As [`NewRegistration::decode`].
     pub fn validate(&self) -> Result<(), Vec<crate::Issue>> {
         let mut issues = Issues::new();
-        self.spec.validate(&Pointer::root(), &mut issues);
+        self.spec.validate(&Place::root(), &mut issues);
         issues.into_result(())
     }
 
@@ -66,7 +66,7 @@ impl NewRegistration {
     /// Members that are not of their type, and texts that no member may have.
     pub fn decode_unvalidated(body: &Value) -> Result<Self, Vec<crate::Issue>> {
         let mut issues = Issues::new();
-        let at = Pointer::root();
+        let at = Place::root();
         let Value::Object(object) = body else {
             issues.push(&at, IssueCode::WrongType, format!("expected an object, found {}", type_name(body)));
             return Err(issues.into_vec());
@@ -120,7 +120,7 @@ impl NewRegistration {
             // such names may hold credentials: never echoed
             let hide = assigned || ["secret", "token", "password", "key"].iter().any(|w| name.contains(w));
             Loss {
-                field: format!("metadata.{name}"),
+                field: format!("metadata.{name}").into(),
                 kind: LossKind::Dropped,
                 severity: Severity::Info,
                 reason: if assigned {
@@ -128,7 +128,7 @@ impl NewRegistration {
                 } else {
                     "not a registered client metadata name: ignored (RFC 7591 §2)"
                 }
-                .to_owned(),
+                .into(),
                 wanted: (!hide).then(|| value.clone()),
                 got: None,
             }
@@ -137,11 +137,10 @@ impl NewRegistration {
     }
 }
 
-fn backend(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> Option<BackendName> {
+fn backend(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> Option<BackendName> {
     let value = object.get("backend").filter(|v| !v.is_null())?;
     let at = at.child("backend");
-    let name = String::decode(value, &at, issues)?;
-    match name.parse() {
+    match sound_text(value, &at, issues)?.parse() {
         Ok(name) => Some(name),
         Err(error) => {
             issues.push(&at, IssueCode::InvalidValue, error.to_string());
@@ -150,7 +149,7 @@ fn backend(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> Op
     }
 }
 
-fn labels(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> BTreeMap<String, String> {
+fn labels(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> BTreeMap<String, String> {
     let Some(value) = object.get("labels").filter(|v| !v.is_null()) else { return BTreeMap::new() };
     let at = at.child("labels");
     let labels = BTreeMap::<String, String>::decode(value, &at, issues).unwrap_or_default();
@@ -171,7 +170,7 @@ fn labels(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> BTr
     labels
 }
 
-fn allow_loss(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> Vec<String> {
+fn allow_loss(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> Vec<String> {
     let Some(value) = object.get("allow_loss").filter(|v| !v.is_null()) else { return Vec::new() };
     let at = at.child("allow_loss");
     let fields = Vec::<String>::decode(value, &at, issues).unwrap_or_default();

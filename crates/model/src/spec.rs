@@ -10,13 +10,13 @@ use serde_json::{Map, Value};
 
 use crate::{
     field::{Compare, FieldInfo, lookup},
-    issue::{IssueCode, Issues, Pointer, type_name},
+    issue::{IssueCode, Issues, Place, type_name},
     metadata::ClientMetadata,
     policy::Policy,
 };
 
 /// The writable layers of a registration: what a caller asks for, or what a vendor holds.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientSpec {
     /// RFC 7591 members; boxed, because there are many and specs are handed on a lot.
     pub metadata: Box<ClientMetadata>,
@@ -27,6 +27,12 @@ pub struct ClientSpec {
 }
 
 impl ClientSpec {
+    /// Without vendor-only members.
+    #[must_use]
+    pub fn new(metadata: ClientMetadata, policy: Policy) -> Self {
+        Self { metadata: Box::new(metadata), policy, vendor: BTreeMap::new() }
+    }
+
     /// Every present field by canonical path (`metadata.scope`, `policy.enabled`, `vendor.<kind>.<member>`). An empty
     /// list or text asks for nothing and is left out: no vendor can tell it from an absent one.
     #[must_use]
@@ -59,18 +65,19 @@ impl ClientSpec {
         value.filter(|v| !is_empty(v))
     }
 
-    /// The fields in which two specs differ.
-    pub(crate) fn differences(&self, other: &Self) -> Vec<Difference> {
-        let mut found = Differences(Vec::new());
+    /// Tells the fields in which two specs differ.
+    pub(crate) fn differences(&self, other: &Self, mut tell: impl FnMut(Difference)) {
+        let mut found = Differences(&mut tell);
         self.metadata.differences(&other.metadata, &mut found);
         self.policy.differences(&other.policy, &mut found);
         let none = Map::new();
         let kinds = self.vendor.keys().chain(other.vendor.keys().filter(|kind| !self.vendor.contains_key(*kind)));
         for kind in kinds {
             let (a, b) = (self.vendor.get(kind).unwrap_or(&none), other.vendor.get(kind).unwrap_or(&none));
-            found.untyped(&format!("vendor.{kind}"), a, b);
+            if a != b {
+                found.untyped(&format!("vendor.{kind}"), a, b);
+            }
         }
-        found.0
     }
 
     /// The spec as the JSON members `metadata`, `policy` and `vendor`; the last two only when they hold something.
@@ -112,12 +119,11 @@ impl ClientSpec {
     /// Reads the three layers from an object that has them as members; other members are left to the caller.
     /// The list holds metadata names that no registry knows.
     #[must_use]
-    pub fn decode(object: &Map<String, Value>, at: &Pointer, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
+    pub fn decode(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
         let mut spec = Self::default();
         let mut unknown = Vec::new();
         if let Some(metadata) = layer(object, "metadata", at, issues) {
-            let (metadata, others) = ClientMetadata::decode(metadata, &at.child("metadata"), issues);
-            (*spec.metadata, unknown) = (metadata, others);
+            unknown = spec.metadata.read(metadata, &at.child("metadata"), issues);
         }
         if let Some(policy) = layer(object, "policy", at, issues) {
             spec.policy = Policy::decode(policy, &at.child("policy"), issues);
@@ -143,7 +149,7 @@ impl ClientSpec {
     }
 
     /// Checks every rule of the model. Vendor members are checked by their adapter.
-    pub fn validate(&self, at: &Pointer, issues: &mut Issues) {
+    pub fn validate(&self, at: &Place<'_>, issues: &mut Issues) {
         crate::validate::metadata(&self.metadata, &at.child("metadata"), issues);
         crate::validate::policy(&self.policy, &at.child("policy"), issues);
     }
@@ -183,10 +189,10 @@ pub(crate) struct Difference {
     pub(crate) b: Option<Value>,
 }
 
-/// Collects differences; empty values count as absent.
-pub(crate) struct Differences(Vec<Difference>);
+/// Looks for differences and tells them; empty values count as absent.
+pub(crate) struct Differences<'t>(&'t mut dyn FnMut(Difference));
 
-impl Differences {
+impl Differences<'_> {
     pub(crate) fn typed(&mut self, row: &'static FieldInfo, a: Option<Value>, b: Option<Value>) {
         self.push(Cow::Borrowed(row.path), Some(row), a, b);
     }
@@ -220,7 +226,7 @@ impl Differences {
             _ => false,
         };
         if !same {
-            self.0.push(Difference { path, row, a, b });
+            (self.0)(Difference { path, row, a, b });
         }
     }
 }
@@ -236,7 +242,7 @@ pub(crate) fn is_empty(value: &Value) -> bool {
 fn layer<'a>(
     object: &'a Map<String, Value>,
     name: &str,
-    at: &Pointer,
+    at: &Place<'_>,
     issues: &mut Issues,
 ) -> Option<&'a Map<String, Value>> {
     match object.get(name) {

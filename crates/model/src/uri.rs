@@ -1,13 +1,16 @@
 //! URIs. The raw string is checked first and parsed only then: that is where parser differences, and with them most
 //! of the published redirect bypasses, die (RFC 9700 §4.1; WHATWG URL silently strips tabs and line breaks).
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    borrow::Cow,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use url::{Host, Url};
 
 pub use crate::scheme::TAKEN as TAKEN_SCHEMES;
 use crate::{
-    issue::{IssueCode, Issues, Pointer},
+    issue::{IssueCode, Issues, Place},
     scheme::private_use_fault,
 };
 
@@ -64,12 +67,18 @@ fn encoded_octets(raw: &str) -> impl Iterator<Item = Option<u8>> {
     })
 }
 
-/// The scheme in lower case, if the string begins with one (RFC 3986 §3.1).
-fn scheme(raw: &str) -> Option<String> {
+/// The scheme in lower case, if the string begins with one (RFC 3986 §3.1); it mostly is written so.
+fn scheme(raw: &str) -> Option<Cow<'_, str>> {
     let (scheme, _) = raw.split_once(':')?;
     let ok = scheme.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
         && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-    ok.then(|| scheme.to_ascii_lowercase())
+    ok.then(|| {
+        if scheme.bytes().any(|b| b.is_ascii_uppercase()) {
+            Cow::Owned(scheme.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(scheme)
+        }
+    })
 }
 
 /// The authority as written (`host:port` with anything around it), if there is one. Its slashes follow the scheme's colon
@@ -184,7 +193,7 @@ pub fn redirect_fault(raw: &str) -> Option<&'static str> {
     let Some(scheme) = scheme(raw) else {
         return Some("it is not absolute: it has no scheme");
     };
-    match scheme.as_str() {
+    match &*scheme {
         "https" => parse_web(raw).err(),
         "http" => match parse_web(raw) {
             Ok(url) if is_loopback(&url) => None,
@@ -214,7 +223,7 @@ pub(crate) fn web_implicit_fault(raw: &str) -> Option<&'static str> {
 }
 
 /// Records a fault of a redirection URI.
-pub fn check_redirect(uri: &RedirectUri, at: &Pointer, issues: &mut Issues) {
+pub fn check_redirect(uri: &RedirectUri, at: &Place<'_>, issues: &mut Issues) {
     if let Some(fault) = redirect_fault(uri.as_str()) {
         issues.push(at, IssueCode::InvalidRedirectUri, format!("not an acceptable redirect URI: {fault}"));
     }
@@ -262,7 +271,7 @@ pub fn url_fault(raw: &str, purpose: UrlUse) -> Option<&'static str> {
 }
 
 /// Records a fault of a URL member.
-pub fn check_url(raw: &str, purpose: UrlUse, at: &Pointer, issues: &mut Issues) {
+pub fn check_url(raw: &str, purpose: UrlUse, at: &Place<'_>, issues: &mut Issues) {
     if let Some(fault) = url_fault(raw, purpose) {
         issues.push(at, IssueCode::InvalidUrl, format!("not an acceptable URL: {fault}"));
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    issue::{IssueCode, Issues, Pointer},
+    issue::{IssueCode, Issues, Place},
     member::{AuthMethod, GrantType, StringMember},
     metadata::{ClientMetadata, check_untyped},
     policy::Policy,
@@ -14,7 +14,7 @@ use crate::{
 pub const MAX_NAME: usize = 255;
 
 /// Checks metadata that was decoded without issues.
-pub fn metadata(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
+pub fn metadata(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     redirects(m, at, issues);
     grants(m, at, issues);
     authentication(m, at, issues);
@@ -26,7 +26,7 @@ pub fn metadata(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
 }
 
 /// Checks a policy that was decoded without issues.
-pub fn policy(p: &Policy, at: &Pointer, issues: &mut Issues) {
+pub fn policy(p: &Policy, at: &Place<'_>, issues: &mut Issues) {
     for (name, origins) in
         [("allowed_cors_origins", &p.allowed_cors_origins), ("allowed_web_origins", &p.allowed_web_origins)]
     {
@@ -60,7 +60,7 @@ pub fn policy(p: &Policy, at: &Pointer, issues: &mut Issues) {
     }
 }
 
-fn redirects(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
+fn redirects(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     let here = at.child("redirect_uris");
     let uris = m.redirect_uris.as_deref().unwrap_or_default();
     for (i, uri) in uris.iter().enumerate() {
@@ -73,7 +73,7 @@ fn redirects(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
     }
 }
 
-fn grants(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
+fn grants(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     let grants = m.effective_grant_types();
     let has = |g: &GrantType| grants.contains(g);
     let here = at.child("grant_types");
@@ -94,8 +94,9 @@ fn grants(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
         }
     }
     // RFC 7591 §2.1: authorization_code goes with code, implicit with token and id_token
+    let responses_at = at.child("response_types");
     for (i, response) in m.effective_response_types().iter().enumerate() {
-        let here = at.child("response_types").child(i);
+        let here = responses_at.child(i);
         let known = !response.text().is_empty()
             && response.text().split(' ').all(|w| matches!(w, "code" | "token" | "id_token" | "none"));
         if !known {
@@ -139,7 +140,7 @@ fn grants(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
     }
 }
 
-fn authentication(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
+fn authentication(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     let method = m.auth_method();
     if let AuthMethod::Other(name) = &method {
         // RFC 7591 §2: absolute URIs need no registration
@@ -179,14 +180,14 @@ fn authentication(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
     }
 }
 
-fn keys(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
+fn keys(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     if m.jwks.is_some() && m.jwks_uri.is_some() {
         let detail = "`jwks` and `jwks_uri` must not both be present (RFC 7591 §2)";
         issues.push(&at.child("jwks"), IssueCode::Conflict, detail);
     }
 }
 
-fn urls(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
+fn urls(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     use UrlUse::{Fetched, Followed, FollowedOverTls, RequestObject, Shown};
     let single = [
         ("client_uri", &m.client_uri, Shown),
@@ -231,7 +232,7 @@ fn urls(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
     }
 }
 
-fn algorithms(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
+fn algorithms(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     let pairs = [
         (
             ("id_token_encrypted_response_alg", &m.id_token_encrypted_response_alg),
@@ -293,7 +294,7 @@ fn algorithms(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
     }
 }
 
-fn words(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
+fn words(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     let closed: [(&str, &Option<String>, &[&str]); 3] = [
         ("application_type", &m.application_type, &["web", "native"]),
         ("subject_type", &m.subject_type, &["public", "pairwise"]),
@@ -306,7 +307,7 @@ fn words(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
     }
 }
 
-fn texts(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
+fn texts(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     let names = m.localized.iter().filter(|(k, _)| k.starts_with("client_name#"));
     let names = names.filter_map(|(k, v)| v.as_str().map(|v| (k.as_str(), v)));
     for (name, text) in m.client_name.iter().map(|v| ("client_name", v.as_str())).chain(names) {
@@ -337,7 +338,7 @@ fn texts(m: &ClientMetadata, at: &Pointer, issues: &mut Issues) {
     }
 }
 
-fn non_empty(list: &[String], at: &Pointer, issues: &mut Issues) {
+fn non_empty(list: &[String], at: &Place<'_>, issues: &mut Issues) {
     for (i, item) in list.iter().enumerate() {
         if item.trim().is_empty() {
             issues.push(&at.child(i), IssueCode::InvalidValue, "must not be empty");

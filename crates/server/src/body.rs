@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use axum::{body::Body, extract::Request};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, header, request::Parts};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use registrar_core::{Error, ErrorKind, Result};
 use registrar_model::json::{self, JsonError};
 use serde_json::Value;
@@ -50,24 +50,14 @@ fn check_type(headers: &HeaderMap, wanted: &'static str) -> Result<()> {
     Err(Error::new(ErrorKind::UnsupportedMediaType, format!("send Content-Type: {wanted} (UTF-8)")))
 }
 
+/// The whole body; one that arrived in one piece is not copied.
 async fn collect(body: Body) -> Result<Bytes> {
-    let too_large = || Error::new(ErrorKind::PayloadTooLarge, format!("a body may have {MAX_BODY} bytes"));
-    let read = async move {
-        let mut body = body;
-        let mut out = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame =
-                frame.map_err(|_| Error::new(ErrorKind::MalformedBody, "the body ended before it was complete"))?;
-            if let Ok(data) = frame.into_data() {
-                if out.len() + data.len() > MAX_BODY {
-                    return Err(too_large());
-                }
-                out.extend_from_slice(&data);
-            }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Error::new(ErrorKind::PayloadTooLarge, format!("a body may have {MAX_BODY} bytes")))
         }
-        Ok(out.freeze())
-    };
-    tokio::time::timeout(BODY_TIMEOUT, read)
-        .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::MalformedBody, "the body did not arrive in time")))
+        Ok(Err(_)) => Err(Error::new(ErrorKind::MalformedBody, "the body ended before it was complete")),
+        Err(_) => Err(Error::new(ErrorKind::MalformedBody, "the body did not arrive in time")),
+    }
 }

@@ -146,19 +146,19 @@ fn resolution(body: &Value) -> Result<Resolution> {
         [("adopt", Value::Object(client))] => {
             let here = at.child("adopt");
             for name in client.keys().filter(|n| !matches!(n.as_str(), "client_id" | "vendor_ref")) {
-                issues.push(&here.child(name), IssueCode::UnknownMember, "`adopt` has client_id and vendor_ref");
+                issues.push(here.child(name), IssueCode::UnknownMember, "`adopt` has client_id and vendor_ref");
             }
             let vendor_ref = match client.get("vendor_ref") {
                 None => None,
                 Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),
                 Some(_) => {
-                    issues.push(&here.child("vendor_ref"), IssueCode::WrongType, "expected a text that is not empty");
+                    issues.push(here.child("vendor_ref"), IssueCode::WrongType, "expected a text that is not empty");
                     None
                 }
             };
             let client_id = client.get("client_id").and_then(Value::as_str).and_then(|text| text.parse().ok());
             if client_id.is_none() {
-                issues.push(&here.child("client_id"), IssueCode::Required, "the client's id at the vendor");
+                issues.push(here.child("client_id"), IssueCode::Required, "the client's id at the vendor");
             }
             client_id.map(|client_id| Resolution::Adopt { client_id, vendor_ref })
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use registrar_core::Outcome;
 use registrar_model::{
-    ClientSpec, Hidden, Issues, OperationId, Pointer, Registration, RegistrationId, State, json::text,
+    ClientSpec, Hidden, Issues, OperationId, Place, Registration, RegistrationId, State, json::text,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -85,7 +85,7 @@ impl RegistrationRow {
             id: id.to_string(),
             version: stored_version(*version),
             spec: json(spec)?,
-            // comparing is cheaper than encoding, and they mostly are equal
+            // comparing is cheaper than encoding, and they mostly are equal, or even one and the same
             observed: (observed != spec).then(|| json(observed)).transpose()?,
             search: search::haystack(&registration),
             rest: registration,
@@ -145,10 +145,10 @@ impl RegistrationParts<'_> {
     pub(crate) fn decode(self) -> Result<Registration, StoreError> {
         let id: RegistrationId = parsed(self.id, "the id of a registration")?;
         let damaged = |member: &str| StoreError::Corrupt(format!("`{member}` of registration {id} cannot be read"));
-        let spec = decode_spec(self.spec).ok_or_else(|| damaged("spec"))?;
+        let spec = Arc::new(decode_spec(self.spec).ok_or_else(|| damaged("spec"))?);
         let observed = match self.observed {
-            Some(observed) => decode_spec(observed).ok_or_else(|| damaged("observed"))?,
-            None => spec.clone(),
+            Some(observed) => Arc::new(decode_spec(observed).ok_or_else(|| damaged("observed"))?),
+            None => Arc::clone(&spec),
         };
         let states = [State::Active, State::Disabled, State::Unknown, State::Gone];
         Ok(Registration {
@@ -235,7 +235,7 @@ pub(crate) fn parsed<T: FromStr>(text: &str, what: &str) -> Result<T, StoreError
 fn decode_spec(text: &str) -> Option<ClientSpec> {
     let object: Map<String, Value> = serde_json::from_str(text).ok()?;
     let mut issues = Issues::lenient();
-    let (mut spec, unknown) = ClientSpec::decode(&object, &Pointer::root(), &mut issues);
+    let (mut spec, unknown) = ClientSpec::decode(&object, &Place::root(), &mut issues);
     // only a newer program can have written names that this one does not know: they must survive the next write
     spec.metadata.extra.extend(unknown);
     issues.is_empty().then_some(spec)

@@ -352,7 +352,7 @@ async fn text_search_takes_every_character_literally(store: Any) {
         insert(&*store, &registration("a", client_id, name)).await;
     }
     let mut nameless = registration("a", "c7", "");
-    nameless.spec.metadata.client_name = None;
+    Arc::make_mut(&mut nameless.spec).metadata.client_name = None;
     insert(&*store, &nameless).await;
     let cases: [(&str, &[&str]); 13] = [
         ("%", &["c1", "C%6"]),

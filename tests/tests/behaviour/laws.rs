@@ -51,7 +51,7 @@ pub(super) fn runner() -> TestRunner {
 /// The fields that a law says differ, against the fields that were reported.
 pub(super) fn check_account(sent: &ClientSpec, read: &ClientSpec, losses: &[Loss]) -> Result<(), String> {
     let differ = diff(sent, read);
-    let reported: BTreeSet<String> = losses.iter().map(|l| l.field.clone()).collect();
+    let reported: BTreeSet<String> = losses.iter().map(|l| l.field.to_string()).collect();
     ensure(differ == reported, || {
         let silent: Vec<_> = differ.difference(&reported).collect();
         let invented: Vec<_> = reported.difference(&differ).collect();
@@ -102,7 +102,7 @@ fn accounting(kind: &'static str) -> Result<(), String> {
             let kept = losses.iter().filter(|l| l.kind == LossKind::LocalOnly);
             for loss in kept {
                 let (record, sent) = (record.flatten(), sent.flatten());
-                ensure(record.get(&loss.field) == sent.get(&loss.field), || {
+                ensure(record.get(&*loss.field) == sent.get(&*loss.field), || {
                     format!("local_only {} is not in the record", loss.field)
                 })?;
             }

@@ -158,7 +158,7 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>) -> Result
         jwks_uri: jwks_uri.clone(),
         logo_url: logo_uri.clone(),
         privacy_policy: policy_uri.clone(),
-        scopes: scope.as_ref().map(Scope::tokens).unwrap_or_default().to_vec(),
+        scopes: scope.iter().flat_map(Scope::tokens).map(str::to_owned).collect(),
         terms_url: tos_uri.clone(),
         website: client_uri.clone(),
         status: status(*enabled, &members, current, &mut losses)?,
@@ -295,7 +295,7 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
         security_profile: text(fapi_profile),
         ..Policy::default()
     };
-    let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
+    let mut spec = ClientSpec::new(metadata, policy);
     shared::keep_members(&mut spec, KIND, &members);
     Ok(spec)
 }
@@ -337,7 +337,7 @@ pub(super) fn current(spec: &ClientSpec) -> Desired {
         jwks_uri: m.jwks_uri.clone(),
         logo_url: m.logo_uri.clone(),
         privacy_policy: m.policy_uri.clone(),
-        scopes: m.scope.as_ref().map(Scope::tokens).unwrap_or_default().to_vec(),
+        scopes: m.scope.iter().flat_map(Scope::tokens).map(str::to_owned).collect(),
         terms_url: m.tos_uri.clone(),
         website: m.client_uri.clone(),
         status: status.or_else(|| spec.policy.enabled.map(|e| if e { "active" } else { "inactive" }.to_owned())),
@@ -390,7 +390,7 @@ pub(super) fn other_keys(losses: &mut [registrar_model::Loss]) {
     for loss in losses.iter_mut().filter(|l| l.field == field) {
         loss.kind = LossKind::Dropped;
         loss.severity = Severity::Security;
-        "authms answered with other keys than were sent".clone_into(&mut loss.reason);
+        loss.reason = "authms answered with other keys than were sent".into();
     }
 }
 
@@ -404,17 +404,17 @@ pub(super) fn validate(spec: &ClientSpec, issues: &mut Issues) {
             let method = spec.metadata.auth_method();
             if !items.iter().any(|i| i.as_str() == Some(method.text())) {
                 let detail = format!("must contain token_endpoint_auth_method, which is {method}");
-                issues.push(&at.child("client_auth_methods"), IssueCode::Conflict, detail);
+                issues.push(at.child("client_auth_methods"), IssueCode::Conflict, detail);
             }
         }
         Some(_) => {
-            issues.push(&at.child("client_auth_methods"), IssueCode::WrongType, "expected an array of at least one string");
+            issues.push(at.child("client_auth_methods"), IssueCode::WrongType, "expected an array of at least one string");
         }
     }
     shared::vendor_text(&members, KIND, "status", issues);
     if let Some(Value::String(status)) = members.get("status")
         && !matches!(status.as_str(), "active" | "suspended" | "inactive")
     {
-        issues.push(&at.child("status"), IssueCode::InvalidValue, "must be active, suspended or inactive");
+        issues.push(at.child("status"), IssueCode::InvalidValue, "must be active, suspended or inactive");
     }
 }

@@ -181,12 +181,12 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
     let mut unknown = Vec::new();
     for token in asked.tokens() {
         let mapped =
-            config.scope_map.iter().find(|(from, _)| from == token).map_or(token.as_str(), |(_, to)| to.as_str());
+            config.scope_map.iter().find(|(from, _)| from == token).map_or(token, |(_, to)| to.as_str());
         if mapped.is_empty() {
             continue;
         }
         if !config.scopes.iter().any(|s| s == mapped) {
-            unknown.push(token.clone());
+            unknown.push(token);
         } else if !out.iter().any(|s| s == mapped) {
             out.push(mapped.to_owned());
         }
@@ -211,8 +211,8 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
             "BitGo demands a scope, and the backend's `scope_map` leaves none",
         ));
     }
-    if as_set(&json!(out)) != as_set(&json!(asked.tokens())) {
-        let narrowed = out.iter().all(|s| asked.tokens().contains(s));
+    if as_set(&json!(out)) != as_set(&asked.encode()) {
+        let narrowed = out.iter().all(|s| asked.tokens().any(|t| t == s));
         let (kind, severity) = if narrowed {
             (LossKind::Narrowed, Severity::Functional)
         } else {
@@ -260,7 +260,7 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
     members.extend(organization_config.as_ref().map(|c| ("organizationConfig".to_owned(), c.clone())));
     // the record cannot hold a null, so one that stayed here would look like drift for ever
     members.retain(|_, value| !is_nothing(value));
-    let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
+    let mut spec = ClientSpec::new(metadata, policy);
     if !members.is_empty() {
         spec.vendor.insert(KIND.to_owned(), members);
     }
@@ -282,7 +282,7 @@ pub(super) fn current(spec: &ClientSpec) -> Desired {
     let members = spec.vendor_members(KIND);
     Desired {
         redirect_uri: shared::redirect_texts(&spec.metadata),
-        scope: spec.metadata.scope.as_ref().map(Scope::tokens).unwrap_or_default().to_vec(),
+        scope: spec.metadata.scope.iter().flat_map(Scope::tokens).map(str::to_owned).collect(),
         client_id_prefix: None,
         client_type: members.get("clientType").and_then(Value::as_str).map(str::to_owned),
         redirect_domain: spec.policy.redirect_domains.clone().unwrap_or_default(),
@@ -340,13 +340,13 @@ pub(super) fn validate(members: &Map<String, Value>, issues: &mut registrar_mode
     if let Some(Value::String(kind)) = members.get("clientType")
         && !matches!(kind.as_str(), "dApp" | "scim")
     {
-        issues.push(&at.child("clientType"), IssueCode::InvalidValue, "must be dApp or scim");
+        issues.push(at.child("clientType"), IssueCode::InvalidValue, "must be dApp or scim");
     }
     if let Some(Value::String(prefix)) = members.get("clientIdPrefix") {
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         if !(1..=64).contains(&prefix.len()) || !prefix.bytes().all(word) {
             let detail = "must be 1 to 64 of letters, digits, '-' and '_': it becomes part of the client id";
-            issues.push(&at.child("clientIdPrefix"), IssueCode::InvalidValue, detail);
+            issues.push(at.child("clientIdPrefix"), IssueCode::InvalidValue, detail);
         }
     }
 }

@@ -3,7 +3,7 @@
 use registrar_core::{Error, ErrorKind, Response, Result};
 use registrar_model::{
     AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member, Pointer,
-    Policy, Scope, Severity, decide, field::as_set, member::StringMember, unheld,
+    Policy, Severity, decide, field::as_set, member::StringMember, unheld,
 };
 use serde_json::{Value, json};
 
@@ -98,7 +98,7 @@ pub(super) fn members_of(spec: &ClientSpec, config: &Config) -> Members {
     set(name::LOGIN_REDIRECT_URI, json!(shared::redirect_texts(metadata)));
     set(name::TOKEN_AUTH_METHOD, json!(metadata.token_endpoint_auth_method.as_ref().map(StringMember::text)));
     set(name::GRANT_TYPES, json!(metadata.grant_types.as_ref().map(Member::encode)));
-    set(name::ALLOWED_SCOPES, json!(metadata.scope.as_ref().map(Scope::tokens)));
+    set(name::ALLOWED_SCOPES, json!(metadata.scope.as_ref().map(|s| s.tokens().collect::<Vec<_>>())));
     set(name::LOGOUT_REDIRECT_URI, json!(metadata.post_logout_redirect_uris));
     set(name::LOGIN_URL, json!(metadata.initiate_login_uri));
     set(name::ALLOWED_WEB_ORIGIN, json!(policy.allowed_web_origins));
@@ -282,7 +282,7 @@ fn own_losses(
             }
             _ => continue,
         };
-        losses.changed(&format!("vendor.{KIND}.{member}"), kind, severity, Some(value.clone()), got, reason);
+        losses.changed(format!("vendor.{KIND}.{member}"), kind, severity, Some(value.clone()), got, reason);
     }
     let taken: Vec<&str> = members::TAKEN.iter().map(|(member, _)| *member).collect();
     shared::unsent_vendor_members(spec, current.map(|c| c.spec), KIND, &taken, losses);
@@ -291,7 +291,7 @@ fn own_losses(
         let (wanted, got) = (Some(Value::Null), Some(held.clone()));
         let reason = "not a documented member; it is not known how to clear it";
         let field = format!("vendor.{KIND}.{member}");
-        losses.changed(&field, LossKind::Substituted, Severity::Functional, wanted, got, reason);
+        losses.changed(field, LossKind::Substituted, Severity::Functional, wanted, got, reason);
     }
 }
 
@@ -435,7 +435,7 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
         audiences: list(id_token_audiences),
         ..Policy::default()
     };
-    let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
+    let mut spec = ClientSpec::new(metadata, policy);
     shared::keep_members(&mut spec, KIND, &own);
     Ok(spec)
 }

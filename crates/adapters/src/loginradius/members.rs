@@ -1,7 +1,7 @@
 //! `vendor.loginradius`: the members without a canonical name, their types, and what of them a read shows.
 
 use registrar_model::{
-    ClientSpec, IssueCode, Issues, Pointer,
+    ClientSpec, IssueCode, Issues, Place,
     issue::type_name,
     uri::{UrlUse, check_url},
 };
@@ -185,7 +185,9 @@ fn logout_uris(logout: &Members) -> Vec<&str> {
 /// Checks names, types and contradictions with the canonical layers.
 pub(super) fn validate(spec: &ClientSpec, types: &ApplicationTypes, issues: &mut Issues) {
     let Some(own) = spec.vendor.get(KIND) else { return };
-    let at = Pointer::root().child("vendor").child(KIND);
+    let root = Place::root();
+    let vendor = root.child("vendor");
+    let at = vendor.child(KIND);
     for (member, shape) in TAKEN {
         if let Some(value) = own.get(*member) {
             shape.check(value, &at.child(member), issues);
@@ -260,7 +262,7 @@ pub(super) fn is_secret(member: &str) -> bool {
 impl Shape {
     /// A null counts as absent; nested members that the example does not have pass, so that what a read shows can be
     /// sent back.
-    fn check(&self, value: &Value, at: &Pointer, issues: &mut Issues) {
+    fn check(&self, value: &Value, at: &Place<'_>, issues: &mut Issues) {
         match (self, value) {
             (_, Value::Null) | (Text, Value::String(_)) | (Switch, Value::Bool(_)) => {}
             (Count, Value::Number(n)) if n.is_u64() => {}
@@ -285,7 +287,7 @@ impl Shape {
         }
     }
 
-    fn check_each(&self, items: &[Value], at: &Pointer, issues: &mut Issues) {
+    fn check_each(&self, items: &[Value], at: &Place<'_>, issues: &mut Issues) {
         for (i, item) in items.iter().enumerate() {
             if item.is_null() {
                 self.wrong_type(item, &at.child(i), issues);
@@ -295,7 +297,7 @@ impl Shape {
         }
     }
 
-    fn wrong_type(&self, value: &Value, at: &Pointer, issues: &mut Issues) {
+    fn wrong_type(&self, value: &Value, at: &Place<'_>, issues: &mut Issues) {
         let wanted = match self {
             Text | Shape::Url(_) => "a string",
             Switch => "true or false",

@@ -124,7 +124,7 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>, config: &
         name
     });
     let allowed_scopes = match scope.as_ref().filter(|s| !s.is_empty()) {
-        Some(scope) => scope.tokens().to_vec(),
+        Some(scope) => scope.tokens().map(str::to_owned).collect(),
         None => {
             let got = json!(config.default_scopes.join(" "));
             losses.defaulted("metadata.scope", got, "Loop demands at least one scope; `default_scopes` of the backend");
@@ -198,7 +198,7 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
         first_party: *is_first_party,
         ..Policy::default()
     };
-    let mut spec = ClientSpec { metadata: Box::new(metadata), policy, ..ClientSpec::default() };
+    let mut spec = ClientSpec::new(metadata, policy);
     shared::keep_members(&mut spec, KIND, rest);
     Ok(spec)
 }
@@ -210,7 +210,7 @@ pub(super) fn current(spec: &ClientSpec) -> Desired {
         client_name: m.client_name.clone().unwrap_or_default(),
         client_type: if m.is_public() { "public" } else { "confidential" },
         redirect_uris: shared::redirect_texts(m),
-        allowed_scopes: m.scope.as_ref().map(Scope::tokens).unwrap_or_default().to_vec(),
+        allowed_scopes: m.scope.iter().flat_map(Scope::tokens).map(str::to_owned).collect(),
         allowed_origins: spec.policy.allowed_cors_origins.clone().unwrap_or_default(),
         client_uri: m.client_uri.clone(),
         logo_uri: m.logo_uri.clone(),

@@ -79,7 +79,7 @@ fn is_bearer(token: &str) -> bool {
     !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-fn unmanageable(member: &str, reason: &str) -> Loss {
+fn unmanageable(member: &str, reason: &'static str) -> Loss {
     note(member, Severity::Functional, reason)
 }
 
@@ -101,12 +101,12 @@ pub(super) fn missing_secret() -> Loss {
     )
 }
 
-fn note(member: &str, severity: Severity, reason: &str) -> Loss {
+fn note(member: &str, severity: Severity, reason: &'static str) -> Loss {
     Loss {
-        field: format!("vendor.{KIND}.{member}"),
+        field: format!("vendor.{KIND}.{member}").into(),
         kind: LossKind::Dropped,
         severity,
-        reason: reason.to_owned(),
+        reason: reason.into(),
         wanted: None,
         got: None,
     }

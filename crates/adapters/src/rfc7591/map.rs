@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use registrar_core::{Error, ErrorKind, Response, Result};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member, Pointer, Policy,
+    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member, Place, Pointer, Policy,
     Severity, decide,
     field::{JsonType, lookup},
     metadata::{REGISTERED_UNTYPED, SERVER_ASSIGNED},
@@ -45,7 +45,7 @@ pub(super) fn to_wire(spec: &ClientSpec, preset: &Preset) -> Result<(Map<String,
             if preset.unshown.contains(&name.as_str()) {
                 let reason = "the server holds it and never shows it; the gateway's record keeps it";
                 let field = format!("metadata.{name}");
-                losses.changed(&field, LossKind::LocalOnly, Severity::Info, Some(value.clone()), None, reason);
+                losses.changed(field, LossKind::LocalOnly, Severity::Info, Some(value.clone()), None, reason);
             }
             body.insert(name, value);
         } else {
@@ -86,7 +86,7 @@ pub(super) fn to_update(
             let reason = "this server cannot remove it; give it another value instead";
             let field = format!("metadata.{name}");
             let (wanted, got) = (Some(Value::Null), Some(shown.clone()));
-            losses.changed(&field, LossKind::Widened, Severity::Security, wanted, got, reason);
+            losses.changed(field, LossKind::Widened, Severity::Security, wanted, got, reason);
         }
     }
     if preset.removal == Removal::Emptied {
@@ -196,25 +196,25 @@ fn defaults(metadata: &ClientMetadata, preset: &Preset, losses: &mut Losses) {
     let reason = "not sent; this is the standard's default (RFC 7591 §2)";
     let mut assume = |name: &str, absent: bool, value: Value| {
         if absent && keeps(preset, name) && !says_nothing(&value) {
-            losses.defaulted(&format!("metadata.{name}"), value, reason);
+            losses.defaulted(format!("metadata.{name}"), value, reason);
         }
     };
     let method = metadata.token_endpoint_auth_method.is_none();
     assume("token_endpoint_auth_method", method, AuthMethod::ClientSecretBasic.encode());
     assume("grant_types", metadata.grant_types.is_none(), metadata.effective_grant_types().to_vec().encode());
-    assume("response_types", metadata.response_types.is_none(), metadata.effective_response_types().encode());
+    assume("response_types", metadata.response_types.is_none(), metadata.effective_response_types().to_vec().encode());
 }
 
 /// What a client is, in canonical terms. What no registry knows is in `vendor.rfc7591`, except what could not be
 /// sent back, above all what may be a secret.
 pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<ClientSpec> {
     let mut issues = Issues::lenient();
-    let (metadata, unknown) = ClientMetadata::decode(&client.members, &Pointer::root(), &mut issues);
+    let (metadata, unknown) = ClientMetadata::decode(&client.members, &Place::root(), &mut issues);
     if let Some(issue) = issues.as_slice().first() {
         let member = issue.pointer.as_str().trim_start_matches("#/");
         return Err(response.malformed(&format!("member `{}` is of an unexpected type", registrar_core::error::sanitise(member, 64))));
     }
-    let mut spec = ClientSpec { metadata: Box::new(metadata), ..ClientSpec::default() };
+    let mut spec = ClientSpec::new(metadata, Policy::default());
     let unknown: Map<String, Value> = unknown.into_iter().filter(|(name, _)| fault(name).is_none()).collect();
     shared::keep_members(&mut spec, KIND, &unknown);
     Ok(spec)
@@ -225,7 +225,7 @@ pub(super) fn validate(spec: &ClientSpec, issues: &mut Issues) {
     let at = Pointer::root().child("vendor").child(KIND);
     for name in spec.vendor_members(KIND).keys() {
         if let Some((code, detail)) = fault(name) {
-            issues.push(&at.child(name), code, detail);
+            issues.push(at.child(name), code, detail);
         }
     }
 }

@@ -3,8 +3,8 @@
 
 use registrar_core::{Adapter, Error, ErrorKind, Result};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Pointer,
-    Severity, field, validate,
+    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Place, Pointer,
+    Policy, Severity, field, validate,
 };
 use serde_json::{Value, json};
 
@@ -144,7 +144,8 @@ fn words(value: &Value) -> Option<Vec<String>> {
 
 /// The metadata with one member set, and the rules that it breaks then.
 fn with(metadata: &ClientMetadata, member: &str, value: Value) -> (ClientMetadata, Vec<Issue>) {
-    let (at, mut issues) = (Pointer::root().child("metadata"), Issues::new());
+    let (root, mut issues) = (Place::root(), Issues::new());
+    let at = root.child("metadata");
     let mut object = metadata.encode();
     object.insert(member.to_owned(), value);
     let (chosen, _) = ClientMetadata::decode(&object, &at, &mut issues);
@@ -154,7 +155,7 @@ fn with(metadata: &ClientMetadata, member: &str, value: Value) -> (ClientMetadat
 
 /// Whether the vendor holds what the metadata has at `path`.
 pub(super) fn holds(adapter: &dyn Adapter, metadata: &ClientMetadata, path: &str) -> bool {
-    let spec = ClientSpec { metadata: Box::new(metadata.clone()), ..Default::default() };
+    let spec = ClientSpec::new(metadata.clone(), Policy::default());
     // more than was asked for, as by vendors that always add refresh_token, is not a lack
     let lacks = |l: &Loss| l.severity == Severity::Security || l.kind != LossKind::Widened;
     let lost = |l: &Loss| l.field == path && l.is_refusable() && lacks(l);

@@ -85,7 +85,7 @@ impl Engine {
             };
         }
         let mut issues = registrar_model::Issues::lenient();
-        let at = registrar_model::Pointer::root();
+        let at = registrar_model::Place::root();
         Ok(ClientMetadata::decode(&metadata, &at, &mut issues).0)
     }
 
@@ -126,8 +126,8 @@ impl Engine {
         let current = self.registration(holder.registration.id).await?;
         request.unknown.clear();
         let other_software = !instance::is_same_software(&current.spec.metadata, &request.spec.metadata);
-        request.spec.policy = current.spec.policy;
-        request.spec.vendor = current.spec.vendor;
+        request.spec.policy.clone_from(&current.spec.policy);
+        request.spec.vendor.clone_from(&current.spec.vendor);
         request.labels = current.labels;
         let record = Record::of(&current.hidden).unwrap_or_default();
         {

@@ -37,22 +37,22 @@ impl Terms {
                 metadata.scope = registrar_model::Scope::from_tokens(allowed);
             }
             let asked = metadata.scope.iter().flat_map(registrar_model::Scope::tokens);
-            let refused: Vec<&str> = asked.filter(|t| !allowed.contains(*t)).map(String::as_str).collect();
+            let refused: Vec<&str> = asked.filter(|t| !allowed.contains(*t)).collect();
             if !refused.is_empty() {
                 let detail = format!("not allowed here: {}", refused.join(" "));
-                issues.push(&at.child("scope"), IssueCode::InvalidValue, detail);
+                issues.push(at.child("scope"), IssueCode::InvalidValue, detail);
             }
         }
         let Some(hosts) = &self.redirect_hosts else { return };
         let redirects = metadata.redirect_uris.iter().flatten().map(registrar_model::RedirectUri::as_str);
         for (i, uri) in redirects.enumerate().filter(|(_, uri)| !is_listed(uri, hosts)) {
             let detail = format!("its host or scheme is not allowed here: {}", host_of(uri));
-            issues.push(&at.child("redirect_uris").child(i), IssueCode::InvalidRedirectUri, detail);
+            issues.push(at.child("redirect_uris").child(i), IssueCode::InvalidRedirectUri, detail);
         }
         let logout = metadata.post_logout_redirect_uris.iter().flatten();
         for (i, _) in logout.enumerate().filter(|(_, uri)| !is_listed(uri, hosts)) {
             let detail = "its host or scheme is not allowed here";
-            issues.push(&at.child("post_logout_redirect_uris").child(i), IssueCode::InvalidUrl, detail);
+            issues.push(at.child("post_logout_redirect_uris").child(i), IssueCode::InvalidUrl, detail);
         }
     }
 }
@@ -72,7 +72,7 @@ pub(crate) fn refuse_claimable(metadata: &ClientMetadata, issues: &mut Issues) {
     for (i, uri) in metadata.redirect_uris.iter().flatten().enumerate() {
         if is_claimable(uri.as_str()) {
             let detail = "its scheme is not a reversed domain name, such as com.example.app (RFC 8252 section 7.1)";
-            issues.push(&at.child(i), IssueCode::InvalidRedirectUri, detail);
+            issues.push(at.child(i), IssueCode::InvalidRedirectUri, detail);
         }
     }
 }

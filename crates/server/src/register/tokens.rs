@@ -106,13 +106,13 @@ fn grant(body: &Value) -> Result<dcr::Grant> {
     let known = ["name", "uses", "expires_in", "routes", "scopes", "redirect_hosts"];
     for name in object.keys().filter(|n| !known.contains(&n.as_str())) {
         let detail = format!("there is no such member; there are {}", known.join(", "));
-        issues.push(&at.child(name), IssueCode::UnknownMember, detail);
+        issues.push(at.child(name), IssueCode::UnknownMember, detail);
     }
     let mut number = |name: &str, most: u64| {
         let value = object.get(name).filter(|v| !v.is_null())?;
         let number = value.as_u64().filter(|n| (1..=most).contains(n));
         if number.is_none() {
-            issues.push(&at.child(name), IssueCode::InvalidValue, format!("must be a whole number from 1 to {most}"));
+            issues.push(at.child(name), IssueCode::InvalidValue, format!("must be a whole number from 1 to {most}"));
         }
         number
     };
@@ -128,7 +128,7 @@ fn grant(body: &Value) -> Result<dcr::Grant> {
         None => "unnamed".to_owned(),
         Some(Value::String(name)) => name.clone(),
         Some(_) => {
-            issues.push(&at.child("name"), IssueCode::WrongType, "expected a string");
+            issues.push(at.child("name"), IssueCode::WrongType, "expected a string");
             String::new()
         }
     };

@@ -106,17 +106,17 @@ fn the_accounting_law_holds() {
         let read = now(adapter.read(&mapped.value.target())).unwrap().spec;
         assert_eq!(read, mapped.value.spec, "case {case}: the answer and a read differ");
         let foretold: BTreeMap<String, _> =
-            mapped.losses.iter().map(|l| (l.field.clone(), (l.kind, l.got.clone()))).collect();
+            mapped.losses.iter().map(|l| (l.field.to_string(), (l.kind, l.got.clone()))).collect();
         let losses = account(&sent, &read, mapped.losses);
-        let reported: BTreeSet<String> = losses.iter().map(|l| l.field.clone()).collect();
+        let reported: BTreeSet<String> = losses.iter().map(|l| l.field.to_string()).collect();
         assert_eq!(diff(&sent, &read), reported, "case {case}");
         let settled: BTreeMap<String, _> = losses
             .iter()
             .filter(|l| !(l.field == "policy.enabled" && l.kind == LossKind::Defaulted))
-            .map(|l| (l.field.clone(), (l.kind, l.got.clone())))
+            .map(|l| (l.field.to_string(), (l.kind, l.got.clone())))
             .collect();
         assert_eq!(settled, foretold, "case {case}: {sent:?}");
-        lossy.extend(losses.into_iter().map(|l| (l.field, l.kind as u8)));
+        lossy.extend(losses.into_iter().map(|l| (l.field.to_string(), l.kind as u8)));
     }
     assert!(created >= 200, "only {created} were created");
     for (field, kind) in [
@@ -171,7 +171,7 @@ fn replacing_is_exact() {
         }
         let read = now(adapter.read(&target)).unwrap().spec;
         assert!(diff(&expected, &read).is_empty(), "case {case}: expected {expected:?}, found {read:?}");
-        let reported: BTreeSet<String> = account(&second, &read, mapped.losses).into_iter().map(|l| l.field).collect();
+        let reported: BTreeSet<String> = account(&second, &read, mapped.losses).into_iter().map(|l| l.field.to_string()).collect();
         assert_eq!(diff(&second, &read), reported, "case {case}");
     }
     assert!(updated >= 200, "only {updated} were updated");

@@ -143,7 +143,7 @@ fn runner() -> TestRunner {
 fn settle(sent: &ClientSpec, written: &Mapped<VendorClient>, read: &ClientSpec) -> Vec<Loss> {
     assert_eq!(&written.value.spec, read, "the answer to the write and a later read agree");
     let settled = account(sent, read, written.losses.clone());
-    let fields: Vec<&str> = settled.iter().map(|l| l.field.as_str()).collect();
+    let fields: Vec<&str> = settled.iter().map(|l| &*l.field).collect();
     let mut differ: Vec<String> = diff(sent, read).into_iter().collect();
     differ.sort_unstable();
     let mut reported = fields.clone();
@@ -151,9 +151,9 @@ fn settle(sent: &ClientSpec, written: &Mapped<VendorClient>, read: &ClientSpec) 
     assert_eq!(reported, differ, "{sent:?}");
 
     // not only the fields: what was foretold is what is there, and what was not foretold was not asked for
-    let mut foretold: BTreeMap<&str, &Loss> = written.losses.iter().map(|l| (l.field.as_str(), l)).collect();
+    let mut foretold: BTreeMap<&str, &Loss> = written.losses.iter().map(|l| (&*l.field, l)).collect();
     for loss in &settled {
-        match foretold.remove(loss.field.as_str()) {
+        match foretold.remove(&*loss.field) {
             Some(told) => {
                 assert_eq!((loss.kind, loss.severity, &loss.got), (told.kind, told.severity, &told.got), "{loss:?}")
             }

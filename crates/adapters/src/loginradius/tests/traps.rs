@@ -277,7 +277,7 @@ fn trap_33_every_name_is_cased_as_the_vendor_cases_it() {
     );
     let created = now(adapter.create(&everything)).unwrap();
     let losses = account(&everything, &created.value.spec, created.losses);
-    let fields: Vec<&str> = losses.iter().map(|l| l.field.as_str()).collect();
+    let fields: Vec<&str> = losses.iter().map(|l| &*l.field).collect();
     // the vendor's own switches; everything that was sent is there
     let expected =
         ["metadata.response_types", "vendor.loginradius.GlobalClient", "vendor.loginradius.TokenWebOriginMatch"];

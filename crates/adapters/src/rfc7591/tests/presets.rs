@@ -23,7 +23,7 @@ fn full() -> ClientSpec {
 fn settle(sent: &ClientSpec, shown: &ClientSpec, predicted: Vec<registrar_model::Loss>, preset: &str) -> Vec<registrar_model::Loss> {
     let losses = account(sent, shown, predicted);
     let differ = diff(sent, shown);
-    let reported = losses.iter().map(|l| l.field.clone()).filter(|f| !f.starts_with("vendor.")).collect();
+    let reported = losses.iter().map(|l| l.field.to_string()).filter(|f| !f.starts_with("vendor.")).collect();
     assert_eq!(differ, reported, "{preset}");
     losses
 }
