@@ -92,7 +92,7 @@ impl Engine {
         let hidden = options.hidden(management, secret.as_ref());
         let registration = Arc::new(registered(registration, &backend, client, shown, labels, hidden));
         let success = Success {
-            summary: format!("registered client {}", registration.client_id),
+            summary: format!("registered client {}", registration.client_id).into(),
             losses: &losses,
             change: Some(RegistrationChange::Insert(Arc::clone(&registration))),
             secret: secret.as_ref(),
@@ -225,7 +225,7 @@ impl Engine {
                 dcr::note_secret(&mut registration.hidden, secret.as_ref());
                 let registration = Arc::new(registration);
                 let success = Success {
-                    summary: "updated".to_owned(),
+                    summary: "updated".into(),
                     losses: &losses,
                     change: Some(replacement(&registration)),
                     secret: secret.as_ref(),
@@ -269,8 +269,8 @@ impl Engine {
         asked: &ClientSpec,
         client: &registrar_core::VendorClient,
     ) -> Option<Error> {
-        let uris = |spec: &ClientSpec| spec.metadata.redirect_uris.clone().unwrap_or_default();
-        let (wanted, got) = (uris(asked), uris(&client.spec));
+        let [wanted, got] =
+            [asked, &client.spec].map(|spec| spec.metadata.redirect_uris.as_deref().unwrap_or_default());
         let foreign = !wanted.is_empty() && !got.is_empty() && !wanted.iter().any(|uri| got.contains(uri));
         // asking the registry costs a read, so only where the answer proves nothing by itself: without the secret that
         // only a new client has

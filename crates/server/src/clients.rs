@@ -45,8 +45,8 @@ pub(crate) async fn create(
         }
         let written = app.engine().create(&caller, registration).await?;
         let mut response = render::written(StatusCode::CREATED, &written);
-        let location = format!("{}/v1/clients/{}", app.public_url(), written.registration.id);
-        if let Ok(value) = HeaderValue::from_str(&location) {
+        let location = [app.public_url(), "/v1/clients/", &written.registration.id.to_string()].concat();
+        if let Ok(value) = HeaderValue::try_from(location) {
             response.headers_mut().insert(header::LOCATION, value);
         }
         Ok::<_, Failure>(response)
