@@ -1,9 +1,16 @@
 //! A configured backend at work.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use registrar_core::{Adapter, Credential, Error, ErrorKind, Http};
+use metrics::Counter;
+use registrar_core::{Adapter, Credential, Error, ErrorKind, Http, Outcome};
 use registrar_model::BackendName;
+use registrar_store::Action;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -98,7 +105,12 @@ pub struct Backend {
     pub visibility_grace: Duration,
     pub(crate) gate: Arc<dyn Gate>,
     health: Arc<dyn Fn() -> Value + Send + Sync>,
+    counters: Counters,
 }
+
+/// The handles of the metric of writes, by action and outcome: looking one up takes several allocations and a lock. None
+/// is made before it counts something, so that the metrics show only what there was.
+type Counters = [[OnceLock<Counter>; 3]; Action::ALL.len()];
 
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,6 +143,19 @@ impl Backend {
     /// Refuses a write that the way to the vendor would refuse anyway.
     pub(crate) fn admits_writes(&self) -> Result<(), Error> {
         self.gate.admits_writes().map_err(|e| e.with_backend(self.name.as_str()))
+    }
+
+    /// Counts a write.
+    pub(crate) fn count(&self, action: Action, outcome: Outcome) {
+        let counter = self.counters[action as usize][outcome as usize].get_or_init(|| {
+            metrics::counter!(
+                "registrar_operations_total",
+                "action" => action.as_str(),
+                "backend" => self.name.to_string(),
+                "outcome" => outcome.as_str()
+            )
+        });
+        counter.increment(1);
     }
 
     /// Refuses a backend that is switched off.
@@ -175,6 +200,7 @@ impl Runtime {
                 visibility_grace: config.visibility_grace,
                 gate: connection.gate,
                 health: connection.health,
+                counters: Counters::default(),
             };
             built.insert(config.name, Arc::new(backend));
         }
@@ -195,13 +221,13 @@ impl Runtime {
         };
         let backend = self
             .backends
-            .get(name.as_str())
+            .get(&name)
             .ok_or_else(|| if request.backend.is_some() { self.unknown_in_body(&name) } else { unknown(&name) })?;
         backend.usable()?;
         Ok((Arc::clone(backend), chosen.route, chosen.on_loss.unwrap_or(backend.on_loss)))
     }
 
-    fn unknown_in_body(&self, name: &str) -> Error {
+    fn unknown_in_body(&self, name: &BackendName) -> Error {
         let known: Vec<&str> = self.backends.keys().map(BackendName::as_str).collect();
         Error::validation(vec![registrar_model::Issue {
             pointer: registrar_model::Pointer::root().child("backend"),
@@ -219,6 +245,6 @@ impl Runtime {
     }
 }
 
-fn unknown(name: &str) -> Error {
+fn unknown(name: &BackendName) -> Error {
     Error::new(ErrorKind::BackendNotFound, format!("there is no backend `{name}`"))
 }

@@ -68,7 +68,7 @@ impl Engine {
                     Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
                 }
                 let success = Success {
-                    summary: format!("deleted client {}", current.client_id),
+                    summary: format!("deleted client {}", current.client_id).into(),
                     losses: &Vec::new().into(),
                     change: Some(RegistrationChange::Remove { id: current.id }),
                     secret: None,
@@ -133,7 +133,7 @@ impl Engine {
                     ..changed(current, Some(Arc::unwrap_or_clone(wanted.spec)), client.spec, labels, management)
                 });
                 let success = Success {
-                    summary: "switched off".to_owned(),
+                    summary: "switched off".into(),
                     losses: &Vec::new().into(),
                     change: Some(replacement(&registration)),
                     secret: None,

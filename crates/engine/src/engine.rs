@@ -34,9 +34,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The name of the API key; `anonymous` without authentication.
-    pub principal: String,
+    pub principal: Arc<str>,
     /// The id of the request.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// The idempotency key of the request.
     pub idempotency: Option<Idempotency>,
 }
@@ -161,7 +161,7 @@ pub struct Engine {
     /// Writes in progress: they outlive the request that asked for them.
     pub(crate) writes: TaskTracker,
     /// This process, as the owner of leases.
-    pub(crate) instance: String,
+    pub(crate) instance: Arc<str>,
     pub(crate) options: EngineOptions,
     pub(crate) limiter: dcr::Limiter,
     pub(crate) places: dcr::Places,
@@ -192,7 +192,7 @@ impl Engine {
             runtime: ArcSwap::from_pointee(Runtime::build(backends, routes, connect)?),
             vendors,
             writes: TaskTracker::new(),
-            instance: uuid::Uuid::now_v7().to_string(),
+            instance: uuid::Uuid::now_v7().to_string().into(),
             options: EngineOptions::default(),
             limiter: dcr::Limiter::default(),
             places: dcr::Places::default(),

@@ -1,6 +1,6 @@
 //! The journal's side of a write: the intent before it, the result after it, and the answer to its repetition.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
 
 use registrar_core::{Error, ErrorKind, Outcome, Result, SecretString, VendorDetail};
 use registrar_model::{Loss, OperationId, Registration, RegistrationId, State};
@@ -63,7 +63,7 @@ impl<'a> Wish<'a> {
 
 /// A result to be recorded.
 pub(crate) struct Success<'a> {
-    pub(crate) summary: String,
+    pub(crate) summary: Cow<'static, str>,
     pub(crate) losses: &'a Reported,
     pub(crate) change: Option<RegistrationChange>,
     pub(crate) secret: Option<&'a NewSecret>,
@@ -166,34 +166,34 @@ impl Engine {
     pub(crate) async fn begin(self: &Arc<Self>, caller: &Caller, wish: Wish<'_>) -> Result<Start, Failure> {
         let now = now_ms();
         let lease = wish.backend.timeout + LEASE_MARGIN;
-        let operation = Operation {
+        let operation = Arc::new(Operation {
             id: wish.id,
             action: wish.action,
-            backend: wish.backend.name.to_string(),
+            backend: wish.backend.name.as_str().to_owned(),
             registration: Some(wish.registration),
             state: OperationState::Pending,
             outcome: Outcome::Unknown,
-            summary: "in progress".to_owned(),
+            summary: Cow::Borrowed("in progress"),
             created_at: now,
             updated_at: now,
             attempts: 1,
             evidence: json!({}),
-            request_id: caller.request_id.clone(),
-            principal: caller.principal.clone(),
+            request_id: Arc::clone(&caller.request_id),
+            principal: Arc::clone(&caller.principal),
             desired: wish.desired,
-            lease: Lease { owner: self.instance.clone(), until: now.saturating_add(millis(lease)), fence: 1 },
-        };
+            lease: Lease { owner: Arc::clone(&self.instance), until: now.saturating_add(millis(lease)), fence: 1 },
+        });
         if crate::failpoint::naive_writes() {
             return Ok(Start::Now(Ongoing { operation, turn: wish.turn, place: None }));
         }
         let key = caller.idempotency.as_ref().map(|key| key.claim(now));
         let spend = wish.spend.map(|token| Spending { token: token.to_owned(), now });
-        let intent = Intent { operation: operation.clone(), key, spend };
+        let intent = Intent { operation: Arc::clone(&operation), key, spend };
         let begun = match self.store.begin(intent).await {
             Ok(begun) => begun,
             Err(error) => {
                 if may_be_durable(&error) {
-                    self.never_sent(&operation);
+                    self.never_sent(operation);
                 }
                 return Err(store_error(error).into());
             }
@@ -238,24 +238,24 @@ impl Engine {
     ) -> Result<(), Failure> {
         crate::failpoint::reach("answered");
         if crate::failpoint::naive_writes() {
-            let intent = Intent { operation: operation.operation.clone(), key: None, spend: None };
+            let intent = Intent { operation: Arc::clone(&operation.operation), key: None, spend: None };
             self.store.begin(intent).await.map_err(store_error)?;
         }
-        count(operation, backend, "performed");
+        backend.count(operation.action, Outcome::Performed);
         let sealed = match (success.secret, &caller.idempotency) {
             (Some(secret), Some(key)) => self.seal(operation.id, key, secret).await,
             _ => None,
         };
         let (state, outcome) = (OperationState::Succeeded, Outcome::Performed);
-        let update = OperationUpdate {
+        let update = Arc::new(OperationUpdate {
             evidence: Evidence::of(&Account {
                 losses: success.losses,
                 repeatable: caller.idempotency.is_some(),
                 secret: (operation.action == Action::Update && success.secret.is_some()).then_some(DELIVERED),
             }),
             sealed,
-            ..OperationUpdate::of(operation, state, outcome, success.summary.clone(), now_ms())
-        };
+            ..OperationUpdate::of(operation, state, outcome, success.summary, now_ms())
+        });
         let recorded = match self.insist(&update, success.change.as_ref()).await {
             Ok(()) => Ok(Late::Recorded),
             Err(StoreError::Superseded | StoreError::AlreadyFinished) => {
@@ -272,11 +272,11 @@ impl Engine {
             if let Err(error) = recorded {
                 tracing::error!(operation = %operation.id, backend = %backend.name, %error, "done at the vendor but not recorded");
                 if may_pass(&error) {
-                    self.record_later(operation, update, success.change);
+                    self.record_later(operation, Arc::clone(&update), success.change);
                 }
             }
             let detail =
-                format!("{} at the vendor, but the gateway could not record it; see operation {open}", success.summary);
+                format!("{} at the vendor, but the gateway could not record it; see operation {open}", update.summary);
             return Err(Failure {
                 error: Error::new(ErrorKind::PartialFailure, detail)
                     .with_outcome(Outcome::Performed)
@@ -297,7 +297,7 @@ impl Engine {
         error: Error,
     ) -> Failure {
         let outcome = error.outcome();
-        count(operation, backend, outcome.as_str());
+        backend.count(operation.action, outcome);
         let change = registration.and_then(|current| {
             let state = match outcome {
                 Outcome::Unknown => State::Unknown,
@@ -308,7 +308,7 @@ impl Engine {
         });
         let now = now_ms();
         let state = if outcome == Outcome::Unknown { OperationState::Unknown } else { OperationState::Failed };
-        let update = OperationUpdate {
+        let update = Arc::new(OperationUpdate {
             evidence: json!({
                 "code": error.kind().slug(),
                 "vendor": error.vendor(),
@@ -320,8 +320,8 @@ impl Engine {
             refund: if outcome == Outcome::NotPerformed { Kept::paid_by(operation) } else { None },
             retry_at: now,
             ..OperationUpdate::of(operation, state, outcome, error.detail().to_owned(), now)
-        };
-        let recorded = match self.store.finish(update.clone(), change.clone()).await {
+        });
+        let recorded = match self.store.finish(Arc::clone(&update), change.clone()).await {
             Err(StoreError::Superseded | StoreError::AlreadyFinished) => {
                 Box::pin(self.came_late(operation, &update, change.as_ref())).await.map(drop)
             }
@@ -467,14 +467,4 @@ pub(crate) fn merged(evidence: &Value, name: &str, value: Value) -> Value {
 
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn count(operation: &Operation, backend: &Backend, outcome: &'static str) {
-    metrics::counter!(
-        "registrar_operations_total",
-        "action" => operation.action.as_str(),
-        "backend" => backend.name.to_string(),
-        "outcome" => outcome
-    )
-    .increment(1);
 }

@@ -84,7 +84,7 @@ impl Engine {
                 OperationState::Pending | OperationState::Unknown => {
                     let Some(change) = self.rebased(operation, change).await? else { return Ok(Late::Dropped) };
                     let update = OperationUpdate { fence: current.lease.fence, ..update.clone() };
-                    self.store.finish(update, change).await
+                    self.store.finish(Arc::new(update), change).await
                 }
             };
             match recorded {
@@ -118,7 +118,7 @@ impl Engine {
             fence: found.lease.fence,
             ..update.clone()
         };
-        self.store.amend(update, change).await
+        self.store.amend(Arc::new(update), change).await
     }
 
     /// An adopted client with what its registration gave besides: whatever was given since stays.
@@ -248,11 +248,12 @@ impl Engine {
             registration,
             state: OperationState::Pending,
             outcome: Outcome::Unknown,
-            summary: format!("{} was concluded otherwise, and the vendor's answer came after that", operation.id),
+            summary: format!("{} was concluded otherwise, and the vendor's answer came after that", operation.id)
+                .into(),
             updated_at: now,
             evidence,
             // nobody works on it: the next round looks into it
-            lease: Lease { owner: self.instance.clone(), until: now, fence: 1 },
+            lease: Lease { owner: Arc::clone(&self.instance), until: now, fence: 1 },
             desired: if spend.is_some() { operation.desired.clone() } else { unpaid() },
             ..operation.clone()
         };
@@ -260,7 +261,7 @@ impl Engine {
         let mut waits = WAITS.into_iter();
         let mut tried = false;
         loop {
-            let intent = Intent { operation: again.clone(), key: None, spend: spend.clone() };
+            let intent = Intent { operation: Arc::new(again.clone()), key: None, spend: spend.clone() };
             let error = match self.store.begin(intent).await {
                 Ok(Begun::Spent) => {
                     (spend, again.desired) = (None, unpaid());

@@ -111,30 +111,34 @@ impl Engine {
             registration: Some(registration.id),
             state: OperationState::Pending,
             outcome: registrar_core::Outcome::Unknown,
-            summary: "in progress".to_owned(),
+            summary: "in progress".into(),
             created_at: now,
             updated_at: now,
             attempts: 1,
             evidence: json!({ OWN_RECORD: true }),
-            request_id: request_id.to_owned(),
-            principal: principal.to_owned(),
+            request_id: request_id.into(),
+            principal: principal.into(),
             desired: None,
-            lease: Lease { owner: self.instance.clone(), until: now.saturating_add(millis(LEASE_MARGIN)), fence: 1 },
+            lease: Lease {
+                owner: Arc::clone(&self.instance),
+                until: now.saturating_add(millis(LEASE_MARGIN)),
+                fence: 1,
+            },
         };
         let (state, outcome) = (OperationState::Succeeded, registrar_core::Outcome::Performed);
-        let update = OperationUpdate::of(&operation, state, outcome, what.to_owned(), now);
+        let update = Arc::new(OperationUpdate::of(&operation, state, outcome, what.to_owned(), now));
         let expected_version = registration.version.saturating_sub(1);
         let change = RegistrationChange::Update { registration: Arc::new(registration), expected_version };
-        self.store.begin(Intent { operation, key: None, spend: None }).await?;
-        let Err(error) = self.store.finish(update.clone(), Some(change)).await else { return Ok(()) };
+        self.store.begin(Intent { operation: Arc::new(operation), key: None, spend: None }).await?;
+        let Err(error) = self.store.finish(Arc::clone(&update), Some(change)).await else { return Ok(()) };
         let id = update.id;
         let failed = OperationUpdate {
             state: OperationState::Failed,
             outcome: registrar_core::Outcome::NotPerformed,
-            summary: format!("the record was not changed: {error}"),
-            ..update
+            summary: format!("the record was not changed: {error}").into(),
+            ..Arc::unwrap_or_clone(update)
         };
-        match self.store.finish(failed, None).await {
+        match self.store.finish(Arc::new(failed), None).await {
             Ok(()) => {}
             // the try that failed may have been recorded all the same
             Err(StoreError::AlreadyFinished) => {

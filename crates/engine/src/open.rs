@@ -1,5 +1,7 @@
 //! Operations that are not final, as a whole: what is open at a client, and what a newer success closes.
 
+use std::sync::Arc;
+
 use registrar_core::Outcome;
 use registrar_store::{Action, Operation, OperationState, OperationUpdate, PageRequest, StoreError};
 use serde_json::json;
@@ -53,7 +55,7 @@ impl Engine {
                 evidence: merged(&old.evidence, "superseded_by", json!(newer.id)).into(),
                 ..OperationUpdate::of(&old, OperationState::Failed, Outcome::Unknown, summary, now_ms())
             };
-            match self.store.finish(update, None).await {
+            match self.store.finish(Arc::new(update), None).await {
                 Ok(()) | Err(StoreError::AlreadyFinished | StoreError::Superseded) => {}
                 Err(error) => tracing::warn!(operation = %old.id, %error, "not closed"),
             }

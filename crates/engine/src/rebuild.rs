@@ -466,13 +466,13 @@ mod tests {
             registration: None,
             state,
             outcome: Outcome::Unknown,
-            summary: String::new(),
+            summary: "".into(),
             created_at: 0,
             updated_at,
             attempts: 1,
             evidence: json!({}),
-            request_id: String::new(),
-            principal: String::new(),
+            request_id: "".into(),
+            principal: "".into(),
             desired: None,
             lease: Lease { fence, ..Lease::default() },
         }
@@ -569,7 +569,7 @@ mod tests {
     fn only_deletions_and_a_persons_word_remove() {
         let of = |action, state, summary: &str, evidence| Operation {
             action,
-            summary: summary.to_owned(),
+            summary: summary.to_owned().into(),
             evidence,
             ..operation(state, 0, 1)
         };

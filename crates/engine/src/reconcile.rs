@@ -99,7 +99,7 @@ impl Engine {
             _ => None,
         };
         let summary = if began {
-            "interrupted: the gateway ended before the vendor's answer was recorded".to_owned()
+            "interrupted: the gateway ended before the vendor's answer was recorded".into()
         } else {
             operation.summary.clone()
         };
@@ -109,7 +109,7 @@ impl Engine {
             ..unknown(&operation, now_ms())
         };
         let change = current.map(|current| with_state(current, State::Unknown));
-        match self.store.finish(update, change).await {
+        match self.store.finish(Arc::new(update), change).await {
             // another process was faster, or somebody has changed the client since
             Ok(()) | Err(StoreError::AlreadyFinished | StoreError::Superseded | StoreError::VersionConflict) => Ok(()),
             Err(error) => Err(store_error(error)),
@@ -192,6 +192,7 @@ impl Engine {
             Finding::Performed { summary, change, evidence } => {
                 add(evidence);
                 let state = OperationState::Succeeded;
+                let summary = summary.into();
                 (OperationUpdate { state, outcome: Outcome::Performed, summary, ..unknown(operation, now) }, change)
             }
             Finding::NotPerformed { summary, change, evidence } => {
@@ -200,7 +201,7 @@ impl Engine {
                 let update = OperationUpdate {
                     state,
                     outcome: Outcome::NotPerformed,
-                    summary,
+                    summary: summary.into(),
                     release_key: true,
                     refund: Kept::paid_by(operation),
                     ..unknown(operation, now)
@@ -221,7 +222,7 @@ impl Engine {
         };
         let update = OperationUpdate { evidence: evidence.into(), ..update };
         let (state, outcome) = (update.state, update.outcome);
-        match self.store.finish(update, change).await {
+        match self.store.finish(Arc::new(update), change).await {
             Ok(()) if state.is_final() => {
                 tracing::info!(operation = %operation.id, backend = operation.backend, outcome = outcome.as_str(), "settled");
                 metrics::counter!("registrar_operations_settled_total", "outcome" => outcome.as_str()).increment(1);
@@ -232,7 +233,7 @@ impl Engine {
             Err(StoreError::AlreadyFinished | StoreError::Superseded) => Ok(false),
             Err(StoreError::VersionConflict | StoreError::AlreadyExists) => {
                 let again = unknown(operation, now.saturating_add(millis(FIRST_WAIT)));
-                self.store.finish(again, None).await.map(|()| false).map_err(store_error)
+                self.store.finish(Arc::new(again), None).await.map(|()| false).map_err(store_error)
             }
             Err(error) => Err(store_error(error)),
         }

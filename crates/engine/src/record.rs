@@ -36,7 +36,7 @@ pub(crate) fn may_be_durable(error: &StoreError) -> bool {
 /// An operation that this process works on.
 #[derive(Clone, Debug)]
 pub(crate) struct Ongoing {
-    pub(crate) operation: Operation,
+    pub(crate) operation: Arc<Operation>,
     /// Held until the result is recorded, so that no other change to the client comes between the two.
     #[expect(dead_code, reason = "held, never read")]
     pub(crate) turn: Option<Turn>,
@@ -56,20 +56,20 @@ impl Deref for Ongoing {
 impl Engine {
     /// Closes an intent that may have become durable although the store failed: only this process knows that nothing was
     /// sent, and where a vendor cannot be asked, a person would have to look for nothing.
-    pub(crate) fn never_sent(self: &Arc<Self>, operation: &Operation) {
+    pub(crate) fn never_sent(self: &Arc<Self>, operation: Arc<Operation>) {
         let Ok(permit) = Arc::clone(&self.closing).try_acquire_owned() else {
             tracing::warn!(operation = %operation.id, "its intent may be durable, and nothing was sent; it will be looked into");
             return;
         };
-        let summary = "nothing was sent: the store failed while the intent was recorded".to_owned();
+        let summary = "nothing was sent: the store failed while the intent was recorded";
         let (state, outcome) = (OperationState::Failed, Outcome::NotPerformed);
-        let update = OperationUpdate {
+        let update = Arc::new(OperationUpdate {
             evidence: json!({ "code": ErrorKind::StoreUnavailable.slug() }).into(),
             release_key: true,
-            refund: Kept::paid_by(operation),
-            ..OperationUpdate::of(operation, state, outcome, summary, now_ms())
-        };
-        let (engine, operation) = (Arc::clone(self), operation.clone());
+            refund: Kept::paid_by(&operation),
+            ..OperationUpdate::of(&operation, state, outcome, summary, now_ms())
+        });
+        let engine = Arc::clone(self);
         self.writes.spawn(async move {
             let _permit = permit;
             let began = Instant::now();
@@ -99,16 +99,16 @@ impl Engine {
     /// concluded meanwhile: [`Engine::came_late`] tells them apart.
     pub(crate) async fn insist(
         &self,
-        update: &OperationUpdate,
+        update: &Arc<OperationUpdate>,
         change: Option<&RegistrationChange>,
     ) -> Result<(), StoreError> {
         for wait in [Duration::from_millis(50), Duration::from_millis(500)] {
-            match self.store.finish(update.clone(), change.cloned()).await {
+            match self.store.finish(Arc::clone(update), change.cloned()).await {
                 Err(error) if may_pass(&error) => sleep(wait).await,
                 done => return done,
             }
         }
-        self.store.finish(update.clone(), change.cloned()).await
+        self.store.finish(Arc::clone(update), change.cloned()).await
     }
 
     /// Goes on trying to record a result for as long as the operation is this process's own. The caller has the answer
@@ -117,7 +117,7 @@ impl Engine {
     pub(crate) fn record_later(
         self: &Arc<Self>,
         ongoing: &Ongoing,
-        update: OperationUpdate,
+        update: Arc<OperationUpdate>,
         change: Option<RegistrationChange>,
     ) {
         let (engine, ongoing) = (Arc::clone(self), ongoing.clone());
@@ -148,10 +148,10 @@ impl Engine {
     async fn try_to_record(
         &self,
         operation: &Operation,
-        update: &OperationUpdate,
+        update: &Arc<OperationUpdate>,
         change: Option<&RegistrationChange>,
     ) -> Result<Late, StoreError> {
-        match self.store.finish(update.clone(), change.cloned()).await {
+        match self.store.finish(Arc::clone(update), change.cloned()).await {
             Ok(()) => Ok(Late::Recorded),
             Err(StoreError::AlreadyFinished | StoreError::Superseded) => {
                 Box::pin(self.came_late(operation, update, change)).await

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use cel::{Context, Env, ExecutionError, Program, objects::Key};
-use registrar_model::NewRegistration;
+use registrar_model::{BackendName, NewRegistration};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -132,7 +132,7 @@ pub struct Considered {
 pub struct Evaluation {
     /// The backend; absent when no route matches.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<String>,
+    pub backend: Option<BackendName>,
     /// The route that decided; absent when the request names its backend, or no route matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
@@ -147,7 +147,7 @@ pub struct Evaluation {
 #[must_use]
 pub fn evaluate(routes: &[RouteConfig], registration: &NewRegistration) -> Evaluation {
     if let Some(backend) = &registration.backend {
-        return Evaluation { backend: Some(backend.to_string()), route: None, considered: Vec::new(), on_loss: None };
+        return Evaluation { backend: Some(backend.clone()), route: None, considered: Vec::new(), on_loss: None };
     }
     let mut variables: Option<Map<String, Value>> = None;
     let mut considered = Vec::new();
@@ -165,7 +165,7 @@ pub fn evaluate(routes: &[RouteConfig], registration: &NewRegistration) -> Evalu
         considered.push(Considered { route: route.name.clone(), matched, reason });
         if matched {
             return Evaluation {
-                backend: Some(route.backend.to_string()),
+                backend: Some(route.backend.clone()),
                 route: Some(route.name.clone()),
                 considered,
                 on_loss: route.on_loss,
@@ -211,7 +211,10 @@ mod tests {
         ];
         let cb = json!(["https://a.example/cb"]);
         let e = evaluate(&routes, &registration(json!({"metadata": {"redirect_uris": cb, "scope": "wallet_view"}})));
-        assert_eq!((e.backend.as_deref(), e.route.as_deref(), e.considered.len()), (Some("b"), Some("wallets"), 1));
+        assert_eq!(
+            (e.backend.as_ref().map(BackendName::as_str), e.route.as_deref(), e.considered.len()),
+            (Some("b"), Some("wallets"), 1)
+        );
         let e = evaluate(
             &routes,
             &registration(json!({"metadata": {"redirect_uris": cb}, "labels": {"team": "treasury"}})),
@@ -222,7 +225,7 @@ mod tests {
         assert!(!e.considered[0].matched);
         assert!(e.considered[0].reason.contains("cannot be evaluated"), "{}", e.considered[0].reason);
         let e = evaluate(&routes, &registration(json!({"backend": "x", "metadata": {"redirect_uris": cb}})));
-        assert_eq!((e.backend.as_deref(), e.route), (Some("x"), None));
+        assert_eq!((e.backend.as_ref().map(BackendName::as_str), e.route), (Some("x"), None));
     }
 
     #[test]

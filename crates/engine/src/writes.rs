@@ -34,84 +34,96 @@ impl Engine {
     ///
     /// # Errors
     /// [`Failure`]; its error says whether the vendor did anything.
-    pub async fn create(self: &Arc<Self>, caller: &Caller, request: NewRegistration) -> Result<Written, Failure> {
-        self.create_with(caller, request, CreateOptions::default()).await
+    pub fn create(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: NewRegistration,
+    ) -> impl Future<Output = Result<Written, Failure>> + Send {
+        self.create_with(caller, request, CreateOptions::default())
     }
 
     /// Registers a client, with what the standards face brings along.
-    pub(crate) async fn create_with(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function keeps what it is given twice, and a request is large"
+    )]
+    pub(crate) fn create_with(
         self: &Arc<Self>,
         caller: &Caller,
         request: NewRegistration,
         options: CreateOptions,
-    ) -> Result<Written, Failure> {
-        if let Some(done) = self.earlier(caller).await? {
-            // boxed, as failures are below: what is rare must not make the future of every create large
-            return Box::pin(self.written_again(caller, done)).await;
+    ) -> impl Future<Output = Result<Written, Failure>> + Send {
+        async move {
+            if let Some(done) = self.earlier(caller).await? {
+                // boxed, as failures are below: what is rare must not make the future of every create large
+                return Box::pin(self.written_again(caller, done)).await;
+            }
+            let admission = self.admit(&request)?;
+            if let Some(refusal) = admission.refusal(&request, options.on_loss) {
+                return Err(refusal.into());
+            }
+            admission.backend.admits_writes()?;
+            let id = OperationId::generate();
+            let write = Arc::clone(self).created(caller.clone(), admission, id, request, options);
+            self.detached(id, Box::pin(write)).await
         }
-        let admission = self.admit(&request)?;
-        if let Some(refusal) = admission.refusal(&request, options.on_loss) {
-            return Err(refusal.into());
-        }
-        admission.backend.admits_writes()?;
-        let (engine, caller, id) = (Arc::clone(self), caller.clone(), OperationId::generate());
-        self.detached(id, Box::pin(async move { engine.created(&caller, admission, id, request, &options).await }))
-            .await
     }
 
-    async fn created(
-        self: &Arc<Self>,
-        caller: &Caller,
+    #[expect(clippy::manual_async_fn, reason = "as Self::create_with")]
+    fn created(
+        self: Arc<Self>,
+        caller: Caller,
         admission: Admission,
         id: OperationId,
-        request: NewRegistration,
-        options: &CreateOptions,
-    ) -> Result<Written, Failure> {
-        let Admission { backend, plan, own, .. } = admission;
-        let registration = RegistrationId::generate();
-        let mut desired = request.to_json();
-        options.kept().join(&mut desired);
-        let (desired, spend) = (Some(desired), options.spend.as_deref());
-        let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired, spend, turn: None };
-        let operation = match self.begin(caller, wish).await? {
-            Start::Now(operation) => Ongoing { place: options.place.clone(), ..operation },
-            Start::Done(earlier) => return Box::pin(self.written_again(caller, earlier)).await,
-        };
-        let NewRegistration { spec, labels, .. } = request;
-        let created = match backend.adapter.create_as_planned(&spec, plan).await {
-            Ok(created) => created,
-            Err(error) => return Err(Box::pin(self.failed(&operation, &backend, None, error)).await),
-        };
-        let mut client = created.value;
-        if let Some(error) = self.is_another(&backend, &spec, &client).await {
-            return Err(Box::pin(self.failed(&operation, &backend, None, error)).await);
+        mut request: NewRegistration,
+        options: CreateOptions,
+    ) -> impl Future<Output = Result<Written, Failure>> + Send {
+        async move {
+            let Admission { backend, plan, own, .. } = admission;
+            let registration = RegistrationId::generate();
+            let mut desired = request.to_json();
+            options.kept().join(&mut desired);
+            let (desired, spend) = (Some(desired), options.spend.as_deref());
+            let wish = Wish { id, action: Action::Create, backend: &backend, registration, desired, spend, turn: None };
+            let operation = match self.begin(&caller, wish).await? {
+                Start::Now(operation) => Ongoing { place: options.place.clone(), ..operation },
+                Start::Done(earlier) => return Box::pin(self.written_again(&caller, earlier)).await,
+            };
+            let mut created = match backend.adapter.create_as_planned(&request.spec, plan).await {
+                Ok(created) => created,
+                Err(error) => return Err(Box::pin(self.failed(&operation, &backend, None, error)).await),
+            };
+            if let Some(error) = self.is_another(&backend, &request.spec, &created.value).await {
+                return Err(Box::pin(self.failed(&operation, &backend, None, error)).await);
+            }
+            let secret = created.value.secret.take().map(issued);
+            let (losses, shown) = settle(&request.spec, &created.value.spec, created.losses, own);
+            let management = self.kept(registration, created.value.management.as_ref()).await;
+            let hidden = options.hidden(management, secret.as_ref());
+            let labels = std::mem::take(&mut request.labels);
+            let registration = Arc::new(registered(registration, &backend, created.value, shown, labels, hidden));
+            let success = Success {
+                summary: format!("registered client {}", registration.client_id).into(),
+                losses: &losses,
+                change: Some(RegistrationChange::Insert(Arc::clone(&registration))),
+                secret: secret.as_ref(),
+            };
+            let recording = match &options.place {
+                Some(place) => Some(place.recording().await),
+                None => None,
+            };
+            let (recorded, id) = match self.succeeded(&caller, &operation, &backend, success).await {
+                Ok(()) => (true, id),
+                // the caller gets the only copy of the secret all the same (reliability F31)
+                Err(Failure { operation, .. }) if secret.is_some() => (false, operation.unwrap_or(id)),
+                Err(failure) => return Err(failure),
+            };
+            if let Some(place) = options.place.as_ref().filter(|_| recorded) {
+                place.give_back();
+            }
+            drop(recording);
+            Ok(Written { recorded, ..Written::new(registration, secret, losses, id) })
         }
-        let secret = client.secret.take().map(issued);
-        let (losses, shown) = settle(&spec, &client.spec, created.losses, own);
-        let management = self.kept(registration, client.management.as_ref()).await;
-        let hidden = options.hidden(management, secret.as_ref());
-        let registration = Arc::new(registered(registration, &backend, client, shown, labels, hidden));
-        let success = Success {
-            summary: format!("registered client {}", registration.client_id),
-            losses: &losses,
-            change: Some(RegistrationChange::Insert(Arc::clone(&registration))),
-            secret: secret.as_ref(),
-        };
-        let recording = match &options.place {
-            Some(place) => Some(place.recording().await),
-            None => None,
-        };
-        let (recorded, id) = match self.succeeded(caller, &operation, &backend, success).await {
-            Ok(()) => (true, id),
-            // the caller gets the only copy of the secret all the same (reliability F31)
-            Err(Failure { operation, .. }) if secret.is_some() => (false, operation.unwrap_or(id)),
-            Err(failure) => return Err(failure),
-        };
-        if let Some(place) = options.place.as_ref().filter(|_| recorded) {
-            place.give_back();
-        }
-        drop(recording);
-        Ok(Written { recorded, ..Written::new(registration, secret, losses, id) })
     }
 
     /// Makes a client be exactly what the request says.
@@ -225,7 +237,7 @@ impl Engine {
                 dcr::note_secret(&mut registration.hidden, secret.as_ref());
                 let registration = Arc::new(registration);
                 let success = Success {
-                    summary: "updated".to_owned(),
+                    summary: "updated".into(),
                     losses: &losses,
                     change: Some(replacement(&registration)),
                     secret: secret.as_ref(),
@@ -269,8 +281,8 @@ impl Engine {
         asked: &ClientSpec,
         client: &registrar_core::VendorClient,
     ) -> Option<Error> {
-        let uris = |spec: &ClientSpec| spec.metadata.redirect_uris.clone().unwrap_or_default();
-        let (wanted, got) = (uris(asked), uris(&client.spec));
+        let [wanted, got] =
+            [asked, &client.spec].map(|spec| spec.metadata.redirect_uris.as_deref().unwrap_or_default());
         let foreign = !wanted.is_empty() && !got.is_empty() && !wanted.iter().any(|uri| got.contains(uri));
         // asking the registry costs a read, so only where the answer proves nothing by itself: without the secret that
         // only a new client has

@@ -2,68 +2,135 @@
 
 use std::{
     collections::HashMap,
-    panic::AssertUnwindSafe,
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::{Arc, PoisonError, RwLock},
+    task::{Poll, ready},
     time::Instant,
 };
 
 use axum::{
-    extract::{MatchedPath, Request, State},
-    middleware::Next,
+    extract::{MatchedPath, Request},
     response::{IntoResponse as _, Response},
 };
-use futures_util::FutureExt as _;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use metrics::{Counter, Histogram};
+use tower::Service;
 use uuid::Uuid;
 
-use crate::{App, problem::Context, register, system};
+use crate::{App, problem::Context, register, serve::Peer, system};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Takes over the caller's request id when it is plain, makes one otherwise, and observes the request.
-pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let request_id = request
-        .headers()
-        .get(&REQUEST_ID)
-        .and_then(|v| v.to_str().ok())
-        .filter(|id| is_plain(id))
-        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
-    let method = request.method().clone();
-    let mut path = request.uri().path().to_owned();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    if route.as_ref().is_some_and(|r| r.as_str() == register::TICKET) {
-        // its last segment is a token
-        register::TICKET.clone_into(&mut path);
-    }
-    request
-        .extensions_mut()
-        .insert(Context { public_url: Arc::clone(app.public_url()), request_id: request_id.clone() });
+/// A route whose requests are observed. Not `axum::middleware::from_fn`, which boxes the rest of the way, and the future
+/// of every request once more.
+#[derive(Clone)]
+pub(crate) struct Observed<S> {
+    app: App,
+    route: S,
+}
 
-    let mut response = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| panicked());
-
-    let elapsed = started.elapsed();
-    let status = response.status().as_u16();
-    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    app.inner.observations.record(route, method_label(&method), status, elapsed.as_secs_f64());
-    // never the query, the headers or a body: they may hold secrets
-    tracing::info!(
-        request_id,
-        method = %method,
-        path,
-        status,
-        elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-        "request"
-    );
-    let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&request_id) {
-        headers.insert(REQUEST_ID.clone(), value);
+impl<S> Observed<S> {
+    pub(crate) fn new(app: App, route: S) -> Self {
+        Self { app, route }
     }
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
-    headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
-    response
+}
+
+impl<S> Service<Request> for Observed<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Unpin,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Observing<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.route.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Observing<S::Future> {
+        let visit = Visit::begin(self.app.clone(), &mut request);
+        Observing { visit, answer: self.route.call(request) }
+    }
+}
+
+/// An answer in the making.
+pub(crate) struct Observing<F> {
+    visit: Visit,
+    answer: F,
+}
+
+impl<F> Future for Observing<F>
+where
+    F: Future<Output = Result<Response, Infallible>> + Unpin,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        let Self { visit, answer } = self.get_mut();
+        let mut response = match catch_unwind(AssertUnwindSafe(|| Pin::new(answer).poll(cx))) {
+            Ok(answer) => ready!(answer)?,
+            Err(_) => panicked(),
+        };
+        visit.end(&mut response);
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// What is known of a request when its answer is there.
+struct Visit {
+    app: App,
+    started: Instant,
+    request_id: Arc<str>,
+    method: Method,
+    uri: Uri,
+    route: Option<MatchedPath>,
+}
+
+impl Visit {
+    /// Takes over the caller's request id when it is plain, makes one otherwise.
+    fn begin(app: App, request: &mut Request) -> Self {
+        let started = Instant::now();
+        let sent = request.headers().get(&REQUEST_ID).and_then(|v| v.to_str().ok()).filter(|id| is_plain(id));
+        let request_id: Arc<str> = match sent {
+            Some(id) => id.into(),
+            None => Arc::from(&*Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer())),
+        };
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let extensions = request.extensions_mut();
+        let route = extensions.get::<MatchedPath>().cloned();
+        let peer = extensions.remove::<Peer>();
+        let (public_url, id) = (Arc::clone(app.public_url()), Arc::clone(&request_id));
+        extensions.insert(Context { public_url, request_id: id, peer });
+        Self { app, started, request_id, method, uri, route }
+    }
+
+    fn end(&self, response: &mut Response) {
+        let elapsed = self.started.elapsed();
+        let status = response.status().as_u16();
+        let route = self.route.as_ref().map_or("unmatched", MatchedPath::as_str);
+        self.app.inner.observations.record(route, method_label(&self.method), status, elapsed.as_secs_f64());
+        // the last segment of that one is a token
+        let path = if route == register::TICKET { route } else { self.uri.path() };
+        // never the query, the headers or a body: they may hold secrets
+        tracing::info!(
+            request_id = &*self.request_id,
+            method = %self.method,
+            path,
+            status,
+            elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            "request"
+        );
+        let headers = response.headers_mut();
+        if let Ok(value) = HeaderValue::from_str(&self.request_id) {
+            headers.insert(REQUEST_ID.clone(), value);
+        }
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+        headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+    }
 }
 
 /// The answer of a handler that panicked. The payload may hold anything: it is neither logged nor sent.
@@ -115,7 +182,7 @@ fn is_plain(id: &str) -> bool {
 }
 
 /// Methods are an open set; labels must not be.
-fn method_label(method: &http::Method) -> &'static str {
+fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",

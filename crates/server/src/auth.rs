@@ -1,6 +1,6 @@
 //! Who is asking.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
@@ -38,7 +38,7 @@ impl Write<'_> {
 /// The authenticated caller and what it may do.
 #[derive(Clone, Debug)]
 pub(crate) struct Principal {
-    pub(crate) name: Cow<'static, str>,
+    pub(crate) name: Arc<str>,
     scopes: Cow<'static, [Scope]>,
 }
 
@@ -58,7 +58,7 @@ impl Principal {
             (None, Some(window)) => Some(Idempotency::implicit(&self.name, &write.canonical(), window)),
             (sent, _) => sent,
         };
-        Ok(Caller { principal: self.name.to_string(), request_id: context.request_id.clone(), idempotency })
+        Ok(Caller { principal: Arc::clone(&self.name), request_id: Arc::clone(&context.request_id), idempotency })
     }
 }
 
@@ -112,7 +112,7 @@ fn local(app: &App, request: &Parts) -> Result<Principal> {
             || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     });
     if is_local {
-        return Ok(Principal { name: Cow::Borrowed("anonymous"), scopes: Cow::Borrowed(&Scope::ALL) });
+        return Ok(Principal { name: Arc::clone(&app.inner.anonymous), scopes: Cow::Borrowed(&Scope::ALL) });
     }
     let detail = "without authentication only loopback host names are served; set auth.mode = \"keys\" to serve others";
     Err(Error::new(ErrorKind::Forbidden, detail))

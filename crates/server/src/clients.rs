@@ -35,18 +35,20 @@ pub(crate) async fn create(
         let query = Query::read(request.uri(), &["dry_run"])?;
         let dry_run = query.flag("dry_run")?;
         principal.require(if dry_run { Scope::ClientsRead } else { Scope::ClientsWrite })?;
-        let (head, body) = body::read(request, JSON).await?;
-        let registration = NewRegistration::decode(&body).map_err(Error::validation)?;
-        // first, because a look refuses the header that the write would refuse
-        let caller = principal.caller(&app, &context, write(&head, &body))?;
+        let (registration, caller) = {
+            let (head, body) = body::read(request, JSON).await?;
+            let registration = NewRegistration::decode(&body).map_err(Error::validation)?;
+            // also of a look, because it refuses the header that the write would refuse
+            (registration, principal.caller(&app, &context, write(&head, &body))?)
+        };
         if dry_run {
             let plan = app.engine().dry_run(&registration)?;
             return Ok(render::json(StatusCode::OK, &plan));
         }
         let written = app.engine().create(&caller, registration).await?;
         let mut response = render::written(StatusCode::CREATED, &written);
-        let location = format!("{}/v1/clients/{}", app.public_url(), written.registration.id);
-        if let Ok(value) = HeaderValue::from_str(&location) {
+        let location = [app.public_url(), "/v1/clients/", &written.registration.id.to_string()].concat();
+        if let Ok(value) = HeaderValue::try_from(location) {
             response.headers_mut().insert(header::LOCATION, value);
         }
         Ok::<_, Failure>(response)

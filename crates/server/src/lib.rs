@@ -38,6 +38,8 @@ pub struct App {
 struct Inner {
     engine: Arc<Engine>,
     auth: AuthMode,
+    /// The name of everybody, without authentication.
+    anonymous: Arc<str>,
     /// Without a slash at its end.
     public_url: Arc<str>,
     metrics: PrometheusHandle,
@@ -62,6 +64,7 @@ impl App {
             inner: Arc::new(Inner {
                 engine,
                 auth,
+                anonymous: Arc::from("anonymous"),
                 public_url,
                 metrics,
                 draining: AtomicBool::new(false),

@@ -9,11 +9,14 @@ use registrar_engine::Failure;
 use registrar_model::OperationId;
 use serde_json::{Map, Value, json};
 
-/// What a request needs to turn an error into an answer.
+use crate::serve::Peer;
+
+/// What is known of every request, and what it takes to turn an error into its answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) public_url: Arc<str>,
-    pub(crate) request_id: String,
+    pub(crate) request_id: Arc<str>,
+    pub(crate) peer: Option<Peer>,
 }
 
 /// The HTTP status of each kind. No catch-all: a new kind must be decided here.
@@ -77,7 +80,7 @@ impl Context {
         put("code", json!(code));
         put("outcome", json!(error.outcome()));
         put("retryable", json!(error.is_retryable()));
-        put("request_id", json!(self.request_id));
+        put("request_id", json!(&*self.request_id));
         if let Some(operation) = operation {
             put("operation", json!(operation));
         }

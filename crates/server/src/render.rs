@@ -1,17 +1,26 @@
 //! Registrations as JSON. Absent members are absent, never `null`.
 
-use axum::response::{IntoResponse, Response};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use registrar_core::ExposeSecret;
 use registrar_engine::{NewSecret, Written, writes::Rotated};
 use registrar_model::{Registration, account::Drift, registration::Writable};
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::{Value, json};
 
-/// A time in milliseconds as RFC 3339 text.
-pub(crate) fn time(ms: i64) -> Value {
-    Timestamp::from_millisecond(ms).map_or(Value::Null, |t| json!(format!("{t:.3}")))
+/// A time in milliseconds, as RFC 3339 text in JSON.
+pub(crate) struct Time(pub(crate) i64);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match Timestamp::from_millisecond(self.0) {
+            Ok(time) => serializer.collect_str(&format_args!("{time:.3}")),
+            Err(_) => serializer.serialize_unit(),
+        }
+    }
 }
 
 /// A registration as the API shows it. It is written straight into the answer: no tree of JSON values is built.
@@ -53,10 +62,10 @@ impl Serialize for View<'_> {
         }
         out.serialize_entry("version", &r.version)?;
         out.serialize_entry("state", r.state.as_str())?;
-        out.serialize_entry("created_at", &time(r.created_at))?;
-        out.serialize_entry("updated_at", &time(r.updated_at))?;
+        out.serialize_entry("created_at", &Time(r.created_at))?;
+        out.serialize_entry("updated_at", &Time(r.updated_at))?;
         if let Some(until) = r.hidden.unused_until {
-            out.serialize_entry("unused_until", &time(until))?;
+            out.serialize_entry("unused_until", &Time(until))?;
         }
         Writable { spec: &r.spec, labels: &r.labels }.serialize_members(&mut out)?;
         if let Some(written) = self.written {
@@ -121,14 +130,19 @@ pub(crate) fn written(status: StatusCode, written: &Written) -> Response {
 
 /// About as long as the answer to a create is, in bytes.
 const ANSWER: usize = 2048;
+/// How many headers that answer has.
+const HEADERS: usize = 8;
 
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let mut text = Vec::with_capacity(ANSWER);
     match serde_json::to_writer(&mut text, body) {
         Ok(()) => {
-            let mut response = (status, text).into_response();
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let mut response = Response::new(Body::from(text));
+            *response.status_mut() = status;
+            let headers = response.headers_mut();
+            headers.reserve(HEADERS);
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
         }
         // only a map whose keys are not text, which no answer has

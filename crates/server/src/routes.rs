@@ -1,9 +1,10 @@
 //! Every path in one place.
 
 use axum::{
-    Router, middleware,
+    Router,
     routing::{get, post},
 };
+use tower::layer::layer_fn;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{App, access, clients, operations, register, system, used};
@@ -45,11 +46,12 @@ pub fn router(app: App) -> Router {
         .route("/problems/{code}", get(system::problem))
         .method_not_allowed_fallback(system::method_not_allowed);
     let docs: Router<App> = SwaggerUi::new("/docs").config(Config::from("/openapi.json")).into();
+    let observer = app.clone();
     protected
         .merge(open)
         .merge(docs)
         .merge(register::routes())
         .fallback(system::not_found)
-        .layer(middleware::from_fn_with_state(app.clone(), access::observe))
+        .layer(layer_fn(move |route| access::Observed::new(observer.clone(), route)))
         .with_state(app)
 }

@@ -3,19 +3,16 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::{
-    body::Incoming,
-    service::{Service as _, service_fn},
-};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
+use tower::Service as _;
 
 /// The longest that request headers may take to arrive.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,7 +21,7 @@ const MAX_CONNECTIONS: usize = 8192;
 /// How long requests in progress may take after the stop signal.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Who is at the other end of the connection, in the extensions of each request.
+/// Who is at the other end of the connection, in the extensions of each request as it comes in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
@@ -60,10 +57,11 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             accepted = accept(&listener, &permits) => accepted,
         };
         let Some((stream, peer, permit)) = accepted? else { continue };
-        let service = TowerToHyperService::new(router.clone());
+        let router = router.clone();
         let service = service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            service.call(request)
+            // a router is always ready
+            router.clone().call(request)
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let watched = graceful.watch(connection);

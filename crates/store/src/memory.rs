@@ -42,7 +42,7 @@ impl Tables {
     /// Records what became of an operation whose state is fit for it.
     fn record(
         &mut self,
-        update: OperationUpdate,
+        update: Arc<OperationUpdate>,
         change: Option<RegistrationChange>,
         fit: impl Fn(OperationState) -> bool,
     ) -> Result<(), StoreError> {
@@ -70,7 +70,7 @@ impl Tables {
             release_key,
             refund,
             retry_at,
-        } = update;
+        } = Arc::unwrap_or_clone(update);
         operation.state = state;
         operation.outcome = outcome;
         operation.updated_at = updated_at;
@@ -80,7 +80,7 @@ impl Tables {
         operation.lease.until = retry_at;
         if state.is_final() {
             operation.desired = None;
-            operation.lease.owner.clear();
+            operation.lease.owner = Arc::default();
         }
         if let Some(sealed) = sealed {
             tables.sealed.insert(id, sealed);
@@ -202,15 +202,15 @@ impl Store for MemoryStore {
             let used = KeyUse { operation: operation.id, fingerprint: claim.fingerprint };
             tables.keys.insert(claim.key, (used, operation.created_at));
         }
-        tables.operations.insert(operation.id, operation);
+        tables.operations.insert(operation.id, Arc::unwrap_or_clone(operation));
         Ok(Begun::New)
     }
 
-    async fn finish(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
+    async fn finish(&self, update: Arc<OperationUpdate>, change: Option<RegistrationChange>) -> Result<(), StoreError> {
         self.tables()?.record(update, change, |state| !state.is_final())
     }
 
-    async fn amend(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
+    async fn amend(&self, update: Arc<OperationUpdate>, change: Option<RegistrationChange>) -> Result<(), StoreError> {
         self.tables()?.record(update, change, |state| state == OperationState::Succeeded)
     }
 
@@ -225,7 +225,7 @@ impl Store for MemoryStore {
         due.sort_by_key(|o| (o.lease.until, o.id));
         let claimed = due.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|operation| {
             operation.state = OperationState::Unknown;
-            operation.lease = Lease { owner: owner.to_owned(), until, fence: operation.lease.fence + 1 };
+            operation.lease = Lease { owner: owner.into(), until, fence: operation.lease.fence + 1 };
             operation.clone()
         });
         Ok(claimed.collect())

@@ -1,6 +1,6 @@
 //! The journal: one operation per write to a vendor.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use registrar_core::Outcome;
 use registrar_model::{OperationId, RegistrationId, json::text};
@@ -87,7 +87,7 @@ pub struct Operation {
     /// Whether the vendor was changed; [`Outcome::Unknown`] as long as it is pending.
     pub outcome: Outcome,
     /// A sentence for people; never holds a secret.
-    pub summary: String,
+    pub summary: Cow<'static, str>,
     /// Unix milliseconds; RFC 3339 in JSON.
     #[serde(serialize_with = "rfc3339")]
     pub created_at: i64,
@@ -100,10 +100,10 @@ pub struct Operation {
     pub evidence: Value,
     /// The request that caused it; for correlation with the log, not shown.
     #[serde(skip)]
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// Who asked for it; not shown.
     #[serde(skip)]
-    pub principal: String,
+    pub principal: Arc<str>,
     /// What was asked for, as the text of a JSON object, to compare the vendor with; not shown, never holds a secret, and
     /// gone once the operation is final.
     #[serde(skip)]
@@ -117,7 +117,7 @@ pub struct Operation {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lease {
     /// The process that has it.
-    pub owner: String,
+    pub owner: Arc<str>,
     /// Unix milliseconds; afterwards another process may take it.
     pub until: i64,
     /// Grows with every owner.
@@ -177,7 +177,7 @@ pub struct OperationUpdate {
     /// Whether the vendor was changed.
     pub outcome: Outcome,
     /// A sentence for people; never holds a secret.
-    pub summary: String,
+    pub summary: Cow<'static, str>,
     /// Unix milliseconds.
     pub updated_at: i64,
     /// How many times the vendor was, or may have been, called.
@@ -200,12 +200,18 @@ impl OperationUpdate {
     /// What became of an operation, found out under its lease at `now` (Unix milliseconds), and nothing besides: no
     /// evidence, no secret, and the idempotency key stays.
     #[must_use]
-    pub fn of(operation: &Operation, state: OperationState, outcome: Outcome, summary: String, now: i64) -> Self {
+    pub fn of(
+        operation: &Operation,
+        state: OperationState,
+        outcome: Outcome,
+        summary: impl Into<Cow<'static, str>>,
+        now: i64,
+    ) -> Self {
         Self {
             id: operation.id,
             state,
             outcome,
-            summary,
+            summary: summary.into(),
             updated_at: now,
             attempts: operation.attempts,
             evidence: Evidence::NONE,
@@ -237,15 +243,15 @@ mod tests {
             registration: None,
             state: OperationState::Pending,
             outcome: Outcome::Unknown,
-            summary: "create a client".to_owned(),
+            summary: "create a client".into(),
             created_at: 1_767_225_600_000,
             updated_at: 1_767_225_600_042,
             attempts: 1,
             evidence: json!({"sent": true}),
-            request_id: "hidden-request".to_owned(),
-            principal: "hidden-principal".to_owned(),
+            request_id: "hidden-request".into(),
+            principal: "hidden-principal".into(),
             desired: Some(r#"{"hidden": "desired"}"#.to_owned()),
-            lease: Lease { owner: "hidden-owner".to_owned(), until: 7, fence: 1 },
+            lease: Lease { owner: "hidden-owner".into(), until: 7, fence: 1 },
         }
     }
 

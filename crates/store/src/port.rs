@@ -37,7 +37,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError::NotFound`] (the operation, or the registration to update), [`StoreError::AlreadyFinished`],
     /// [`StoreError::Superseded`], [`StoreError::VersionConflict`], [`StoreError::AlreadyExists`] (another registration has this id, or this
     /// `client_id` at this backend): then neither was recorded. [`StoreError::Unavailable`]; [`StoreError::Closed`].
-    async fn finish(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError>;
+    async fn finish(&self, update: Arc<OperationUpdate>, change: Option<RegistrationChange>) -> Result<(), StoreError>;
 
     /// Adds to an operation that has succeeded what only a later answer told: evidence, the secret that it issued, and what
     /// that does to the registry, in one transaction.
@@ -45,7 +45,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`Self::finish`]; [`StoreError::AlreadyFinished`] and [`StoreError::Superseded`] when it has not succeeded, or
     /// has another fence.
-    async fn amend(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError>;
+    async fn amend(&self, update: Arc<OperationUpdate>, change: Option<RegistrationChange>) -> Result<(), StoreError>;
 
     /// The use of an idempotency key that is not older than `since` (Unix milliseconds).
     ///
@@ -217,8 +217,8 @@ pub trait Store: fmt::Debug + Send + Sync {
 /// What [`Store::begin`] records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Intent {
-    /// The operation, pending.
-    pub operation: Operation,
+    /// The operation, pending. Shared, because the caller goes on with it.
+    pub operation: Arc<Operation>,
     /// The idempotency key of the request, if it has one.
     pub key: Option<KeyClaim>,
     /// The use of an initial access token that the operation spends, if it spends one.

@@ -19,15 +19,16 @@ pub(crate) struct OperationRow {
     pub id: String,
     pub registration: Option<String>,
     pub evidence: String,
-    pub rest: Operation,
+    pub rest: Arc<Operation>,
 }
 
 impl OperationRow {
-    pub(crate) fn new(operation: Operation) -> Result<Self, StoreError> {
+    pub(crate) fn new(operation: Arc<Operation>) -> Result<Self, StoreError> {
         Ok(Self {
             id: operation.id.to_string(),
             registration: operation.registration.map(|id| id.to_string()),
-            evidence: json(&operation.evidence)?,
+            // an intent has none, or hardly any
+            evidence: json(&operation.evidence, 0)?,
             rest: operation,
         })
     }
@@ -37,13 +38,12 @@ impl OperationRow {
 #[derive(Debug)]
 pub(crate) struct UpdateRow {
     pub id: String,
-    pub evidence: String,
-    pub rest: OperationUpdate,
+    pub rest: Arc<OperationUpdate>,
 }
 
 impl UpdateRow {
-    pub(crate) fn new(update: OperationUpdate) -> Result<Self, StoreError> {
-        Ok(Self { id: update.id.to_string(), evidence: update.evidence.as_str().to_owned(), rest: update })
+    pub(crate) fn new(update: Arc<OperationUpdate>) -> Self {
+        Self { id: update.id.to_string(), rest: update }
     }
 }
 
@@ -84,9 +84,9 @@ impl RegistrationRow {
         Ok(Box::new(Self {
             id: id.to_string(),
             version: stored_version(*version),
-            spec: json(spec)?,
+            spec: json(spec, SPEC)?,
             // comparing is cheaper than encoding, and they mostly are equal, or even one and the same
-            observed: (observed != spec).then(|| json(observed)).transpose()?,
+            observed: (observed != spec).then(|| json(observed, SPEC)).transpose()?,
             search: search::haystack(&registration),
             rest: registration,
         }))
@@ -112,15 +112,16 @@ pub(crate) struct ApiKeyRow {
 
 impl ApiKeyRow {
     pub(crate) fn new(key: ApiKey) -> Result<Self, StoreError> {
-        Ok(Self { scopes: json(&key.scopes)?, rest: key })
+        Ok(Self { scopes: json(&key.scopes, SPEC)?, rest: key })
     }
 }
 
 /// About as long as a specification is, in bytes.
 const SPEC: usize = 512;
 
-fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
-    text(value, SPEC).map_err(|_| StoreError::Corrupt("a value cannot be written as JSON".to_owned()))
+/// The text of a value, which is expected to have `size` bytes.
+fn json<T: Serialize>(value: &T, size: usize) -> Result<String, StoreError> {
+    text(value, size).map_err(|_| StoreError::Corrupt("a value cannot be written as JSON".to_owned()))
 }
 
 /// The texts and numbers of a registration, as read.
@@ -203,15 +204,15 @@ impl OperationParts<'_> {
             registration: self.registration.map(str::parse).transpose().map_err(|_| damaged("registration"))?,
             state: OperationState::from_word(self.state).ok_or_else(|| damaged("state"))?,
             outcome: outcomes.into_iter().find(|o| o.as_str() == self.outcome).ok_or_else(|| damaged("outcome"))?,
-            summary: self.summary,
+            summary: self.summary.into(),
             created_at: self.created_at,
             updated_at: self.updated_at,
             attempts: u32::try_from(self.attempts).map_err(|_| damaged("attempts"))?,
             evidence: serde_json::from_str(self.evidence).map_err(|_| damaged("evidence"))?,
-            request_id: self.request_id,
-            principal: self.principal,
+            request_id: self.request_id.into(),
+            principal: self.principal.into(),
             desired: self.desired.map(str::to_owned),
-            lease: Lease { owner: self.owner, until: self.lease_until, fence: read_version(self.fence) },
+            lease: Lease { owner: self.owner.into(), until: self.lease_until, fence: read_version(self.fence) },
         })
     }
 }
@@ -250,7 +251,7 @@ mod tests {
         let stored = r#"{"metadata":{"client_name":"a","name_of_2031":{"x":1}},"policy":{"enabled":true}}"#;
         let spec = decode_spec(stored).unwrap();
         assert_eq!(spec.metadata.client_name.as_deref(), Some("a"));
-        assert_eq!(json(&spec.encode()).unwrap(), stored);
+        assert_eq!(json(&spec.encode(), SPEC).unwrap(), stored);
     }
 
     #[test]

@@ -86,7 +86,7 @@ async fn begun(store: &SqliteStore) -> Vec<Operation> {
     let mut begun = Vec::new();
     for _ in 0..20 {
         let mut operation = intent();
-        operation.summary = "x".repeat(40_000);
+        operation.summary = "x".repeat(40_000).into();
         store.begin(unkeyed(operation.clone())).await.unwrap();
         begun.push(operation);
     }
@@ -95,7 +95,7 @@ async fn begun(store: &SqliteStore) -> Vec<Operation> {
 
 async fn finish(store: &SqliteStore, operation: &Operation) -> Result<(), StoreError> {
     let registration = registration("a", &operation.id.to_string(), "A");
-    store.finish(succeeded(operation.id), Some(RegistrationChange::Insert(Arc::new(registration)))).await
+    store.finish(succeeded(operation.id).into(), Some(RegistrationChange::Insert(Arc::new(registration)))).await
 }
 
 async fn in_state(store: &SqliteStore, state: OperationState) -> usize {

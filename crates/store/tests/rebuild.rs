@@ -90,9 +90,9 @@ async fn fill(store: &SqliteStore, numbers: std::ops::Range<u32>) -> Vec<Registr
         let mut key = [7; 32];
         key[..4].copy_from_slice(&n.to_be_bytes());
         let claim = KeyClaim { key, fingerprint: [1; 32], since: 0 };
-        store.begin(Intent { operation, key: Some(claim), spend: None }).await.unwrap();
+        store.begin(Intent { operation: operation.into(), key: Some(claim), spend: None }).await.unwrap();
         let insert = RegistrationChange::Insert(Arc::new(sample.clone()));
-        store.finish(succeeded(id), Some(insert)).await.unwrap();
+        store.finish(succeeded(id).into(), Some(insert)).await.unwrap();
         made.push(sample);
     }
     made
@@ -114,7 +114,7 @@ async fn add_the_rest(store: &SqliteStore) {
     };
     store.put_initial_access_token(token).await.unwrap();
     // one that is open, with what was asked for
-    store.begin(Intent { operation: intent(), key: None, spend: None }).await.unwrap();
+    store.begin(Intent { operation: intent().into(), key: None, spend: None }).await.unwrap();
 }
 
 fn rebuilt(path: &Path, from: Option<&Path>) -> Merged {
@@ -194,8 +194,8 @@ async fn damaged_pages_cost_no_row_that_the_backup_has() {
     for sample in deleted {
         let operation = Operation { action: Action::Delete, registration: Some(sample.id), ..intent() };
         let id = operation.id;
-        store.begin(Intent { operation, key: None, spend: None }).await.unwrap();
-        store.finish(succeeded(id), Some(RegistrationChange::Remove { id: sample.id })).await.unwrap();
+        store.begin(Intent { operation: operation.into(), key: None, spend: None }).await.unwrap();
+        store.finish(succeeded(id).into(), Some(RegistrationChange::Remove { id: sample.id })).await.unwrap();
     }
     store.close().await;
     let whole = fs::read(&path).unwrap();
@@ -306,9 +306,9 @@ async fn the_later_record_counts_and_what_was_deleted_stays_deleted() {
     let spend = Some(Spending { token: "t1".to_owned(), now: NOW });
     let operation = intent();
     let id = operation.id;
-    assert_eq!(store.begin(Intent { operation, key: None, spend }).await.unwrap(), Begun::New);
-    store.finish(succeeded(id), None).await.unwrap();
-    store.finish(succeeded(open), None).await.unwrap();
+    assert_eq!(store.begin(Intent { operation: operation.into(), key: None, spend }).await.unwrap(), Begun::New);
+    store.finish(succeeded(id).into(), None).await.unwrap();
+    store.finish(succeeded(open).into(), None).await.unwrap();
     insert(&store, &registration("a", "late", "Late")).await;
     store.close().await;
     for (store, from) in [(&path, &copy), (&copy, &path)] {

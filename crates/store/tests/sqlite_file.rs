@@ -401,7 +401,7 @@ async fn after_an_io_error_nothing_is_written_any_more() {
     let mut answered = 0;
     let failure = loop {
         let mut operation = intent();
-        operation.summary = "x".repeat(50_000);
+        operation.summary = "x".repeat(50_000).into();
         match store.begin(unkeyed(operation)).await {
             Ok(_) => answered += 1,
             Err(error) => break error,
@@ -414,7 +414,7 @@ async fn after_an_io_error_nothing_is_written_any_more() {
     let found = store.operations(None, first(200)).await.unwrap();
     assert_eq!(found.items.len(), answered, "reads go on");
     let first = found.items[0].id;
-    assert_eq!(store.finish(succeeded(first), None).await, stopped);
+    assert_eq!(store.finish(succeeded(first).into(), None).await, stopped);
     fs::write(Path::new(&folder).join("answered"), answered.to_string()).unwrap();
     store.close().await;
 }

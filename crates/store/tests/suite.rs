@@ -161,14 +161,14 @@ async fn an_update_of_another_version_changes_nothing(store: Any) {
     let id = operation.id;
     store.begin(unkeyed(operation.clone())).await.unwrap();
     let update = RegistrationChange::Update { registration: Arc::new(new.clone()), expected_version: 3 };
-    assert_eq!(store.finish(succeeded(id), Some(update)).await, Err(StoreError::VersionConflict));
+    assert_eq!(store.finish(succeeded(id).into(), Some(update)).await, Err(StoreError::VersionConflict));
     assert_eq!(store.registration(old.id).await, Ok(Some(old)));
     assert_eq!(store.operation(id).await, Ok(Some(operation)), "the result must not be recorded without the change");
     new.id = RegistrationId::generate();
     let update = RegistrationChange::Update { registration: Arc::new(new), expected_version: 1 };
-    assert_eq!(store.finish(succeeded(id), Some(update)).await, Err(StoreError::NotFound("registration")));
+    assert_eq!(store.finish(succeeded(id).into(), Some(update)).await, Err(StoreError::NotFound("registration")));
     // the operation can still be finished
-    store.finish(succeeded(id), None).await.unwrap();
+    store.finish(succeeded(id).into(), None).await.unwrap();
 }
 
 async fn a_client_id_is_found_at_its_own_backend_only(store: Any) {
@@ -209,7 +209,7 @@ async fn duplicates_are_refused_and_leave_nothing(store: Any) {
         let operation = intent();
         let id = operation.id;
         store.begin(unkeyed(operation)).await.unwrap();
-        let refused = store.finish(succeeded(id), Some(RegistrationChange::Insert(Arc::new(twin)))).await;
+        let refused = store.finish(succeeded(id).into(), Some(RegistrationChange::Insert(Arc::new(twin)))).await;
         assert_eq!(refused, Err(StoreError::AlreadyExists));
         assert_eq!(store.operation(id).await.unwrap().unwrap().state, OperationState::Pending);
     }
@@ -436,7 +436,7 @@ async fn a_closed_store_says_so(store: Any) {
     store.close().await;
     assert_eq!(store.ping().await, Err(StoreError::Closed));
     assert_eq!(store.begin(unkeyed(intent())).await, Err(StoreError::Closed));
-    assert_eq!(store.finish(succeeded(operation.id), None).await, Err(StoreError::Closed));
+    assert_eq!(store.finish(succeeded(operation.id).into(), None).await, Err(StoreError::Closed));
     assert_eq!(store.operation(operation.id).await, Err(StoreError::Closed));
     assert_eq!(store.api_keys().await, Err(StoreError::Closed));
 }

@@ -79,10 +79,10 @@ impl Store for Forgetting {
     async fn once(&self, _: &'static str, proposed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         Ok(proposed)
     }
-    async fn finish(&self, _: OperationUpdate, _: Option<RegistrationChange>) -> Result<(), StoreError> {
+    async fn finish(&self, _: Arc<OperationUpdate>, _: Option<RegistrationChange>) -> Result<(), StoreError> {
         Ok(())
     }
-    async fn amend(&self, _: OperationUpdate, _: Option<RegistrationChange>) -> Result<(), StoreError> {
+    async fn amend(&self, _: Arc<OperationUpdate>, _: Option<RegistrationChange>) -> Result<(), StoreError> {
         Ok(())
     }
     async fn registration(&self, _: RegistrationId) -> Result<Option<Registration>, StoreError> {

@@ -222,8 +222,8 @@ impl Engine {
     ) -> Result<Option<OperationId>, Failure> {
         let id = registration.id;
         let caller = Caller {
-            principal: PRINCIPAL.to_owned(),
-            request_id: uuid::Uuid::now_v7().to_string(),
+            principal: PRINCIPAL.into(),
+            request_id: uuid::Uuid::now_v7().to_string().into(),
             // of several gateways that find the same client, one deletes it
             idempotency: Some(Idempotency::of_expiry(id, now)),
         };

@@ -119,7 +119,7 @@ macro_rules! as_usual {
 
             async fn finish(
                 &self,
-                update: OperationUpdate,
+                update: Arc<OperationUpdate>,
                 change: Option<RegistrationChange>,
             ) -> Result<(), StoreError> {
                 self.finished.fetch_add(1, Ordering::Relaxed);
@@ -150,7 +150,7 @@ macro_rules! as_usual {
 }
 
 as_usual! {
-    amend(update: OperationUpdate, change: Option<RegistrationChange>) -> ();
+    amend(update: Arc<OperationUpdate>, change: Option<RegistrationChange>) -> ();
     key_use(key: &[u8; 32], since: i64) -> Option<KeyUse>;
     claim(owner: &str, now: i64, until: i64, limit: u32) -> Vec<Operation>;
     sealed(id: OperationId, now: i64) -> Option<Sealed>;
@@ -326,8 +326,8 @@ pub(crate) async fn taken_over(inner: &Arc<MemoryStore>, fake: &Arc<dyn Fake>) {
 
 pub(crate) fn caller(key: Option<&str>) -> Caller {
     Caller {
-        principal: "test".to_owned(),
-        request_id: String::new(),
+        principal: "test".into(),
+        request_id: "".into(),
         idempotency: key.map(|key| Idempotency::sent("test", key, b"the request").unwrap()),
     }
 }
@@ -368,13 +368,13 @@ pub(crate) fn pending(registration: RegistrationId) -> Operation {
         registration: Some(registration),
         state: OperationState::Pending,
         outcome: Outcome::Unknown,
-        summary: String::new(),
+        summary: "".into(),
         created_at: 0,
         updated_at: 0,
         attempts: 1,
         evidence: json!({}),
-        request_id: String::new(),
-        principal: String::new(),
+        request_id: "".into(),
+        principal: "".into(),
         desired: None,
         lease: registrar_store::Lease::default(),
     }
@@ -384,11 +384,11 @@ pub(crate) fn pending(registration: RegistrationId) -> Operation {
 pub(crate) async fn put(store: &Arc<MemoryStore>, registration: Registration) {
     let operation = pending(registration.id);
     let (state, outcome) = (OperationState::Succeeded, Outcome::Performed);
-    let update = OperationUpdate::of(&operation, state, outcome, String::new(), 0);
-    store.begin(Intent { operation, key: None, spend: None }).await.unwrap();
+    let update = OperationUpdate::of(&operation, state, outcome, "", 0);
+    store.begin(Intent { operation: operation.into(), key: None, spend: None }).await.unwrap();
     let expected_version = registration.version - 1;
     let change = RegistrationChange::Update { registration: Arc::new(registration), expected_version };
-    store.finish(update, Some(change)).await.unwrap();
+    store.finish(update.into(), Some(change)).await.unwrap();
 }
 
 /// A server that does not replace the tokens of its clients: it takes every token for the client's own.

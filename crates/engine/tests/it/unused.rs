@@ -212,7 +212,7 @@ async fn a_client_that_is_never_used_is_deleted_or_switched_off() {
         assert_eq!(it.engine.expire_by(until + GRACE).await.unwrap(), Expired { ended: 1, failed: 0 }, "{kind}");
         let journal = operations(&it.inner, OperationState::Succeeded).await;
         let done = journal.last().unwrap();
-        assert_eq!((journal.len(), done.principal.as_str(), done.registration), (before + 1, "expiry", Some(id(&own))));
+        assert_eq!((journal.len(), &*done.principal, done.registration), (before + 1, "expiry", Some(id(&own))));
         assert!(!done.request_id.is_empty());
         if ["authms", "rfc7591"].contains(&kind) {
             assert_eq!((done.action, it.record(id(&own)).await), (Action::Delete, None), "{kind}");
@@ -331,7 +331,7 @@ async fn a_client_that_somebody_else_writes_to_is_left_alone() {
     let it = scene("loop", None);
     let own = it.register("Unused").await;
     let operation = pending(id(&own));
-    it.inner.begin(Intent { operation, key: None, spend: None }).await.unwrap();
+    it.inner.begin(Intent { operation: operation.into(), key: None, spend: None }).await.unwrap();
     assert_eq!(it.engine.expire_by(i64::MAX).await.unwrap(), Expired::default());
     assert_eq!(it.record(id(&own)).await.unwrap().state, State::Active);
 }

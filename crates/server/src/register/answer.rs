@@ -195,7 +195,7 @@ impl Refusal {
         let mut body = Map::new();
         body.insert("error".to_owned(), json!(error));
         body.insert("error_description".to_owned(), json!(self.description()));
-        body.insert("request_id".to_owned(), json!(context.request_id));
+        body.insert("request_id".to_owned(), json!(&*context.request_id));
         if let Some(operation) = &self.operation {
             body.insert("operation".to_owned(), json!(operation));
         }

@@ -4,7 +4,7 @@ mod answer;
 mod discovery;
 pub(crate) mod tokens;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Extension, Router,
@@ -25,7 +25,6 @@ use crate::{
     body::{self, JSON},
     clients::Id,
     problem::Context,
-    serve::Peer,
 };
 use answer::{Information, Refusal};
 
@@ -114,7 +113,7 @@ async fn registered(
         Some(ticket) => Some(ticket),
         None => bearer(request.headers())?,
     };
-    let address = address(&request, proxies);
+    let address = address(context, request.headers(), proxies);
     let token = token.as_ref().map(registrar_core::ExposeSecret::expose_secret);
     let visitor = app.engine().visitor(route.as_deref(), token, address).await?;
     let (head, mut body) = object(request).await?;
@@ -266,14 +265,14 @@ fn caller(context: &Context, principal: String, body: Option<(&Parts, &Map<Strin
         }
         None => None,
     };
-    Ok(Caller { principal, request_id: context.request_id.clone(), idempotency })
+    Ok(Caller { principal: principal.into(), request_id: Arc::clone(&context.request_id), idempotency })
 }
 
 /// Who is asking: the peer, or what the outermost of our proxies saw.
-fn address(request: &Request, proxies: usize) -> Option<IpAddr> {
-    let peer = request.extensions().get::<Peer>().map(|p| p.0.ip());
+fn address(context: &Context, headers: &HeaderMap, proxies: usize) -> Option<IpAddr> {
+    let peer = context.peer.map(|p| p.0.ip());
     let Some(hops) = proxies.checked_sub(1) else { return peer };
-    let fields = request.headers().get_all(HeaderName::from_static("x-forwarded-for"));
+    let fields = headers.get_all(HeaderName::from_static("x-forwarded-for"));
     let all: Vec<&str> = fields.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
     all.into_iter().rev().nth(hops).and_then(|a| a.trim().parse().ok()).or(peer)
 }

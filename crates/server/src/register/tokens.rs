@@ -19,7 +19,7 @@ use crate::{
     clients::Id,
     problem::Context,
     query::Query,
-    render,
+    render::{self, Time},
 };
 
 /// The longest life, in seconds: ten years.
@@ -86,9 +86,9 @@ fn view(token: &InitialAccessToken) -> Map<String, Value> {
     let mut out = Map::new();
     out.insert("id".to_owned(), json!(token.id));
     out.insert("name".to_owned(), json!(token.name));
-    out.insert("created_at".to_owned(), render::time(token.created_at));
+    out.insert("created_at".to_owned(), json!(Time(token.created_at)));
     if let Some(end) = token.expires_at {
-        out.insert("expires_at".to_owned(), render::time(end));
+        out.insert("expires_at".to_owned(), json!(Time(end)));
     }
     if let Some(uses) = token.uses_left {
         out.insert("uses_left".to_owned(), json!(uses));

@@ -9,6 +9,8 @@ mod row;
 mod schema;
 mod write;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use registrar_model::{BackendName, ClientId, OperationId, Registration, RegistrationId};
 
@@ -62,15 +64,15 @@ impl Store for PostgresStore {
         self.link.run(Work::Write, |mut c| async move { write::begin(&mut c, row, key, spend).await }).await
     }
 
-    async fn finish(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
+    async fn finish(&self, update: Arc<OperationUpdate>, change: Option<RegistrationChange>) -> Result<(), StoreError> {
         let change = change.map(ChangeRow::new).transpose()?;
-        let (row, change) = (&UpdateRow::new(update)?, change.as_ref());
+        let (row, change) = (&UpdateRow::new(update), change.as_ref());
         self.link.run(Work::Write, |mut c| async move { write::finish(&mut c, row, change, false).await }).await
     }
 
-    async fn amend(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
+    async fn amend(&self, update: Arc<OperationUpdate>, change: Option<RegistrationChange>) -> Result<(), StoreError> {
         let change = change.map(ChangeRow::new).transpose()?;
-        let (row, change) = (&UpdateRow::new(update)?, change.as_ref());
+        let (row, change) = (&UpdateRow::new(update), change.as_ref());
         self.link.run(Work::Write, |mut c| async move { write::finish(&mut c, row, change, true).await }).await
     }
 

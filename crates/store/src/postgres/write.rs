@@ -135,7 +135,7 @@ pub(super) async fn finish(
             &escape(&update.summary),
             &update.updated_at,
             &i64::from(update.attempts),
-            &row.evidence,
+            &update.evidence.as_str(),
             &update.retry_at,
             &update.sealed.as_ref().map(|sealed| sealed.bytes.as_slice()),
             &update.sealed.as_ref().map(|sealed| sealed.until),

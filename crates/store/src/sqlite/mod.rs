@@ -15,6 +15,7 @@ mod writer;
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -109,14 +110,14 @@ impl Store for SqliteStore {
         })
     }
 
-    async fn finish(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
+    async fn finish(&self, update: Arc<OperationUpdate>, change: Option<RegistrationChange>) -> Result<(), StoreError> {
         let change = change.map(ChangeRow::new).transpose()?;
-        self.writer.submit(Write::Finish(UpdateRow::new(update)?, change)).await.map(drop)
+        self.writer.submit(Write::Finish(UpdateRow::new(update), change)).await.map(drop)
     }
 
-    async fn amend(&self, update: OperationUpdate, change: Option<RegistrationChange>) -> Result<(), StoreError> {
+    async fn amend(&self, update: Arc<OperationUpdate>, change: Option<RegistrationChange>) -> Result<(), StoreError> {
         let change = change.map(ChangeRow::new).transpose()?;
-        self.writer.submit(Write::Amend(UpdateRow::new(update)?, change)).await.map(drop)
+        self.writer.submit(Write::Amend(UpdateRow::new(update), change)).await.map(drop)
     }
 
     async fn key_use(&self, key: &[u8; 32], since: i64) -> Result<Option<KeyUse>, StoreError> {

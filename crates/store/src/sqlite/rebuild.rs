@@ -503,7 +503,7 @@ impl Target<'_> {
                 continue;
             };
             let (backend, created_by, summary) = (operation.backend, operation.id, operation.summary);
-            orphans.insert(id, Orphan { id, backend, created_by, summary });
+            orphans.insert(id, Orphan { id, backend, created_by, summary: summary.into_owned() });
         }
         Ok(orphans.into_values().collect())
     }

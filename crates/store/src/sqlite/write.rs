@@ -218,7 +218,7 @@ fn finish(
         update.summary,
         update.updated_at,
         update.attempts,
-        row.evidence,
+        update.evidence.as_str(),
         update.retry_at,
         update.sealed.as_ref().map(|s| &s.bytes),
         update.sealed.as_ref().map(|s| s.until),
@@ -276,8 +276,11 @@ fn take_over(connection: &Connection, claim: &Claim) -> rusqlite::Result<Verdict
     let mut claimed = Vec::with_capacity(due.len());
     for mut operation in due {
         operation.state = OperationState::Unknown;
-        operation.lease =
-            Lease { owner: claim.owner.clone(), until: claim.until, fence: operation.lease.fence.saturating_add(1) };
+        operation.lease = Lease {
+            owner: claim.owner.as_str().into(),
+            until: claim.until,
+            fence: operation.lease.fence.saturating_add(1),
+        };
         connection
             .prepare_cached(
                 "UPDATE operations SET state = 'unknown', owner = ?2, lease_until = ?3, fence = ?4 WHERE id = ?1",

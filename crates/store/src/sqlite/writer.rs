@@ -267,7 +267,7 @@ mod tests {
 
     fn begin() -> (OperationId, Box<Write>) {
         let operation = intent(OperationId::generate());
-        (operation.id, Box::new(Write::Begin(OperationRow::new(operation).unwrap(), None, None)))
+        (operation.id, Box::new(Write::Begin(OperationRow::new(operation.into()).unwrap(), None, None)))
     }
 
     fn intent(id: OperationId) -> Operation {
@@ -278,13 +278,13 @@ mod tests {
             registration: None,
             state: OperationState::Pending,
             outcome: Outcome::Unknown,
-            summary: String::new(),
+            summary: "".into(),
             created_at: 0,
             updated_at: 0,
             attempts: 1,
             evidence: serde_json::json!({}),
-            request_id: String::new(),
-            principal: String::new(),
+            request_id: "".into(),
+            principal: "".into(),
             desired: None,
             lease: Lease { fence: 1, ..Lease::default() },
         }
@@ -345,7 +345,7 @@ mod tests {
     fn finish(id: OperationId) -> Box<Write> {
         let (state, outcome) = (OperationState::Failed, Outcome::NotPerformed);
         let update = OperationUpdate::of(&intent(id), state, outcome, "refused".to_owned(), 1);
-        Box::new(Write::Finish(UpdateRow::new(update).unwrap(), None))
+        Box::new(Write::Finish(UpdateRow::new(update.into()), None))
     }
 
     /// How many pages the database may have; no fewer than it has.
@@ -361,7 +361,7 @@ mod tests {
         let (id, first) = begin();
         let mut batch = vec![
             first,
-            Box::new(Write::Begin(OperationRow::new(intent(id)).unwrap(), None, None)),
+            Box::new(Write::Begin(OperationRow::new(intent(id).into()).unwrap(), None, None)),
             finish(OperationId::generate()),
             Box::new(Write::Ping),
             finish(id),
@@ -453,7 +453,7 @@ mod tests {
         limit(&scribe, 1);
         let mut big = finish(known.0);
         if let Write::Finish(update, _) = big.as_mut() {
-            update.rest.summary = "x".repeat(1 << 20);
+            std::sync::Arc::make_mut(&mut update.rest).summary = "x".repeat(1 << 20).into();
         }
         assert_eq!(scribe.record(&mut vec![begin().1, big]), [FULL, FULL]);
         assert_eq!((scribe.stopped, ballast.exists()), (false, false));

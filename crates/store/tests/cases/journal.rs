@@ -10,12 +10,12 @@ pub(crate) async fn an_operation_runs_its_course(store: Any) {
     assert_eq!(store.operation(OperationId::generate()).await, Ok(None));
 
     let unknown = OperationUpdate {
-        summary: "timed out".to_owned(),
+        summary: "timed out".into(),
         evidence: json!({"status": 504, "sent": true}).into(),
         attempts: 2,
         ..ended(id, OperationState::Unknown, Outcome::Unknown)
     };
-    store.finish(unknown.clone(), None).await.unwrap();
+    store.finish(unknown.clone().into(), None).await.unwrap();
     let expected = Operation {
         state: OperationState::Unknown,
         summary: unknown.summary,
@@ -29,16 +29,16 @@ pub(crate) async fn an_operation_runs_its_course(store: Any) {
 
     // the reconciler finds it at the vendor
     let adopted = registration("a", "c1", "A");
-    store.finish(succeeded(id), Some(RegistrationChange::Insert(Arc::new(adopted.clone())))).await.unwrap();
+    store.finish(succeeded(id).into(), Some(RegistrationChange::Insert(Arc::new(adopted.clone())))).await.unwrap();
     let expected = Operation {
         state: OperationState::Succeeded,
         outcome: Outcome::Performed,
-        summary: "done".to_owned(),
+        summary: "done".into(),
         evidence: json!({}),
         attempts: 1,
         desired: None,
         // nobody works on it any more
-        lease: Lease { owner: String::new(), ..expected.lease },
+        lease: Lease { owner: "".into(), ..expected.lease },
         ..expected
     };
     assert_eq!(store.operation(id).await, Ok(Some(expected)));
@@ -50,7 +50,7 @@ fn claim(key: u8, request: u8) -> KeyClaim {
 }
 
 fn keyed(operation: &Operation, key: KeyClaim) -> Intent {
-    Intent { operation: operation.clone(), key: Some(key), spend: None }
+    Intent { operation: operation.clone().into(), key: Some(key), spend: None }
 }
 
 pub(crate) async fn a_key_is_used_once(store: Any) {
@@ -63,7 +63,7 @@ pub(crate) async fn a_key_is_used_once(store: Any) {
     assert_eq!(store.key_use(&[1; 32], NOW).await, Ok(Some(used)));
     assert_eq!(store.begin(keyed(&other, claim(2, 7))).await, Ok(Begun::New));
     // the result of the operation does not free the key
-    store.finish(succeeded(first.id), None).await.unwrap();
+    store.finish(succeeded(first.id).into(), None).await.unwrap();
     assert_eq!(store.begin(keyed(&second, claim(1, 7))).await, Ok(Begun::Used(used)));
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn a_key_that_is_released_or_too_old_is_free(store: Any) {
     store.begin(keyed(&first, claim(1, 7))).await.unwrap();
     let released =
         OperationUpdate { release_key: true, ..ended(first.id, OperationState::Failed, Outcome::NotPerformed) };
-    store.finish(released, None).await.unwrap();
+    store.finish(released.into(), None).await.unwrap();
     assert_eq!(store.begin(keyed(&second, claim(1, 8))).await, Ok(Begun::New));
     // used at NOW, which is before this claim looks
     let later = KeyClaim { since: NOW + 1, ..claim(1, 9) };
@@ -83,7 +83,7 @@ pub(crate) async fn a_key_that_is_released_or_too_old_is_free(store: Any) {
     // purging spares what is not final
     store.purge(NOW, NOW + 1).await.unwrap();
     assert_eq!(store.key_use(&[1; 32], 0).await, Ok(Some(now)));
-    store.finish(succeeded(third.id), None).await.unwrap();
+    store.finish(succeeded(third.id).into(), None).await.unwrap();
     store.purge(NOW, NOW).await.unwrap();
     assert_eq!(store.key_use(&[1; 32], 0).await, Ok(Some(now)), "not old enough");
     store.purge(NOW, NOW + 1).await.unwrap();
@@ -105,30 +105,30 @@ pub(crate) async fn an_ended_lease_is_taken_over_and_fenced_off(store: Any) {
     let (slow, quick) = (intent(), intent());
     store.begin(unkeyed(slow.clone())).await.unwrap();
     store.begin(unkeyed(quick.clone())).await.unwrap();
-    store.finish(succeeded(quick.id), None).await.unwrap();
+    store.finish(succeeded(quick.id).into(), None).await.unwrap();
     let end = slow.lease.until;
     assert_eq!(store.claim("two", end - 1, end + 500, 10).await, Ok(vec![]), "the lease runs");
     let claimed = store.claim("two", end, end + 500, 10).await.unwrap();
-    let lease = Lease { owner: "two".to_owned(), until: end + 500, fence: 2 };
+    let lease = Lease { owner: "two".into(), until: end + 500, fence: 2 };
     let expected = Operation { state: OperationState::Unknown, lease, ..slow.clone() };
     assert_eq!(claimed, std::slice::from_ref(&expected));
     assert_eq!(store.operation(slow.id).await, Ok(Some(expected)));
     assert_eq!(store.claim("three", end + 499, end + 999, 10).await, Ok(vec![]));
 
     // the process that was thought dead comes back with a result
-    assert_eq!(store.finish(succeeded(slow.id), None).await, Err(StoreError::Superseded));
+    assert_eq!(store.finish(succeeded(slow.id).into(), None).await, Err(StoreError::Superseded));
     let insert = RegistrationChange::Insert(Arc::new(registration("a", "late", "Late")));
-    assert_eq!(store.finish(succeeded(slow.id), Some(insert)).await, Err(StoreError::Superseded));
+    assert_eq!(store.finish(succeeded(slow.id).into(), Some(insert)).await, Err(StoreError::Superseded));
     assert!(store.registrations(&RegistrationFilter::default(), first(10)).await.unwrap().items.is_empty());
 
     // what stays unknown can be claimed again when its time has come
     let unsure =
         OperationUpdate { fence: 2, retry_at: end + 100, ..ended(slow.id, OperationState::Unknown, Outcome::Unknown) };
-    store.finish(unsure, None).await.unwrap();
+    store.finish(unsure.into(), None).await.unwrap();
     assert_eq!(store.claim("three", end + 99, end + 999, 10).await, Ok(vec![]));
     let again = store.claim("three", end + 100, end + 999, 10).await.unwrap();
     assert_eq!(again.iter().map(|o| (o.lease.fence, o.desired.is_some())).collect::<Vec<_>>(), [(3, true)]);
-    store.finish(OperationUpdate { fence: 3, ..succeeded(slow.id) }, None).await.unwrap();
+    store.finish(OperationUpdate { fence: 3, ..succeeded(slow.id) }.into(), None).await.unwrap();
     assert_eq!(store.operation(slow.id).await.unwrap().unwrap().desired, None, "not needed any more");
     assert_eq!(store.claim("four", i64::MAX, i64::MAX, 10).await, Ok(vec![]));
 }
@@ -139,7 +139,7 @@ pub(crate) async fn a_sealed_secret_lives_as_long_as_its_window(store: Any) {
     for operation in [&one, &two] {
         store.begin(unkeyed(operation.clone())).await.unwrap();
         let update = OperationUpdate { sealed: Some(sealed.clone()), ..succeeded(operation.id) };
-        store.finish(update, None).await.unwrap();
+        store.finish(update.into(), None).await.unwrap();
     }
     assert_eq!(store.sealed(one.id, NOW + 599).await, Ok(Some(sealed.clone())));
     assert_eq!(store.sealed(one.id, NOW + 600).await, Ok(None));
@@ -169,7 +169,7 @@ pub(crate) async fn initial_access_tokens_are_spent_exactly(store: Any) {
         terms: json!({"route": "wallets"}),
     };
     let endless = InitialAccessToken {
-        id: "two".to_owned(),
+        id: "two".into(),
         created_at: NOW + 1,
         expires_at: None,
         uses_left: None,
@@ -203,17 +203,17 @@ pub(crate) async fn initial_access_tokens_are_spent_exactly(store: Any) {
         refund: Some("one".to_owned()),
         ..ended(paid[0], OperationState::Failed, Outcome::NotPerformed)
     };
-    store.finish(refused.clone(), None).await.unwrap();
-    assert_eq!(store.finish(refused, None).await, Err(StoreError::AlreadyFinished));
+    store.finish(refused.clone().into(), None).await.unwrap();
+    assert_eq!(store.finish(refused.into(), None).await, Err(StoreError::AlreadyFinished));
     assert_eq!(uses_left(&store, "one").await, Some(1), "given back once");
     assert_eq!(store.begin(spending("one", NOW)).await, Ok(Begun::New));
     for _ in 0..3 {
         let intent = spending("two", NOW);
         let id = intent.operation.id;
         assert_eq!(store.begin(intent).await, Ok(Begun::New));
-        let refund = Some("two".to_owned());
+        let refund = Some("two".into());
         let refused = OperationUpdate { refund, ..ended(id, OperationState::Failed, Outcome::NotPerformed) };
-        store.finish(refused, None).await.unwrap();
+        store.finish(refused.into(), None).await.unwrap();
     }
     assert_eq!(uses_left(&store, "two").await, None);
     assert_eq!(store.delete_initial_access_token("one").await, Ok(true));
@@ -221,7 +221,7 @@ pub(crate) async fn initial_access_tokens_are_spent_exactly(store: Any) {
 }
 
 fn spending(token: &str, now: i64) -> Intent {
-    Intent { operation: intent(), key: None, spend: Some(Spending { token: token.to_owned(), now }) }
+    Intent { operation: intent().into(), key: None, spend: Some(Spending { token: token.to_owned(), now }) }
 }
 
 async fn uses_left(store: &Any, token: &str) -> Option<u32> {
@@ -255,11 +255,11 @@ pub(crate) async fn a_use_is_spent_with_the_intent_or_not_at_all(store: Any) {
         OperationUpdate { refund, ..ended(first.operation.id, OperationState::Failed, Outcome::NotPerformed) };
     let missing =
         RegistrationChange::Update { registration: Arc::new(registration("a", "c1", "A")), expected_version: 1 };
-    assert_eq!(store.finish(refused.clone(), Some(missing)).await, Err(StoreError::NotFound("registration")));
+    assert_eq!(store.finish(refused.clone().into(), Some(missing)).await, Err(StoreError::NotFound("registration")));
     let superseded = OperationUpdate { fence: 9, ..refused.clone() };
-    assert_eq!(store.finish(superseded, None).await, Err(StoreError::Superseded));
+    assert_eq!(store.finish(superseded.into(), None).await, Err(StoreError::Superseded));
     assert_eq!(uses_left(&store, "one").await, Some(0));
-    store.finish(refused, None).await.unwrap();
+    store.finish(refused.into(), None).await.unwrap();
     assert_eq!(uses_left(&store, "one").await, Some(1));
     let taken = Intent { operation: first.operation, ..spending("one", NOW) };
     assert_eq!(store.begin(taken).await, Err(StoreError::AlreadyExists));
@@ -275,7 +275,7 @@ pub(crate) async fn operations_are_listed_by_state(store: Any) {
     }
     let states = STATES;
     for (i, id) in ids.iter().enumerate().filter(|(i, _)| states[i % 4] != OperationState::Pending) {
-        store.finish(ended(*id, states[i % 4], Outcome::NotPerformed), None).await.unwrap();
+        store.finish(ended(*id, states[i % 4], Outcome::NotPerformed).into(), None).await.unwrap();
     }
     for wanted in std::iter::once(None).chain(states.iter().copied().map(Some)) {
         let mut found = Vec::new();
@@ -298,13 +298,13 @@ pub(crate) async fn only_what_is_not_final_can_be_finished(store: Any) {
     let unheard_of = OperationId::generate();
     let sample = registration("a", "c1", "A");
     let insert = || Some(RegistrationChange::Insert(Arc::new(sample.clone())));
-    assert_eq!(store.finish(succeeded(unheard_of), insert()).await, Err(StoreError::NotFound("operation")));
+    assert_eq!(store.finish(succeeded(unheard_of).into(), insert()).await, Err(StoreError::NotFound("operation")));
     for state in [OperationState::Succeeded, OperationState::Failed] {
         let operation = intent();
         let id = operation.id;
         store.begin(unkeyed(operation)).await.unwrap();
-        store.finish(ended(id, state, Outcome::NotPerformed), None).await.unwrap();
-        assert_eq!(store.finish(succeeded(id), insert()).await, Err(StoreError::AlreadyFinished));
+        store.finish(ended(id, state, Outcome::NotPerformed).into(), None).await.unwrap();
+        assert_eq!(store.finish(succeeded(id).into(), insert()).await, Err(StoreError::AlreadyFinished));
         assert_eq!(store.operation(id).await.unwrap().unwrap().state, state);
     }
     assert_eq!(store.registration(sample.id).await, Ok(None));
@@ -313,7 +313,10 @@ pub(crate) async fn only_what_is_not_final_can_be_finished(store: Any) {
 pub(crate) async fn only_what_has_succeeded_can_be_amended(store: Any) {
     let sample = registration("a", "c1", "A");
     let insert = || Some(RegistrationChange::Insert(Arc::new(sample.clone())));
-    assert_eq!(store.amend(succeeded(OperationId::generate()), insert()).await, Err(StoreError::NotFound("operation")));
+    assert_eq!(
+        store.amend(succeeded(OperationId::generate()).into(), insert()).await,
+        Err(StoreError::NotFound("operation"))
+    );
     let ends = [
         (None, Err(StoreError::Superseded)),
         (Some(OperationState::Unknown), Err(StoreError::Superseded)),
@@ -325,14 +328,14 @@ pub(crate) async fn only_what_has_succeeded_can_be_amended(store: Any) {
         let id = operation.id;
         store.begin(unkeyed(operation)).await.unwrap();
         if let Some(state) = state {
-            store.finish(ended(id, state, Outcome::Performed), None).await.unwrap();
+            store.finish(ended(id, state, Outcome::Performed).into(), None).await.unwrap();
         }
         let sealed = Some(Sealed { bytes: vec![1, 2, 3], until: NOW + 10 });
         let evidence = json!({ "late": true });
         let update = OperationUpdate { sealed: sealed.clone(), evidence: evidence.clone().into(), ..succeeded(id) };
         let other = OperationUpdate { fence: update.fence + 1, ..update.clone() };
-        assert!(store.amend(other, insert()).await.is_err());
-        assert_eq!(store.amend(update, insert()).await, expected, "{state:?}");
+        assert!(store.amend(other.into(), insert()).await.is_err());
+        assert_eq!(store.amend(update.into(), insert()).await, expected, "{state:?}");
         let done = expected.is_ok();
         assert_eq!(store.sealed(id, NOW).await.unwrap(), sealed.filter(|_| done));
         assert_eq!(store.operation(id).await.unwrap().unwrap().evidence == evidence, done);

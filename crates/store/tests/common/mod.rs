@@ -71,15 +71,15 @@ pub fn intent() -> Operation {
         registration: None,
         state: OperationState::Pending,
         outcome: Outcome::Unknown,
-        summary: "create a client".to_owned(),
+        summary: "create a client".into(),
         created_at: NOW,
         updated_at: NOW,
         attempts: 1,
         evidence: json!({}),
-        request_id: "req-1".to_owned(),
-        principal: "ci".to_owned(),
+        request_id: "req-1".into(),
+        principal: "ci".into(),
         desired: Some(json!({"metadata": {"client_name": "a"}}).to_string()),
-        lease: Lease { owner: "one".to_owned(), until: NOW + 60_000, fence: 1 },
+        lease: Lease { owner: "one".into(), until: NOW + 60_000, fence: 1 },
     }
 }
 
@@ -88,7 +88,7 @@ pub fn ended(id: OperationId, state: OperationState, outcome: Outcome) -> Operat
         id,
         state,
         outcome,
-        summary: "done".to_owned(),
+        summary: "done".into(),
         updated_at: NOW + 1,
         attempts: 1,
         evidence: json!({}).into(),
@@ -109,7 +109,7 @@ pub fn first(limit: u32) -> PageRequest {
 }
 
 pub fn unkeyed(operation: Operation) -> Intent {
-    Intent { operation, key: None, spend: None }
+    Intent { operation: operation.into(), key: None, spend: None }
 }
 
 /// Records one operation that changes the registry.
@@ -117,7 +117,7 @@ pub async fn change(store: &dyn Store, change: RegistrationChange) -> Result<Ope
     let operation = intent();
     let id = operation.id;
     store.begin(unkeyed(operation)).await?;
-    store.finish(succeeded(id), Some(change)).await?;
+    store.finish(succeeded(id).into(), Some(change)).await?;
     Ok(id)
 }
 

@@ -53,7 +53,7 @@ async fn two_that_claim_at_once_share_the_work() {
             let owner = format!("owner-{i}");
             let claimed = store.claim(&owner, NOW + 60_000, NOW + 120_000, 5).await.unwrap();
             assert!(claimed.len() <= 5);
-            let lease = Lease { owner, until: NOW + 120_000, fence: 2 };
+            let lease = Lease { owner: owner.into(), until: NOW + 120_000, fence: 2 };
             assert!(claimed.iter().all(|o| o.lease == lease && o.state == OperationState::Unknown));
             claimed
         });
@@ -87,12 +87,12 @@ async fn a_result_that_comes_too_late_is_refused() {
     assert_eq!(claimed[0].lease.fence, 2);
     let late = registration("a", "c1", "Late");
     let insertion = || Some(RegistrationChange::Insert(Arc::new(late.clone())));
-    assert_eq!(slow.finish(succeeded(operation.id), insertion()).await, Err(StoreError::Superseded));
+    assert_eq!(slow.finish(succeeded(operation.id).into(), insertion()).await, Err(StoreError::Superseded));
     assert_eq!(quick.registration(late.id).await, Ok(None));
     let found = OperationUpdate { fence: 2, ..succeeded(operation.id) };
-    quick.finish(found.clone(), insertion()).await.unwrap();
+    quick.finish(found.clone().into(), insertion()).await.unwrap();
     assert_eq!(slow.registration(late.id).await, Ok(Some(late.clone())));
-    assert_eq!(slow.finish(found, None).await, Err(StoreError::AlreadyFinished));
+    assert_eq!(slow.finish(found.into(), None).await, Err(StoreError::AlreadyFinished));
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn two_results_for_one_operation_are_one() {
         let store = Arc::clone(&stores[i % 2]);
         let insertion = RegistrationChange::Insert(Arc::new(registration("a", &format!("c{i}"), "A")));
         let id = operation.id;
-        results.spawn(async move { store.finish(succeeded(id), Some(insertion)).await });
+        results.spawn(async move { store.finish(succeeded(id).into(), Some(insertion)).await });
     }
     let results = results.join_all().await;
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 1);
@@ -208,18 +208,18 @@ async fn every_text_and_number_survives() {
         assert_eq!(other.registrations(&filter, first(5)).await.unwrap().items, std::slice::from_ref(&sample));
     }
     let evidence = json!({"odd": odd, odd: [u64::MAX, i64::MIN, 1.0, 0.1, 1e300, -0.0, 9_007_199_254_740_993_u64]});
-    let operation = Operation { summary: odd.to_owned(), principal: odd.to_owned(), ..intent() };
+    let operation = Operation { summary: odd.into(), principal: odd.into(), ..intent() };
     store.begin(unkeyed(operation.clone())).await.unwrap();
     let update = OperationUpdate {
-        summary: odd.to_owned(),
+        summary: odd.into(),
         evidence: evidence.clone().into(),
         attempts: u32::MAX,
         sealed: Some(Sealed { bytes: vec![], until: i64::MAX }),
         ..ended(operation.id, OperationState::Unknown, Outcome::Unknown)
     };
-    store.finish(update, None).await.unwrap();
+    store.finish(update.into(), None).await.unwrap();
     let found = other.operation(operation.id).await.unwrap().unwrap();
-    assert_eq!((found.summary, found.principal, found.attempts), (odd.to_owned(), odd.to_owned(), u32::MAX));
+    assert_eq!((found.summary, found.principal, found.attempts), (odd.into(), odd.into(), u32::MAX));
     assert_eq!(found.evidence.to_string(), evidence.to_string());
     assert_eq!(other.sealed(operation.id, NOW).await, Ok(Some(Sealed { bytes: vec![], until: i64::MAX })));
     assert_eq!(other.api_key(odd).await, Ok(None));
@@ -234,7 +234,7 @@ async fn a_collision_is_tried_again_and_not_for_ever() {
     let operation = intent();
     assert_eq!(store.begin(unkeyed(operation.clone())).await, Ok(Begun::New));
     raw.batch_execute("ALTER SEQUENCE times RESTART").await.unwrap();
-    store.finish(succeeded(operation.id), None).await.unwrap();
+    store.finish(succeeded(operation.id).into(), None).await.unwrap();
     assert_eq!(raw.query_one("SELECT last_value FROM times", &[]).await.unwrap().get::<_, i64>(0), 4);
     raw.batch_execute("ALTER SEQUENCE times MINVALUE -99 RESTART -99").await.unwrap();
     let refused = Err(StoreError::Unavailable(Trouble::Server { state: *b"40001" }));
@@ -263,7 +263,7 @@ async fn failures_of_the_server_have_names() {
         );
         raw.batch_execute(&sql).await.unwrap();
         let insertion = RegistrationChange::Insert(Arc::new(registration("a", "c1", "A")));
-        let failed = store.finish(succeeded(operation.id), Some(insertion)).await.unwrap_err();
+        let failed = store.finish(succeeded(operation.id).into(), Some(insertion)).await.unwrap_err();
         assert_eq!(failed, StoreError::Unavailable(trouble), "{state}");
         assert!(!failed.to_string().contains("secret"), "{failed}");
     }
@@ -279,12 +279,12 @@ async fn a_connection_that_is_lost_at_the_commit_leaves_it_open() {
     let (one, two) = (intent(), intent());
     store.begin(unkeyed(one.clone())).await.unwrap();
     at_commit(&raw, "operations", "PERFORM pg_terminate_backend(pg_backend_pid())").await;
-    assert_eq!(store.finish(succeeded(one.id), None).await, Err(UNREACHABLE));
+    assert_eq!(store.finish(succeeded(one.id).into(), None).await, Err(UNREACHABLE));
     assert_eq!(store.begin(unkeyed(two)).await, Err(UNREACHABLE));
     raw.batch_execute("DROP FUNCTION interfere CASCADE").await.unwrap();
     // here it was not recorded, and other connections serve
     assert_eq!(store.operation(one.id).await, Ok(Some(one.clone())));
-    store.finish(succeeded(one.id), None).await.unwrap();
+    store.finish(succeeded(one.id).into(), None).await.unwrap();
     // reads do not notice that all idle connections are gone
     let ends = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                 WHERE datname = current_database() AND pid <> pg_backend_pid()";
