@@ -48,7 +48,10 @@ impl std::fmt::Debug for ToFake {
 
 impl Wire {
     fn record(&self, request: &Request) {
-        let body = request.body.as_ref().and_then(|b| serde_json::from_slice(b).ok()).unwrap_or_default();
+        let body: Value = request.body.as_ref().and_then(|b| serde_json::from_slice(b).ok()).unwrap_or_default();
+        if let Some(text) = &request.body {
+            assert_eq!(&serde_json::to_vec(&body).unwrap(), text, "a body is sorted by name");
+        }
         let path = request.url[url::Position::BeforePath..].to_owned();
         self.sent.lock().unwrap().push((request.method.to_string(), path, body));
         self.tokens.lock().unwrap().push(request.bearer.as_ref().map(|own| own.expose_secret().to_owned()));

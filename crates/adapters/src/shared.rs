@@ -1,5 +1,7 @@
 //! What several kinds need while mapping; nothing here knows a vendor.
 
+use std::collections::BTreeSet;
+
 use http::Method;
 use jiff::Timestamp;
 use registrar_core::{Effect, Error, ErrorKind, Outcome, PlannedRequest, Request, Response, Result, VendorDetail};
@@ -7,6 +9,7 @@ use registrar_model::{
     AuthMethod, ClientId, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Loss, LossKind, Losses,
     Mapped, Member, Pointer, RedirectUri, Scope, Severity, member::StringMember, spec::same_value,
 };
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -34,8 +37,8 @@ pub(crate) fn client_id(text: &str, response: &Response) -> Result<ClientId> {
 }
 
 /// The request that an adapter would send, for people; bodies of the four kinds hold no secrets.
-pub(crate) fn planned(request: &Request) -> PlannedRequest {
-    PlannedRequest { method: request.method.clone(), url: request.url.clone(), text: request.body.clone() }
+pub(crate) fn planned(request: Request) -> PlannedRequest {
+    PlannedRequest { method: request.method, url: request.url, text: request.body }
 }
 
 /// The one request of a planned create, as it is sent, and what the mapping lost.
@@ -47,7 +50,13 @@ pub(crate) fn creation(plan: Mapped<Vec<PlannedRequest>>) -> Result<(Request, Ve
 }
 
 /// A write with a JSON body.
-pub(crate) fn write(method: Method, url: Url, effect: Effect, operation: &'static str, body: &Value) -> Request {
+pub(crate) fn write(
+    method: Method,
+    url: Url,
+    effect: Effect,
+    operation: &'static str,
+    body: &impl Serialize,
+) -> Result<Request> {
     Request::new(method, url, effect, operation).json(body)
 }
 
@@ -83,19 +92,27 @@ pub(crate) fn derived_name(metadata: &ClientMetadata) -> String {
     }
 }
 
-/// The redirect URIs as text.
-pub(crate) fn redirect_texts(metadata: &ClientMetadata) -> Vec<String> {
-    metadata.redirect_uris.iter().flatten().map(|u| u.as_str().to_owned()).collect()
+/// The redirect URIs.
+pub(crate) fn redirect_uris(metadata: &ClientMetadata) -> &[RedirectUri] {
+    metadata.redirect_uris.as_deref().unwrap_or_default()
 }
 
 /// Redirect URIs from a vendor, kept as they are.
-pub(crate) fn redirects(texts: &[String]) -> Option<Vec<RedirectUri>> {
-    (!texts.is_empty()).then(|| texts.iter().map(|t| RedirectUri::from_unchecked(t)).collect())
+pub(crate) fn redirects(texts: Vec<String>) -> Option<Vec<RedirectUri>> {
+    (!texts.is_empty()).then(|| texts.into_iter().map(RedirectUri::from_unchecked).collect())
+}
+
+/// Whether two lists say the same where neither order nor repetition means anything.
+pub(crate) fn same_set<T: AsRef<str>>(a: &[T], b: &[T]) -> bool {
+    fn set<T: AsRef<str>>(list: &[T]) -> BTreeSet<&str> {
+        list.iter().map(AsRef::as_ref).collect()
+    }
+    set(a) == set(b)
 }
 
 /// A non-empty list.
-pub(crate) fn list(texts: &[String]) -> Option<Vec<String>> {
-    (!texts.is_empty()).then(|| texts.to_vec())
+pub(crate) fn list(texts: Vec<String>) -> Option<Vec<String>> {
+    (!texts.is_empty()).then_some(texts)
 }
 
 /// Grant types from a vendor, unknown ones kept.
@@ -104,11 +121,11 @@ pub(crate) fn grants(texts: &[String]) -> Option<Vec<GrantType>> {
 }
 
 /// A scope from a vendor's list; a token with a space or another forbidden character is an error, never joined in.
-pub(crate) fn scope(tokens: &[String], response: &Response) -> Result<Option<Scope>> {
+pub(crate) fn scope(tokens: Vec<String>, response: &Response) -> Result<Option<Scope>> {
     if tokens.is_empty() {
         return Ok(None);
     }
-    Scope::from_tokens(tokens)
+    Scope::from_tokens(&tokens)
         .map(Some)
         .ok_or_else(|| response.malformed("a scope is not a scope token (RFC 6749 §3.3)"))
 }
@@ -238,7 +255,7 @@ pub(crate) fn read_only(
     losses: &mut Losses,
 ) {
     let Some(wanted) = wanted else { return };
-    let got = current.and_then(|c| c.flatten().remove(field));
+    let got = current.and_then(|c| c.field(field));
     if got.as_ref().is_some_and(|got| same_value(field, &wanted, got)) {
         return;
     }
@@ -249,67 +266,87 @@ pub(crate) fn read_only(
 /// The grants of vendors whose clients all have the same ones (trap 31).
 pub(crate) const CODE_AND_REFRESH: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
 
+/// The reasons that [`code_and_refresh_only`] gives.
+pub(crate) struct FlowReasons {
+    pub(crate) grants: &'static str,
+    pub(crate) response_types: &'static str,
+}
+
+/// [`FlowReasons`] of one vendor: nearly every create gives one, so they are put together by the compiler.
+macro_rules! flow_reasons {
+    ($vendor:literal) => {
+        $crate::shared::FlowReasons {
+            grants: concat!("every ", $vendor, " client has exactly the grants authorization_code and refresh_token"),
+            response_types: concat!("every ", $vendor, " client has exactly the response type code"),
+        }
+    };
+}
+pub(crate) use flow_reasons;
+
 /// T8: every client of such a vendor has exactly the grants authorization_code and refresh_token, and the response
 /// type code.
-pub(crate) fn code_and_refresh_only(metadata: &ClientMetadata, vendor: &str, losses: &mut Losses) {
-    let reason = format!("every {vendor} client has exactly the grants authorization_code and refresh_token");
-    let got = json!(["authorization_code", "refresh_token"]);
+pub(crate) fn code_and_refresh_only(metadata: &ClientMetadata, reasons: &FlowReasons, losses: &mut Losses) {
+    const GRANTS: &str = "metadata.grant_types";
+    const RESPONSE_TYPES: &str = "metadata.response_types";
+    let got = || json!(["authorization_code", "refresh_token"]);
+    let mut changed = |kind, severity, asked: &Vec<GrantType>| {
+        losses.changed(GRANTS, kind, severity, Some(asked.encode()), Some(got()), reasons.grants);
+    };
     match &metadata.grant_types {
-        None => losses.defaulted("metadata.grant_types", got, reason),
-        Some(asked) => {
-            let wanted = Some(asked.encode());
-            if !asked.iter().all(|g| CODE_AND_REFRESH.contains(g)) {
-                losses.changed(
-                    "metadata.grant_types",
-                    LossKind::Substituted,
-                    Severity::Security,
-                    wanted,
-                    Some(got),
-                    reason,
-                );
-            } else if asked.len() < CODE_AND_REFRESH.len() {
-                losses.changed(
-                    "metadata.grant_types",
-                    LossKind::Widened,
-                    Severity::Functional,
-                    wanted,
-                    Some(got),
-                    reason,
-                );
-            }
+        Some(asked) if !asked.iter().all(|g| CODE_AND_REFRESH.contains(g)) => {
+            changed(LossKind::Substituted, Severity::Security, asked);
         }
+        Some(asked) if asked.len() < CODE_AND_REFRESH.len() => {
+            changed(LossKind::Widened, Severity::Functional, asked);
+        }
+        Some(_) => {}
+        None => losses.defaulted(GRANTS, got(), reasons.grants),
     }
-    let reason = format!("every {vendor} client has exactly the response type code");
+    let got = || json!(["code"]);
     match &metadata.response_types {
-        None => losses.defaulted("metadata.response_types", json!(["code"]), reason),
+        None => losses.defaulted(RESPONSE_TYPES, got(), reasons.response_types),
         Some(asked) if asked.len() == 1 && asked.iter().all(|r| r.text() == "code") => {}
         Some(asked) => {
-            let (wanted, got) = (Some(asked.encode()), Some(json!(["code"])));
-            losses.changed("metadata.response_types", LossKind::Substituted, Severity::Security, wanted, got, reason);
+            let (kind, wanted) = (LossKind::Substituted, Some(asked.encode()));
+            losses.changed(RESPONSE_TYPES, kind, Severity::Security, wanted, Some(got()), reasons.response_types);
         }
     }
 }
 
+/// The reasons that [`shared_secret`] gives.
+pub(crate) struct SecretReasons {
+    pub(crate) one_way: &'static str,
+    pub(crate) no_public: &'static str,
+    pub(crate) secret_only: &'static str,
+}
+
+/// [`SecretReasons`] of one vendor, by what it cannot hold.
+macro_rules! secret_reasons {
+    ($why:literal) => {
+        $crate::shared::SecretReasons {
+            one_way: concat!($why, "; this is how its confidential clients authenticate"),
+            no_public: concat!($why, "; a public client would get a secret that it cannot keep"),
+            secret_only: concat!($why, "; its confidential clients prove themselves with a shared secret only"),
+        }
+    };
+}
+pub(crate) use secret_reasons;
+
 /// T6: a confidential client whose vendor knows one way to present the shared secret, `method`.
-pub(crate) fn shared_secret(metadata: &ClientMetadata, method: &str, why: &str, losses: &mut Losses) {
+pub(crate) fn shared_secret(metadata: &ClientMetadata, method: &str, reasons: &SecretReasons, losses: &mut Losses) {
     const FIELD: &str = "metadata.token_endpoint_auth_method";
-    let got = json!(method);
-    match &metadata.token_endpoint_auth_method {
-        None => losses.defaulted(FIELD, got, format!("{why}; this is how its confidential clients authenticate")),
-        Some(asked) if asked.text() == method => {}
-        Some(asked @ (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)) => {
-            let reason = format!("{why}; this is how its confidential clients authenticate");
-            losses.changed(FIELD, LossKind::Substituted, Severity::Functional, Some(asked.encode()), Some(got), reason);
-        }
-        Some(AuthMethod::None) => {
-            let reason = format!("{why}; a public client would get a secret that it cannot keep");
-            losses.changed(FIELD, LossKind::Substituted, Severity::Security, Some(json!("none")), Some(got), reason);
-        }
-        Some(asked) => {
-            let reason = format!("{why}; its confidential clients prove themselves with a shared secret only");
-            losses.changed(FIELD, LossKind::Substituted, Severity::Security, Some(asked.encode()), Some(got), reason);
-        }
-    }
+    let (asked, severity, reason) = match &metadata.token_endpoint_auth_method {
+        None => return losses.defaulted(FIELD, json!(method), reasons.one_way),
+        Some(asked) if asked.text() == method => return,
+        Some(asked) => match asked {
+            AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => {
+                (asked, Severity::Functional, reasons.one_way)
+            }
+            AuthMethod::None => (asked, Severity::Security, reasons.no_public),
+            _ => (asked, Severity::Security, reasons.secret_only),
+        },
+    };
+    losses.changed(FIELD, LossKind::Substituted, severity, Some(asked.encode()), Some(json!(method)), reason);
 }
 
 /// A text member of an error body.
@@ -350,21 +387,15 @@ pub(crate) fn no_secret(response: &Response, what: &str) -> Error {
     response.malformed(what).with_outcome(Outcome::Unknown)
 }
 
-/// A request body as JSON.
-pub(crate) fn to_value(body: &impl serde::Serialize) -> Result<Value> {
-    serde_json::to_value(body).map_err(|_| Error::new(ErrorKind::Internal, "the request cannot be written as JSON"))
-}
-
 /// T9: vendors that hold grants but no response types; the types follow from the grants.
 pub(crate) fn derived_response_types(
     metadata: &ClientMetadata,
     grants: &[GrantType],
-    vendor: &str,
+    reason: &'static str,
     losses: &mut Losses,
 ) {
     let got = response_types_of(grants);
     let shown = (!got.is_empty()).then(|| got.encode());
-    let reason = format!("{vendor} holds no response types; they follow from the grants");
     match (&metadata.response_types, shown) {
         (None, Some(shown)) => losses.defaulted("metadata.response_types", shown, reason),
         (Some(asked), shown) if !asked.is_empty() => {
@@ -380,7 +411,7 @@ pub(crate) fn derived_response_types(
 
 /// Keeps the members that a vendor shows and that have no canonical place. Members that say nothing (`null`, an empty
 /// text, list or object) count as absent: vendors add them freely, and they would only show as drift.
-pub(crate) fn keep_members(spec: &mut ClientSpec, kind: &str, members: &Map<String, Value>) {
+pub(crate) fn keep_members(spec: &mut ClientSpec, kind: &str, mut members: Map<String, Value>) {
     let says_something = |value: &Value| match value {
         Value::Null => false,
         Value::String(s) => !s.is_empty(),
@@ -388,9 +419,8 @@ pub(crate) fn keep_members(spec: &mut ClientSpec, kind: &str, members: &Map<Stri
         Value::Object(o) => !o.is_empty(),
         Value::Bool(_) | Value::Number(_) => true,
     };
-    let kept: Map<String, Value> =
-        members.iter().filter(|(_, v)| says_something(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
-    if !kept.is_empty() {
-        spec.vendor.insert(kind.to_owned(), kept);
+    members.retain(|_, value| says_something(value));
+    if !members.is_empty() {
+        spec.vendor.insert(kind.to_owned(), members);
     }
 }

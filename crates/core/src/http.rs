@@ -7,11 +7,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use secrecy::SecretString;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Outcome, Result, VendorDetail};
+
+/// Room for the text of a usual registration, so that it does not grow while it is written.
+const USUAL_BODY: usize = 512;
 
 /// What sending the request again would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,11 +63,15 @@ impl Request {
     }
 
     /// The same request with a JSON body.
-    #[must_use]
-    pub fn json(mut self, body: &Value) -> Self {
-        // a `Value` always has a text
-        self.body = serde_json::to_vec(body).ok().map(Bytes::from);
-        self
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] for what has no JSON text; every [`Value`] has one.
+    pub fn json(mut self, body: &impl Serialize) -> Result<Self> {
+        let mut text = Vec::with_capacity(USUAL_BODY);
+        serde_json::to_writer(&mut text, body)
+            .map_err(|_| Error::new(ErrorKind::Internal, "the request cannot be written as JSON"))?;
+        self.body = Some(Bytes::from(text));
+        Ok(self)
     }
 
     /// The same request with a token of its own.

@@ -14,7 +14,10 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// # Errors
 /// [`ErrorKind::InvalidRequest`] when a segment is empty, `.`, `..`, longer than 255 bytes or has a control character.
 pub fn endpoint(base: &Url, segments: &[&str], query: &[(&str, &str)]) -> Result<Url> {
-    let mut path = base.path().trim_end_matches('/').to_owned();
+    let prefix = base.path().trim_end_matches('/');
+    let mut path =
+        String::with_capacity(prefix.len() + segments.iter().map(|segment| segment.len() + 1).sum::<usize>());
+    path.push_str(prefix);
     for segment in segments {
         let refused = segment.is_empty()
             || *segment == "."

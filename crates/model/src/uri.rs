@@ -25,8 +25,8 @@ pub struct RedirectUri(String);
 impl RedirectUri {
     /// A value from a vendor, or one that is validated later by [`check_redirect`].
     #[must_use]
-    pub fn from_unchecked(text: &str) -> Self {
-        Self(text.to_owned())
+    pub fn from_unchecked(text: impl Into<String>) -> Self {
+        Self(text.into())
     }
 
     /// The exact text.

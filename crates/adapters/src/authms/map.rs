@@ -1,16 +1,16 @@
 //! Canonical ⇄ authms, pure.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use registrar_core::{Error, ErrorKind, Outcome, Response, Result, VendorDetail};
 use registrar_model::{
     AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Jwks, LossKind, Losses, Member, Pointer, Policy,
-    Scope, Severity, decide, field::as_set, fields, member::StringMember,
+    RedirectUri, Scope, Severity, decide, fields, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
 use super::{Config, KIND, wire};
-use crate::shared;
+use crate::shared::{self, same_set};
 
 /// The members of `vendor.authms` that are sent.
 const TAKEN: [&str; 2] = ["client_auth_methods", "status"];
@@ -26,26 +26,26 @@ const GRANTS: [GrantType; 5] = [
 
 /// The whole desired state of a client in the vendor's terms.
 #[derive(Debug, PartialEq)]
-pub(super) struct Desired {
-    pub name: String,
-    pub redirect_uris: Vec<String>,
+pub(super) struct Desired<'a> {
+    pub name: Cow<'a, str>,
+    pub redirect_uris: &'a [RedirectUri],
     pub client_auth_methods: Vec<String>,
     pub grant_types: Vec<String>,
     pub is_confidential: bool,
-    pub fapi_profile: Option<String>,
+    pub fapi_profile: Option<&'a str>,
     pub jwks: Option<String>,
-    pub jwks_uri: Option<String>,
-    pub logo_url: Option<String>,
-    pub privacy_policy: Option<String>,
-    pub scopes: Vec<String>,
-    pub terms_url: Option<String>,
-    pub website: Option<String>,
+    pub jwks_uri: Option<&'a str>,
+    pub logo_url: Option<&'a str>,
+    pub privacy_policy: Option<&'a str>,
+    pub scopes: Vec<&'a str>,
+    pub terms_url: Option<&'a str>,
+    pub website: Option<&'a str>,
     pub status: Option<String>,
 }
 
-impl Desired {
+impl<'a> Desired<'a> {
     /// The body of `POST`; `status` is not part of it.
-    pub(super) fn into_create(self) -> wire::CreateClient {
+    pub(super) fn into_create(self) -> wire::CreateClient<'a> {
         let Self {
             name, redirect_uris, client_auth_methods, grant_types, is_confidential, fapi_profile, jwks, jwks_uri, logo_url,
             privacy_policy, scopes, terms_url, website, status: _,
@@ -58,39 +58,38 @@ impl Desired {
 
     /// The body of `PUT` that leads from `self` to `to`: only what changes (trap 22: a full body would lose what reads
     /// do not show). A removed text becomes `""` or `null`, as configured; a removed list `[]`.
-    pub(super) fn put_to(&self, to: &Self, config: &Config) -> Map<String, Value> {
+    pub(super) fn put_to(&self, to: &Desired<'_>, config: &Config) -> Map<String, Value> {
         let mut put = Map::new();
         let mut set = |name: &str, changed: bool, value: Value| {
             if changed {
                 put.insert(name.to_owned(), value);
             }
         };
-        let text = |value: &Option<String>| match value {
+        let text = |value: Option<&str>| match value {
             Some(value) => json!(value),
             None => config.cleared.clone(),
         };
-        let same_set = |a: &[String], b: &[String]| as_set(&json!(a)) == as_set(&json!(b));
         set("name", self.name != to.name, json!(to.name));
         set("redirect_uris", self.redirect_uris != to.redirect_uris, json!(to.redirect_uris));
         let methods = self.client_auth_methods != to.client_auth_methods || self.is_confidential != to.is_confidential;
         set("client_auth_methods", methods, json!(to.client_auth_methods));
         set("is_confidential", methods, json!(to.is_confidential));
         set("grant_types", !same_set(&self.grant_types, &to.grant_types), json!(to.grant_types));
-        set("fapi_profile", self.fapi_profile != to.fapi_profile, text(&to.fapi_profile));
-        set("jwks_uri", self.jwks_uri != to.jwks_uri, text(&to.jwks_uri));
-        set("jwks", self.jwks != to.jwks, text(&to.jwks));
-        set("logo_url", self.logo_url != to.logo_url, text(&to.logo_url));
-        set("privacy_policy", self.privacy_policy != to.privacy_policy, text(&to.privacy_policy));
+        set("fapi_profile", self.fapi_profile != to.fapi_profile, text(to.fapi_profile));
+        set("jwks_uri", self.jwks_uri != to.jwks_uri, text(to.jwks_uri));
+        set("jwks", self.jwks != to.jwks, text(to.jwks.as_deref()));
+        set("logo_url", self.logo_url != to.logo_url, text(to.logo_url));
+        set("privacy_policy", self.privacy_policy != to.privacy_policy, text(to.privacy_policy));
         set("scopes", !same_set(&self.scopes, &to.scopes), json!(to.scopes));
-        set("terms_url", self.terms_url != to.terms_url, text(&to.terms_url));
-        set("website", self.website != to.website, text(&to.website));
+        set("terms_url", self.terms_url != to.terms_url, text(to.terms_url));
+        set("website", self.website != to.website, text(to.website));
         set("status", to.status.is_some() && self.status != to.status, json!(to.status));
         put
     }
 }
 
 /// Maps a registration to the vendor, with everything that it cannot hold. `current` is what it showed last, on updates.
-pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>) -> Result<(Desired, Losses)> {
+pub(super) fn to_wire<'a>(spec: &'a ClientSpec, current: Option<&ClientSpec>) -> Result<(Desired<'a>, Losses)> {
     let mut losses = Losses::new();
     let ClientSpec { metadata, policy, vendor: _ } = spec;
     shared::foreign_vendor_members(spec, KIND, &mut losses);
@@ -142,25 +141,28 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>) -> Result
 
     let (client_auth_methods, is_confidential) = authentication(metadata, &members, &mut losses);
     let grant_types = grants(metadata, &mut losses)?;
-    let name = client_name.clone().unwrap_or_else(|| {
-        let name = shared::derived_name(metadata);
-        losses.defaulted("metadata.client_name", json!(name), "authms demands a name; made from the first redirect URI");
-        name
-    });
+    let name = client_name.as_deref().map_or_else(
+        || {
+            let name = shared::derived_name(metadata);
+            losses.defaulted("metadata.client_name", json!(name), "authms demands a name; made from the first redirect URI");
+            Cow::Owned(name)
+        },
+        Cow::Borrowed,
+    );
     let desired = Desired {
         name,
-        redirect_uris: shared::redirect_texts(metadata),
+        redirect_uris: shared::redirect_uris(metadata),
         client_auth_methods,
         grant_types,
         is_confidential,
-        fapi_profile: security_profile.clone(),
+        fapi_profile: security_profile.as_deref(),
         jwks: jwks.as_ref().map(key_text),
-        jwks_uri: jwks_uri.clone(),
-        logo_url: logo_uri.clone(),
-        privacy_policy: policy_uri.clone(),
-        scopes: scope.iter().flat_map(Scope::tokens).map(str::to_owned).collect(),
-        terms_url: tos_uri.clone(),
-        website: client_uri.clone(),
+        jwks_uri: jwks_uri.as_deref(),
+        logo_url: logo_uri.as_deref(),
+        privacy_policy: policy_uri.as_deref(),
+        scopes: scope.iter().flat_map(Scope::tokens).collect(),
+        terms_url: tos_uri.as_deref(),
+        website: client_uri.as_deref(),
         status: status(*enabled, &members, current, &mut losses)?,
     };
     Ok((desired, losses))
@@ -196,7 +198,8 @@ fn grants(metadata: &ClientMetadata, losses: &mut Losses) -> Result<Vec<String>>
         let reason = "not sent; registered with the standard's default (RFC 7591 §2)";
         losses.defaulted("metadata.grant_types", json!(["authorization_code"]), reason);
     }
-    shared::derived_response_types(metadata, grants, "authms", losses);
+    let reason = "authms holds no response types; they follow from the grants";
+    shared::derived_response_types(metadata, grants, reason, losses);
     Ok(grants.iter().map(|g| g.text().to_owned()).collect())
 }
 
@@ -243,15 +246,15 @@ fn status(
 }
 
 /// What a client is, in canonical terms. Secret and keys are not part of it.
-pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<ClientSpec> {
+pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<ClientSpec> {
     let wire::Client {
         client_id: _, name, redirect_uris, client_auth_methods, grant_types, is_confidential, fapi_profile, jwks: _, jwks_uri,
         logo_url, privacy_policy, terms_url, website, scopes, cors_origins, status, _tenant_id, client_secret: _,
         created_at: _, deleted_at: _, _id: _, _updated_at: _, _secret_last_four: _, rest,
     } = client;
-    let text = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
+    let text = |value: Option<String>| value.filter(|v| !v.is_empty());
     let methods = auth_methods(client_auth_methods.as_ref(), response)?;
-    let mut members = rest.clone();
+    let mut members = rest;
     let method = match (is_confidential, methods.as_slice()) {
         // a client without confidentiality proves nothing, whatever methods are listed (trap 23)
         (Some(false), _) => Some(AuthMethod::None),
@@ -260,7 +263,7 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
         (_, []) => None,
     };
     let single = matches!((is_confidential, methods.as_slice()), (_, [] | [_]));
-    let agrees = *is_confidential != Some(false) || methods.iter().all(|m| m == "none");
+    let agrees = is_confidential != Some(false) || methods.iter().all(|m| m == "none");
     if !single || !agrees {
         members.insert("client_auth_methods".to_owned(), json!(methods));
     }
@@ -277,7 +280,7 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
     };
     let metadata = ClientMetadata {
         client_name: text(name),
-        redirect_uris: redirect_uris.as_deref().and_then(shared::redirects),
+        redirect_uris: redirect_uris.and_then(shared::redirects),
         token_endpoint_auth_method: method,
         grant_types,
         response_types,
@@ -286,17 +289,17 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
         policy_uri: text(privacy_policy),
         tos_uri: text(terms_url),
         client_uri: text(website),
-        scope: shared::scope(scopes.as_deref().unwrap_or_default(), response)?,
+        scope: shared::scope(scopes.unwrap_or_default(), response)?,
         ..ClientMetadata::default()
     };
     let policy = Policy {
         enabled,
-        allowed_cors_origins: cors_origins.as_deref().and_then(shared::list),
+        allowed_cors_origins: cors_origins.and_then(shared::list),
         security_profile: text(fapi_profile),
         ..Policy::default()
     };
     let mut spec = ClientSpec::new(metadata, policy);
-    shared::keep_members(&mut spec, KIND, &members);
+    shared::keep_members(&mut spec, KIND, members);
     Ok(spec)
 }
 
@@ -319,7 +322,7 @@ fn auth_methods(value: Option<&Value>, response: &Response) -> Result<Vec<String
 }
 
 /// The state of a client as last seen, in the terms of [`Desired`].
-pub(super) fn current(spec: &ClientSpec) -> Desired {
+pub(super) fn current(spec: &ClientSpec) -> Desired<'_> {
     let m = &spec.metadata;
     let members = spec.vendor_members(KIND);
     let listed = members.get("client_auth_methods").and_then(Value::as_array);
@@ -327,19 +330,19 @@ pub(super) fn current(spec: &ClientSpec) -> Desired {
     let single = m.token_endpoint_auth_method.iter().map(|a| a.text().to_owned()).collect();
     let status = members.get("status").and_then(Value::as_str).map(str::to_owned);
     Desired {
-        name: m.client_name.clone().unwrap_or_default(),
-        redirect_uris: shared::redirect_texts(m),
+        name: Cow::Borrowed(m.client_name.as_deref().unwrap_or_default()),
+        redirect_uris: shared::redirect_uris(m),
         client_auth_methods: methods.unwrap_or(single),
         grant_types: m.grant_types.iter().flatten().map(|g| g.text().to_owned()).collect(),
         is_confidential: !m.is_public(),
-        fapi_profile: spec.policy.security_profile.clone(),
+        fapi_profile: spec.policy.security_profile.as_deref(),
         jwks: m.jwks.as_ref().map(key_text),
-        jwks_uri: m.jwks_uri.clone(),
-        logo_url: m.logo_uri.clone(),
-        privacy_policy: m.policy_uri.clone(),
-        scopes: m.scope.iter().flat_map(Scope::tokens).map(str::to_owned).collect(),
-        terms_url: m.tos_uri.clone(),
-        website: m.client_uri.clone(),
+        jwks_uri: m.jwks_uri.as_deref(),
+        logo_url: m.logo_uri.as_deref(),
+        privacy_policy: m.policy_uri.as_deref(),
+        scopes: m.scope.iter().flat_map(Scope::tokens).collect(),
+        terms_url: m.tos_uri.as_deref(),
+        website: m.client_uri.as_deref(),
         status: status.or_else(|| spec.policy.enabled.map(|e| if e { "active" } else { "inactive" }.to_owned())),
     }
 }

@@ -5,7 +5,7 @@ pub mod fake;
 mod map;
 mod wire;
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use async_trait::async_trait;
 use http::Method;
@@ -128,8 +128,8 @@ impl Authms {
 
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
         let (wire, losses) = map::to_wire(desired, None)?;
-        let body = shared::to_value(&wire.into_create())?;
-        Ok(losses.with(shared::write(Method::POST, self.url(&[], &[])?, Effect::Once, "create", &body)))
+        let request = shared::write(Method::POST, self.url(&[], &[])?, Effect::Once, "create", &wire.into_create())?;
+        Ok(losses.with(request))
     }
 
     /// `None` when nothing changes.
@@ -140,7 +140,7 @@ impl Authms {
             return Ok(losses.with(None));
         }
         let url = self.url(&[&target.vendor_ref], &[])?;
-        Ok(losses.with(Some(shared::write(Method::PUT, url, Effect::Idempotent, "update", &Value::Object(put)))))
+        Ok(losses.with(Some(shared::write(Method::PUT, url, Effect::Idempotent, "update", &put)?)))
     }
 
     async fn send(&self, request: Request, statuses: &[u16]) -> Result<Response> {
@@ -153,10 +153,10 @@ impl Authms {
         Ok(response)
     }
 
-    fn client(client: &wire::Client, response: &Response) -> Result<VendorClient> {
+    fn client(mut client: wire::Client, response: &Response) -> Result<VendorClient> {
         Ok(VendorClient {
             client_id: shared::client_id(&client.client_id, response)?,
-            vendor_ref: client.client_id.clone(),
+            vendor_ref: mem::take(&mut client.client_id),
             client_id_issued_at: client.created_at.as_deref().and_then(shared::unix_seconds),
             spec: map::from_wire(client, response)?,
             secret: None,
@@ -167,7 +167,7 @@ impl Authms {
     async fn existing(&self, target: &Target, request: Request) -> Result<VendorClient> {
         let response = self.send(request, &[200]).await?;
         let wire::Enveloped { data } = response.decode::<wire::Enveloped<wire::Client>>()?;
-        let client = Self::client(&data, &response)?;
+        let client = Self::client(data, &response)?;
         if client.client_id == target.client_id { Ok(client) } else { Err(shared::other_client(&response)) }
     }
 }
@@ -183,11 +183,11 @@ impl Adapter for Authms {
     }
 
     fn preview(&self, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.create_request(desired)?.map(|r| vec![shared::planned(&r)]))
+        Ok(self.create_request(desired)?.map(|r| vec![shared::planned(r)]))
     }
 
     fn preview_update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.update_request(target, current, desired)?.map(|r| r.iter().map(shared::planned).collect()))
+        Ok(self.update_request(target, current, desired)?.map(|r| r.into_iter().map(shared::planned).collect()))
     }
 
     async fn create_as_planned(
@@ -197,12 +197,13 @@ impl Adapter for Authms {
     ) -> Result<Mapped<VendorClient>> {
         let (request, mut losses) = shared::creation(plan)?;
         let response = self.send(request, &[201, 200]).await?;
-        let wire::Enveloped { data } = response.decode::<wire::Enveloped<wire::Client>>()?;
-        let mut created = Self::client(&data, &response)?;
-        if !map::same_keys(&desired.metadata, data.jwks.as_deref()) {
+        let wire::Enveloped { mut data } = response.decode::<wire::Enveloped<wire::Client>>()?;
+        let (keys, secret) = (data.jwks.take(), data.client_secret.take().filter(|s| !s.is_empty()));
+        let public = data.is_confidential == Some(false);
+        let mut created = Self::client(data, &response)?;
+        if !map::same_keys(&desired.metadata, keys.as_deref()) {
             map::other_keys(&mut losses);
         }
-        let secret = data.client_secret.filter(|s| !s.is_empty());
         // methods that prove something else than a shared secret may come without one
         let shared_secret = match desired.metadata.auth_method() {
             AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost | AuthMethod::ClientSecretJwt => true,
@@ -214,7 +215,7 @@ impl Adapter for Authms {
         };
         created.secret = match secret {
             // the page promises a secret in every answer; a public client has no use for it (trap 24)
-            _ if data.is_confidential == Some(false) => None,
+            _ if public => None,
             None if shared_secret => {
                 return Err(shared::no_secret(&response, "a confidential client came without a secret"));
             }
@@ -242,7 +243,7 @@ impl Adapter for Authms {
         }
         // trap 45: an empty page ends the list, whatever the counters say
         let next = (pagination.has_next && !items.is_empty()).then(|| PageToken((number + 1).to_string()));
-        let live = items.iter().filter(|c| c.deleted_at.as_deref().is_none_or(str::is_empty));
+        let live = items.into_iter().filter(|c| c.deleted_at.as_deref().is_none_or(str::is_empty));
         let items = live.map(|c| Self::client(c, &response)).collect::<Result<Vec<_>>>()?;
         Ok(Page { items, next })
     }
@@ -259,7 +260,7 @@ impl Adapter for Authms {
     async fn set_enabled(&self, target: &Target, enabled: bool) -> Result<VendorClient> {
         let status = if enabled { "active" } else { "inactive" };
         let url = self.url(&[&target.vendor_ref], &[])?;
-        let request = shared::write(Method::PUT, url, Effect::Idempotent, "disable", &json!({ "status": status }));
+        let request = shared::write(Method::PUT, url, Effect::Idempotent, "disable", &json!({ "status": status }))?;
         let client = self.existing(target, request).await?;
         if client.spec.policy.enabled == Some(enabled) {
             return Ok(client);

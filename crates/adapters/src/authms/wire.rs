@@ -1,34 +1,37 @@
 //! The JSON of authms, exactly as its page states it (vendor page 003; the other calls from its public specification).
 
+use std::borrow::Cow;
+
+use registrar_model::RedirectUri;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Request body of `POST /admin/oauth/clients`.
+/// Request body of `POST /admin/oauth/clients`, sorted by name like every body that is sent.
 #[derive(Debug, Serialize)]
-pub(super) struct CreateClient {
-    pub name: String,
-    pub redirect_uris: Vec<String>,
+pub(super) struct CreateClient<'a> {
     /// A list here, a text in every answer (trap 3).
     pub client_auth_methods: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fapi_profile: Option<&'a str>,
     pub grant_types: Vec<String>,
     /// Always sent: an omitted one may mean false, a public client (trap 23).
     pub is_confidential: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fapi_profile: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub jwks_uri: Option<String>,
+    pub jwks_uri: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub logo_url: Option<String>,
+    pub logo_url: Option<&'a str>,
+    pub name: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub privacy_policy: Option<String>,
+    pub privacy_policy: Option<&'a str>,
+    pub redirect_uris: &'a [RedirectUri],
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub scopes: Vec<String>,
+    pub scopes: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub terms_url: Option<String>,
+    pub terms_url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub website: Option<String>,
+    pub website: Option<&'a str>,
 }
 
 /// A client: the answer to a creation and the items of reads in one, since each lacks members of the other. Not

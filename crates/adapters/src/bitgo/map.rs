@@ -3,12 +3,12 @@
 use registrar_core::{Error, ErrorKind, Response, Result, VendorDetail, adapter::vendor_issue};
 use registrar_model::{
     AuthMethod, ClientId, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy,
-    ResponseType, Scope, Severity, decide, field::as_set, member::StringMember,
+    RedirectUri, ResponseType, Scope, Severity, decide, field::as_set, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
 use super::{Config, KIND, wire};
-use crate::shared;
+use crate::shared::{self, same_set};
 
 /// How BitGo's clients present their secret: in the body of the token request (its SDK does).
 const AUTH_METHOD: &str = "client_secret_post";
@@ -21,20 +21,20 @@ const NAMED: usize = 8;
 
 /// The whole desired state of a client in BitGo's terms.
 #[derive(Debug, PartialEq)]
-pub(super) struct Desired {
-    pub redirect_uri: Vec<String>,
+pub(super) struct Desired<'a> {
+    pub redirect_uri: &'a [RedirectUri],
     pub scope: Vec<String>,
     pub client_id_prefix: Option<String>,
     pub client_type: Option<String>,
-    pub redirect_domain: Vec<String>,
-    pub enterprise: Option<String>,
-    pub client_organizations: Vec<String>,
+    pub redirect_domain: &'a [String],
+    pub enterprise: Option<&'a str>,
+    pub client_organizations: &'a [String],
     pub is_active: Option<bool>,
 }
 
-impl Desired {
+impl<'a> Desired<'a> {
     /// The body of `POST`.
-    pub(super) fn into_create(self, config: &Config) -> wire::CreateClient {
+    pub(super) fn into_create(self, config: &Config) -> wire::CreateClient<'a> {
         let scope = config.scope_value(&self.scope);
         let Self {
             redirect_uri,
@@ -60,20 +60,19 @@ impl Desired {
 
     /// The body of `PUT` that leads from `self` to `to`: only what changes, because unsent members stay (INFER: every
     /// member is optional); lists are emptied with `[]`, the enterprise with `""`.
-    pub(super) fn put_to(&self, to: &Self, config: &Config) -> Map<String, Value> {
+    pub(super) fn put_to(&self, to: &Desired<'_>, config: &Config) -> Map<String, Value> {
         let mut put = Map::new();
         let mut set = |name: &str, changed: bool, value: Value| {
             if changed {
                 put.insert(name.to_owned(), value);
             }
         };
-        let same_set = |a: &[String], b: &[String]| as_set(&json!(a)) == as_set(&json!(b));
         set("redirectUri", self.redirect_uri != to.redirect_uri, json!(to.redirect_uri));
         set("scope", !same_set(&self.scope, &to.scope), config.scope_value(&to.scope));
         set("clientType", to.client_type.is_some() && self.client_type != to.client_type, json!(to.client_type));
-        set("redirectDomain", !same_set(&self.redirect_domain, &to.redirect_domain), json!(to.redirect_domain));
-        set("enterprise", self.enterprise != to.enterprise, json!(to.enterprise.clone().unwrap_or_default()));
-        let organizations = !same_set(&self.client_organizations, &to.client_organizations);
+        set("redirectDomain", !same_set(self.redirect_domain, to.redirect_domain), json!(to.redirect_domain));
+        set("enterprise", self.enterprise != to.enterprise, json!(to.enterprise.unwrap_or_default()));
+        let organizations = !same_set(self.client_organizations, to.client_organizations);
         set("clientOrganizations", organizations, json!(to.client_organizations));
         set("isActive", to.is_active.is_some() && self.is_active != to.is_active, json!(to.is_active));
         put
@@ -82,14 +81,19 @@ impl Desired {
 
 /// Maps a registration to BitGo, with everything that BitGo cannot hold. `current` is what BitGo showed last, on
 /// updates.
-pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>, config: &Config) -> Result<(Desired, Losses)> {
+pub(super) fn to_wire<'a>(
+    spec: &'a ClientSpec,
+    current: Option<&ClientSpec>,
+    config: &Config,
+) -> Result<(Desired<'a>, Losses)> {
     let mut losses = Losses::new();
     let ClientSpec { metadata, policy, vendor: _ } = spec;
     shared::foreign_vendor_members(spec, KIND, &mut losses);
     shared::unsent_vendor_members(spec, current, KIND, &TAKEN, &mut losses);
     shared::require_redirects(metadata, "BitGo")?;
-    shared::shared_secret(metadata, AUTH_METHOD, "BitGo has no public clients and holds no method", &mut losses);
-    shared::code_and_refresh_only(metadata, "BitGo", &mut losses);
+    let reasons = shared::secret_reasons!("BitGo has no public clients and holds no method");
+    shared::shared_secret(metadata, AUTH_METHOD, &reasons, &mut losses);
+    shared::code_and_refresh_only(metadata, &shared::flow_reasons!("BitGo"), &mut losses);
 
     decide!(metadata: ClientMetadata = &**metadata, losses, "BitGo has no place for it";
         held { scope, localized, extra }
@@ -143,13 +147,13 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>, config: &
         losses.changed("vendor.bitgo.clientIdPrefix", LossKind::LocalOnly, Severity::Info, wanted, None, reason);
     }
     let desired = Desired {
-        redirect_uri: shared::redirect_texts(metadata),
+        redirect_uri: shared::redirect_uris(metadata),
         scope,
         client_id_prefix,
         client_type,
-        redirect_domain: redirect_domains.clone().unwrap_or_default(),
-        enterprise: tenant.clone(),
-        client_organizations: organizations.clone().unwrap_or_default(),
+        redirect_domain: redirect_domains.as_deref().unwrap_or_default(),
+        enterprise: tenant.as_deref(),
+        client_organizations: organizations.as_deref().unwrap_or_default(),
         is_active: *enabled,
     };
     Ok((desired, losses))
@@ -225,7 +229,7 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
 }
 
 /// What a client at BitGo is, in canonical terms. The secret is not part of it.
-pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<ClientSpec> {
+pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<ClientSpec> {
     let wire::Client {
         client_id: _,
         redirect_uri,
@@ -241,7 +245,7 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
     } = client;
     let metadata = ClientMetadata {
         redirect_uris: shared::redirects(redirect_uri),
-        scope: shared::scope(&scope.tokens(), response)?,
+        scope: shared::scope(scope.into_tokens(), response)?,
         token_endpoint_auth_method: Some(AuthMethod::read(AUTH_METHOD)),
         grant_types: Some(shared::CODE_AND_REFRESH.to_vec()),
         response_types: Some(vec![ResponseType::read("code")]),
@@ -250,14 +254,14 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
     let policy = Policy {
         // "Defaults to true when omitted"
         enabled: Some(is_active.unwrap_or(true)),
-        redirect_domains: redirect_domain.as_deref().and_then(shared::list),
-        tenant: enterprise.clone().filter(|e| !e.is_empty()),
-        organizations: client_organizations.as_deref().and_then(shared::list),
+        redirect_domains: redirect_domain.and_then(shared::list),
+        tenant: enterprise.filter(|e| !e.is_empty()),
+        organizations: client_organizations.and_then(shared::list),
         ..Policy::default()
     };
-    let mut members = rest.clone();
-    members.extend(client_type.as_ref().map(|t| ("clientType".to_owned(), json!(t))));
-    members.extend(organization_config.as_ref().map(|c| ("organizationConfig".to_owned(), c.clone())));
+    let mut members = rest;
+    members.extend(client_type.map(|t| ("clientType".to_owned(), Value::String(t))));
+    members.extend(organization_config.map(|c| ("organizationConfig".to_owned(), c)));
     // the record cannot hold a null, so one that stayed here would look like drift for ever
     members.retain(|_, value| !is_nothing(value));
     let mut spec = ClientSpec::new(metadata, policy);
@@ -278,16 +282,16 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// The state of a client as last seen, in the terms of [`Desired`].
-pub(super) fn current(spec: &ClientSpec) -> Desired {
+pub(super) fn current(spec: &ClientSpec) -> Desired<'_> {
     let members = spec.vendor_members(KIND);
     Desired {
-        redirect_uri: shared::redirect_texts(&spec.metadata),
+        redirect_uri: shared::redirect_uris(&spec.metadata),
         scope: spec.metadata.scope.iter().flat_map(Scope::tokens).map(str::to_owned).collect(),
         client_id_prefix: None,
         client_type: members.get("clientType").and_then(Value::as_str).map(str::to_owned),
-        redirect_domain: spec.policy.redirect_domains.clone().unwrap_or_default(),
-        enterprise: spec.policy.tenant.clone(),
-        client_organizations: spec.policy.organizations.clone().unwrap_or_default(),
+        redirect_domain: spec.policy.redirect_domains.as_deref().unwrap_or_default(),
+        enterprise: spec.policy.tenant.as_deref(),
+        client_organizations: spec.policy.organizations.as_deref().unwrap_or_default(),
         is_active: spec.policy.enabled,
     }
 }

@@ -5,7 +5,7 @@ pub mod fake;
 mod map;
 mod wire;
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use async_trait::async_trait;
 use http::Method;
@@ -169,8 +169,8 @@ impl BitGo {
 
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
         let (wire, losses) = map::to_wire(desired, None, &self.config)?;
-        let body = shared::to_value(&wire.into_create(&self.config))?;
-        Ok(losses.with(shared::write(Method::POST, self.url(None)?, Effect::Once, "create", &body)))
+        let body = wire.into_create(&self.config);
+        Ok(losses.with(shared::write(Method::POST, self.url(None)?, Effect::Once, "create", &body)?))
     }
 
     /// `None` when nothing changes.
@@ -187,7 +187,7 @@ impl BitGo {
             return Ok(losses.with(None));
         }
         let url = self.url(Some(&target.vendor_ref))?;
-        Ok(losses.with(Some(shared::write(Method::PUT, url, Effect::Idempotent, "update", &Value::Object(put)))))
+        Ok(losses.with(Some(shared::write(Method::PUT, url, Effect::Idempotent, "update", &put)?)))
     }
 
     async fn send(&self, request: Request) -> Result<Response> {
@@ -202,16 +202,17 @@ impl BitGo {
 
     /// The client in an answer, without its secret, which comes beside it.
     fn client(&self, response: &Response) -> Result<(VendorClient, Option<String>)> {
-        let client: wire::Client = response.decode()?;
+        let mut client: wire::Client = response.decode()?;
+        let secret = client.client_secret.take().filter(|s| !s.is_empty());
         let shown = VendorClient {
             client_id: shared::client_id(&client.client_id, response)?,
-            vendor_ref: client.client_id.clone(),
+            vendor_ref: mem::take(&mut client.client_id),
             client_id_issued_at: None,
-            spec: map::from_wire(&client, response)?,
+            spec: map::from_wire(client, response)?,
             secret: None,
             management: None,
         };
-        Ok((shown, client.client_secret.filter(|s| !s.is_empty())))
+        Ok((shown, secret))
     }
 
     async fn existing(&self, target: &Target, request: Request) -> Result<VendorClient> {
@@ -232,7 +233,7 @@ impl Adapter for BitGo {
     }
 
     fn preview(&self, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.create_request(desired)?.map(|r| vec![shared::planned(&r)]))
+        Ok(self.create_request(desired)?.map(|r| vec![shared::planned(r)]))
     }
 
     fn preview_update(
@@ -241,7 +242,7 @@ impl Adapter for BitGo {
         current: &ClientSpec,
         desired: &ClientSpec,
     ) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.update_request(target, current, desired)?.map(|r| r.iter().map(shared::planned).collect()))
+        Ok(self.update_request(target, current, desired)?.map(|r| r.into_iter().map(shared::planned).collect()))
     }
 
     async fn create_as_planned(
@@ -279,7 +280,7 @@ impl Adapter for BitGo {
 
     async fn set_enabled(&self, target: &Target, enabled: bool) -> Result<VendorClient> {
         let url = self.url(Some(&target.vendor_ref))?;
-        let request = shared::write(Method::PUT, url, Effect::Idempotent, "disable", &json!({ "isActive": enabled }));
+        let request = shared::write(Method::PUT, url, Effect::Idempotent, "disable", &json!({ "isActive": enabled }))?;
         let client = self.existing(target, request).await?;
         if client.spec.policy.enabled == Some(enabled) {
             return Ok(client);

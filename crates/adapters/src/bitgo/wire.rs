@@ -1,26 +1,28 @@
 //! BitGo's JSON, exactly as its page states it (vendor page 002: create; get and update from its public reference).
 
+use registrar_model::RedirectUri;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Request body of `POST /api/v2/admin/oauth/client`. `redirectUri` is a list under a singular name (trap 1).
+/// Request body of `POST /api/v2/admin/oauth/client`, sorted by name like every body that is sent. `redirectUri` is a list
+/// under a singular name (trap 1).
 #[derive(Debug, Serialize)]
-pub(super) struct CreateClient {
-    #[serde(rename = "redirectUri")]
-    pub redirect_uri: Vec<String>,
-    pub scope: Value,
+pub(super) struct CreateClient<'a> {
     #[serde(rename = "clientIdPrefix", skip_serializing_if = "Option::is_none")]
     pub client_id_prefix: Option<String>,
+    #[serde(rename = "clientOrganizations", skip_serializing_if = "<[String]>::is_empty")]
+    pub client_organizations: &'a [String],
     #[serde(rename = "clientType", skip_serializing_if = "Option::is_none")]
     pub client_type: Option<String>,
-    #[serde(rename = "redirectDomain", skip_serializing_if = "Vec::is_empty")]
-    pub redirect_domain: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub enterprise: Option<String>,
-    #[serde(rename = "clientOrganizations", skip_serializing_if = "Vec::is_empty")]
-    pub client_organizations: Vec<String>,
+    pub enterprise: Option<&'a str>,
     #[serde(rename = "isActive", skip_serializing_if = "Option::is_none")]
     pub is_active: Option<bool>,
+    #[serde(rename = "redirectDomain", skip_serializing_if = "<[String]>::is_empty")]
+    pub redirect_domain: &'a [String],
+    #[serde(rename = "redirectUri")]
+    pub redirect_uri: &'a [RedirectUri],
+    pub scope: Value,
 }
 
 /// A client in every answer, at the top level. Not `Debug`: it may hold the secret.
@@ -59,9 +61,9 @@ pub(super) enum ScopeShape {
 }
 
 impl ScopeShape {
-    pub(super) fn tokens(&self) -> Vec<String> {
+    pub(super) fn into_tokens(self) -> Vec<String> {
         match self {
-            Self::List(list) => list.clone(),
+            Self::List(list) => list,
             Self::Text(text) => text.split_ascii_whitespace().map(str::to_owned).collect(),
         }
     }

@@ -95,7 +95,7 @@ pub(super) fn members_of(spec: &ClientSpec, config: &Config) -> Members {
     // a read shows it only where it is false
     set(name::REDIRECT_URI_EXACT_MATCH, json!(own.get(name::REDIRECT_URI_EXACT_MATCH) != Some(&json!(false))));
     // T5, trap 1: a list
-    set(name::LOGIN_REDIRECT_URI, json!(shared::redirect_texts(metadata)));
+    set(name::LOGIN_REDIRECT_URI, json!(shared::redirect_uris(metadata)));
     set(name::TOKEN_AUTH_METHOD, json!(metadata.token_endpoint_auth_method.as_ref().map(StringMember::text)));
     set(name::GRANT_TYPES, json!(metadata.grant_types.as_ref().map(Member::encode)));
     set(name::ALLOWED_SCOPES, json!(metadata.scope.as_ref().map(|s| s.tokens().collect::<Vec<_>>())));
@@ -227,7 +227,8 @@ fn grant_types(metadata: &ClientMetadata, losses: &mut Losses) -> Result<Vec<Gra
         let reason = "the default of RFC 7591 §2, sent so that it is certain";
         losses.defaulted("metadata.grant_types", grants.encode(), reason);
     }
-    shared::derived_response_types(metadata, &grants, "LoginRadius", losses);
+    let reason = "LoginRadius holds no response types; they follow from the grants";
+    shared::derived_response_types(metadata, &grants, reason, losses);
     Ok(grants)
 }
 
@@ -356,7 +357,7 @@ fn policy_losses(policy: &Policy, losses: &mut Losses) {
 }
 
 /// What a client is, in canonical terms. Neither secret is part of it.
-pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Response) -> Result<ClientSpec> {
+pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Response) -> Result<ClientSpec> {
     let wire::Client {
         app_name,
         client_id: _,
@@ -385,12 +386,12 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
         back_channel_logout,
         rest,
     } = client;
-    let text = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
-    let list = |value: &Option<Vec<String>>| value.as_deref().and_then(shared::list);
-    let mut own = rest.clone();
+    let text = |value: Option<String>| value.filter(|text| !text.is_empty());
+    let list = |value: Option<Vec<String>>| value.and_then(shared::list);
+    let mut own = rest;
     own.retain(|member, _| !members::is_secret(member));
     let mut show = |member: &str, value: Value| own.insert(member.to_owned(), value);
-    if *redirect_uri_exact_match == Some(false) {
+    if redirect_uri_exact_match == Some(false) {
         // looser than what the redirect URIs say: not to be overlooked (trap 9)
         show(name::REDIRECT_URI_EXACT_MATCH, json!(false));
     }
@@ -400,27 +401,27 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
         show(name::APPLICATION_TYPE, json!(spelling));
     }
     let mut origins = list(allowed_cors_origin);
-    if *enable_cors_origin == Some(false) {
+    if enable_cors_origin == Some(false) {
         // a list without effect (T18)
         show(name::ALLOWED_CORS_ORIGIN, json!(origins.take()));
     }
     let (logout_uri, logout) = back_channel_logout.as_ref().map(members::split_logout).unwrap_or_default();
     show(name::BACK_CHANNEL_LOGOUT, Value::Object(logout));
-    let jwt = jwt_token_config.as_ref();
-    show(name::JWT_TOKEN_CONFIG, Value::Object(jwt.map(|jwt| telling(&jwt.rest)).unwrap_or_default()));
+    let jwt = jwt_token_config.unwrap_or_default();
+    show(name::JWT_TOKEN_CONFIG, Value::Object(telling(&jwt.rest)));
 
     let grant_types = grant_types.as_deref().and_then(shared::grants);
     let metadata = ClientMetadata {
-        redirect_uris: login_redirect_uri.as_deref().and_then(shared::redirects),
+        redirect_uris: login_redirect_uri.and_then(shared::redirects),
         token_endpoint_auth_method: text(token_auth_method).map(|method| AuthMethod::read(&method)),
         response_types: grant_types.as_deref().map(shared::response_types_of).filter(|types| !types.is_empty()),
         grant_types,
         application_type: application_type.map(str::to_owned),
-        client_name: Some(app_name.clone()),
-        scope: shared::scope(allowed_scopes.as_deref().unwrap_or_default(), response)?,
-        id_token_signed_response_alg: jwt.and_then(|jwt| text(&jwt.algorithm)),
-        userinfo_signed_response_alg: (*signed_user_info == Some(true)).then(|| ALGORITHM.to_owned()),
-        default_max_age: (*force_reauthentication == Some(true)).then_some(0),
+        client_name: Some(app_name),
+        scope: shared::scope(allowed_scopes.unwrap_or_default(), response)?,
+        id_token_signed_response_alg: text(jwt.algorithm),
+        userinfo_signed_response_alg: (signed_user_info == Some(true)).then(|| ALGORITHM.to_owned()),
+        default_max_age: (force_reauthentication == Some(true)).then_some(0),
         initiate_login_uri: text(login_url),
         post_logout_redirect_uris: list(logout_redirect_uri),
         backchannel_logout_uri: logout_uri,
@@ -429,13 +430,13 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
     let policy = Policy {
         allowed_cors_origins: origins,
         allowed_web_origins: list(allowed_web_origin),
-        access_token_lifetime: jwt.and_then(|jwt| jwt.token_ttl),
-        id_token_lifetime: jwt.and_then(|jwt| jwt.id_token_ttl),
-        refresh_token_lifetime: *refresh_token_ttl,
+        access_token_lifetime: jwt.token_ttl,
+        id_token_lifetime: jwt.id_token_ttl,
+        refresh_token_lifetime: refresh_token_ttl,
         audiences: list(id_token_audiences),
         ..Policy::default()
     };
     let mut spec = ClientSpec::new(metadata, policy);
-    shared::keep_members(&mut spec, KIND, &own);
+    shared::keep_members(&mut spec, KIND, own);
     Ok(spec)
 }

@@ -233,7 +233,7 @@ impl LoginRadius {
             (name::PROTOCOL.to_owned(), json!(self.config.protocol)),
         ]);
         body.extend(members);
-        Ok(losses.with(shared::write(Method::POST, self.url(&[])?, Effect::Once, "create", &Value::Object(body))))
+        Ok(losses.with(shared::write(Method::POST, self.url(&[])?, Effect::Once, "create", &body)?))
     }
 
     /// `None` when nothing changes.
@@ -250,7 +250,7 @@ impl LoginRadius {
             return Ok(losses.with(None));
         }
         let url = self.item(target)?;
-        Ok(losses.with(Some(shared::write(Method::PUT, url, Effect::Idempotent, "update", &Value::Object(put)))))
+        Ok(losses.with(Some(shared::write(Method::PUT, url, Effect::Idempotent, "update", &put)?)))
     }
 
     async fn send(&self, request: Request) -> Result<Response> {
@@ -263,7 +263,7 @@ impl LoginRadius {
         Ok(response)
     }
 
-    fn client(&self, client: &wire::Client, response: &Response) -> Result<VendorClient> {
+    fn client(&self, client: wire::Client, response: &Response) -> Result<VendorClient> {
         if client.app_name.is_empty() {
             return Err(response.malformed("`AppName`, the client's key, is empty"));
         }
@@ -284,7 +284,7 @@ impl LoginRadius {
         if client.client_id != target.client_id.as_str() {
             return Err(shared::other_client(&response));
         }
-        self.client(&client, &response)
+        self.client(client, &response)
     }
 }
 
@@ -299,7 +299,7 @@ impl Adapter for LoginRadius {
     }
 
     fn preview(&self, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.create_request(desired)?.map(|request| vec![shared::planned(&request)]))
+        Ok(self.create_request(desired)?.map(|request| vec![shared::planned(request)]))
     }
 
     fn preview_update(
@@ -308,7 +308,7 @@ impl Adapter for LoginRadius {
         current: &ClientSpec,
         desired: &ClientSpec,
     ) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.update_request(target, current, desired)?.map(|request| request.iter().map(shared::planned).collect()))
+        Ok(self.update_request(target, current, desired)?.map(|request| request.into_iter().map(shared::planned).collect()))
     }
 
     async fn create_as_planned(
@@ -318,11 +318,11 @@ impl Adapter for LoginRadius {
     ) -> Result<Mapped<VendorClient>> {
         let (request, losses) = shared::creation(plan)?;
         let response = self.send(request).await?;
-        let client: wire::Client = decode(&response)?;
-        let mut created = self.client(&client, &response)?;
+        let mut client: wire::Client = decode(&response)?;
+        let secret = client.client_secret.take().filter(|secret| !secret.is_empty());
+        let mut created = self.client(client, &response)?;
         // every object has a secret; a public client must not use one, so it goes no further
         if !created.spec.metadata.is_public() {
-            let secret = client.client_secret.filter(|secret| !secret.is_empty());
             let secret = secret
                 .ok_or_else(|| shared::no_secret(&response, "a confidential client came without its `ClientSecret`"))?;
             created.secret = Some(issued(secret));
@@ -342,7 +342,7 @@ impl Adapter for LoginRadius {
             let what = format!("the list has the undocumented member `{paging}`, so it may not be complete");
             return Err(response.malformed(&what));
         }
-        let items = data.iter().map(|client| self.client(client, &response)).collect::<Result<Vec<_>>>()?;
+        let items = data.into_iter().map(|client| self.client(client, &response)).collect::<Result<Vec<_>>>()?;
         Ok(Page { items, next: None })
     }
 

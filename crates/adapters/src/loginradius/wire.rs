@@ -100,7 +100,7 @@ pub(super) struct Client {
 }
 
 /// Lifetimes in seconds.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub(super) struct JwtTokenConfig {
     #[serde(default, rename = "Algorithm")]
     pub algorithm: Option<String>,

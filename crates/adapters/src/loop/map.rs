@@ -1,37 +1,39 @@
 //! Canonical ⇄ Loop, pure.
 
+use std::borrow::Cow;
+
 use registrar_core::{Error, ErrorKind, Outcome, Response, Result, VendorDetail};
 use registrar_model::{
     AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy,
-    ResponseType, Scope, Severity, decide, member::StringMember,
+    RedirectUri, ResponseType, Scope, Severity, decide, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
 use super::{Config, KIND, wire};
-use crate::shared;
+use crate::shared::{self, same_set};
 
 /// The whole desired state of a client in Loop's terms.
 #[derive(Debug, PartialEq)]
-pub(super) struct Desired {
-    pub client_name: String,
+pub(super) struct Desired<'a> {
+    pub client_name: Cow<'a, str>,
     pub client_type: &'static str,
-    pub redirect_uris: Vec<String>,
-    pub allowed_scopes: Vec<String>,
-    pub allowed_origins: Vec<String>,
-    pub client_uri: Option<String>,
-    pub logo_uri: Option<String>,
+    pub redirect_uris: &'a [RedirectUri],
+    pub allowed_scopes: Vec<&'a str>,
+    pub allowed_origins: &'a [String],
+    pub client_uri: Option<&'a str>,
+    pub logo_uri: Option<&'a str>,
     pub enabled: Option<bool>,
 }
 
-impl Desired {
+impl<'a> Desired<'a> {
     /// The body of `POST`; `enabled` is not part of it (trap 18).
-    pub(super) fn into_create(self) -> wire::CreateClient {
+    pub(super) fn into_create(self) -> wire::CreateClient<'a> {
         let Self { client_name, client_type, redirect_uris, allowed_scopes, allowed_origins, client_uri, logo_uri, enabled: _ } = self;
-        wire::CreateClient { client_name, client_type, redirect_uris, allowed_scopes, allowed_origins, client_uri, logo_uri }
+        wire::CreateClient { allowed_origins, allowed_scopes, client_name, client_type, client_uri, logo_uri, redirect_uris }
     }
 
     /// The body of `PATCH` that leads from `self` to `to`: only what changes, `null` where a URI is removed (T12).
-    pub(super) fn patch_to(&self, to: &Self) -> Map<String, Value> {
+    pub(super) fn patch_to(&self, to: &Desired<'_>) -> Map<String, Value> {
         let mut patch = Map::new();
         let mut set = |name: &str, changed: bool, value: Value| {
             if changed {
@@ -41,7 +43,7 @@ impl Desired {
         set("client_name", self.client_name != to.client_name, json!(to.client_name));
         set("redirect_uris", self.redirect_uris != to.redirect_uris, json!(to.redirect_uris));
         set("allowed_scopes", !same_set(&self.allowed_scopes, &to.allowed_scopes), json!(to.allowed_scopes));
-        set("allowed_origins", !same_set(&self.allowed_origins, &to.allowed_origins), json!(to.allowed_origins));
+        set("allowed_origins", !same_set(self.allowed_origins, to.allowed_origins), json!(to.allowed_origins));
         set("client_uri", self.client_uri != to.client_uri, json!(to.client_uri));
         set("logo_uri", self.logo_uri != to.logo_uri, json!(to.logo_uri));
         set("enabled", to.enabled.is_some() && self.enabled != to.enabled, json!(to.enabled));
@@ -49,28 +51,22 @@ impl Desired {
     }
 }
 
-fn same_set(a: &[String], b: &[String]) -> bool {
-    let sorted = |list: &[String]| {
-        let mut list = list.to_vec();
-        list.sort_unstable();
-        list.dedup();
-        list
-    };
-    sorted(a) == sorted(b)
-}
-
 /// Maps a registration to Loop, with everything that Loop cannot hold. `current` is what Loop showed last, on updates.
-pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>, config: &Config) -> Result<(Desired, Losses)> {
+pub(super) fn to_wire<'a>(
+    spec: &'a ClientSpec,
+    current: Option<&ClientSpec>,
+    config: &'a Config,
+) -> Result<(Desired<'a>, Losses)> {
     let mut losses = Losses::new();
     let ClientSpec { metadata, policy, vendor: _ } = spec;
     shared::foreign_vendor_members(spec, KIND, &mut losses);
     shared::unsent_vendor_members(spec, current, KIND, &[], &mut losses);
     shared::require_redirects(metadata, "Loop")?;
-    let redirect_uris = shared::redirect_texts(metadata);
-    check_redirects(&redirect_uris)?;
+    let redirect_uris = shared::redirect_uris(metadata);
+    check_redirects(redirect_uris)?;
 
     let client_type = authentication(metadata, config, &mut losses);
-    shared::code_and_refresh_only(metadata, "Loop", &mut losses);
+    shared::code_and_refresh_only(metadata, &shared::flow_reasons!("Loop"), &mut losses);
 
     decide!(metadata: ClientMetadata = &**metadata, losses, "Loop has no place for it";
         held { client_name, client_uri, logo_uri, scope, localized, extra }
@@ -118,17 +114,20 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>, config: &
         losses.changed("policy.enabled", LossKind::Widened, Severity::Security, Some(json!(false)), Some(json!(true)), reason);
     }
 
-    let client_name = client_name.clone().unwrap_or_else(|| {
-        let name = shared::derived_name(metadata);
-        losses.defaulted("metadata.client_name", json!(name), "Loop demands a name; made from the first redirect URI");
-        name
-    });
+    let client_name = client_name.as_deref().map_or_else(
+        || {
+            let name = shared::derived_name(metadata);
+            losses.defaulted("metadata.client_name", json!(name), "Loop demands a name; made from the first redirect URI");
+            Cow::Owned(name)
+        },
+        Cow::Borrowed,
+    );
     let allowed_scopes = match scope.as_ref().filter(|s| !s.is_empty()) {
-        Some(scope) => scope.tokens().map(str::to_owned).collect(),
+        Some(scope) => scope.tokens().collect(),
         None => {
             let got = json!(config.default_scopes.join(" "));
             losses.defaulted("metadata.scope", got, "Loop demands at least one scope; `default_scopes` of the backend");
-            config.default_scopes.clone()
+            config.default_scopes.iter().map(String::as_str).collect()
         }
     };
     let desired = Desired {
@@ -136,20 +135,20 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<&ClientSpec>, config: &
         client_type,
         redirect_uris,
         allowed_scopes,
-        allowed_origins: allowed_cors_origins.clone().unwrap_or_default(),
-        client_uri: client_uri.clone(),
-        logo_uri: logo_uri.clone(),
+        allowed_origins: allowed_cors_origins.as_deref().unwrap_or_default(),
+        client_uri: client_uri.as_deref(),
+        logo_uri: logo_uri.as_deref(),
         enabled: *enabled,
     };
     Ok((desired, losses))
 }
 
 /// Loop refuses query strings and fragments, which RFC 6749 allows and forbids (trap 20).
-fn check_redirects(uris: &[String]) -> Result<()> {
+fn check_redirects(uris: &[RedirectUri]) -> Result<()> {
     let issues: Vec<Issue> = uris
         .iter()
         .enumerate()
-        .filter(|(_, uri)| uri.contains(['?', '#', '*']))
+        .filter(|(_, uri)| uri.as_str().contains(['?', '#', '*']))
         .map(|(i, _)| Issue {
             pointer: Pointer::root().child("metadata").child("redirect_uris").child(i),
             code: IssueCode::InvalidRedirectUri,
@@ -164,12 +163,13 @@ fn authentication(metadata: &ClientMetadata, config: &Config, losses: &mut Losse
     if metadata.token_endpoint_auth_method == Some(AuthMethod::None) {
         return "public";
     }
-    shared::shared_secret(metadata, &config.confidential_auth_method, "Loop holds only confidential or public", losses);
+    let reasons = shared::secret_reasons!("Loop holds only confidential or public");
+    shared::shared_secret(metadata, &config.confidential_auth_method, &reasons, losses);
     "confidential"
 }
 
 /// What a client at Loop is, in canonical terms.
-pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Response) -> Result<ClientSpec> {
+pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Response) -> Result<ClientSpec> {
     let wire::Client {
         id: _, client_id: _, client_name, client_uri, logo_uri, client_type, redirect_uris, allowed_scopes,
         allowed_origins, owner_id, brand_id, is_first_party, enabled, created_at: _, _updated_at: _, rest,
@@ -180,9 +180,9 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
         _ => return Err(response.malformed("`client_type` is neither confidential nor public")),
     };
     let metadata = ClientMetadata {
-        client_name: Some(client_name.clone()),
-        client_uri: client_uri.clone(),
-        logo_uri: logo_uri.clone(),
+        client_name: Some(client_name),
+        client_uri,
+        logo_uri,
         redirect_uris: shared::redirects(redirect_uris),
         scope: shared::scope(allowed_scopes, response)?,
         token_endpoint_auth_method: Some(auth_method),
@@ -191,11 +191,11 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
         ..ClientMetadata::default()
     };
     let policy = Policy {
-        enabled: Some(*enabled),
+        enabled: Some(enabled),
         allowed_cors_origins: shared::list(allowed_origins),
-        owner: owner_id.clone(),
-        tenant: brand_id.clone(),
-        first_party: *is_first_party,
+        owner: owner_id,
+        tenant: brand_id,
+        first_party: is_first_party,
         ..Policy::default()
     };
     let mut spec = ClientSpec::new(metadata, policy);
@@ -204,16 +204,16 @@ pub(super) fn from_wire(client: &wire::Client, config: &Config, response: &Respo
 }
 
 /// The state of a client as last seen, in the terms of [`Desired`], for computing a patch.
-pub(super) fn current(spec: &ClientSpec) -> Desired {
+pub(super) fn current(spec: &ClientSpec) -> Desired<'_> {
     let m = &spec.metadata;
     Desired {
-        client_name: m.client_name.clone().unwrap_or_default(),
+        client_name: Cow::Borrowed(m.client_name.as_deref().unwrap_or_default()),
         client_type: if m.is_public() { "public" } else { "confidential" },
-        redirect_uris: shared::redirect_texts(m),
-        allowed_scopes: m.scope.iter().flat_map(Scope::tokens).map(str::to_owned).collect(),
-        allowed_origins: spec.policy.allowed_cors_origins.clone().unwrap_or_default(),
-        client_uri: m.client_uri.clone(),
-        logo_uri: m.logo_uri.clone(),
+        redirect_uris: shared::redirect_uris(m),
+        allowed_scopes: m.scope.iter().flat_map(Scope::tokens).collect(),
+        allowed_origins: spec.policy.allowed_cors_origins.as_deref().unwrap_or_default(),
+        client_uri: m.client_uri.as_deref(),
+        logo_uri: m.logo_uri.as_deref(),
         enabled: spec.policy.enabled,
     }
 }

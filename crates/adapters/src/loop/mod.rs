@@ -5,7 +5,7 @@ pub mod fake;
 mod map;
 mod wire;
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use async_trait::async_trait;
 use http::Method;
@@ -16,7 +16,6 @@ use registrar_core::{
     SecretModel, SecretString, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
 };
 use registrar_model::{ClientSpec, Issues, Mapped};
-use serde_json::Value;
 use url::Url;
 
 use crate::shared;
@@ -130,8 +129,8 @@ impl Loop {
 
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
         let (wire, losses) = map::to_wire(desired, None, &self.config)?;
-        let body = shared::to_value(&wire.into_create())?;
-        Ok(losses.with(shared::write(Method::POST, self.collection()?, Effect::Once, "create", &body)))
+        let request = shared::write(Method::POST, self.collection()?, Effect::Once, "create", &wire.into_create())?;
+        Ok(losses.with(request))
     }
 
     /// `None` when nothing changes.
@@ -146,17 +145,16 @@ impl Loop {
             return Ok(losses.with(None));
         }
         let url = self.item(target, &[])?;
-        Ok(losses.with(Some(shared::write(Method::PATCH, url, Effect::Idempotent, "update", &Value::Object(patch)))))
+        Ok(losses.with(Some(shared::write(Method::PATCH, url, Effect::Idempotent, "update", &patch)?)))
     }
 
-    fn client(&self, client: &wire::Client, response: &Response) -> Result<VendorClient> {
-        let vendor_ref = match self.config.path_id {
-            PathId::ClientId => &client.client_id,
-            PathId::Id => &client.id,
-        };
+    fn client(&self, mut client: wire::Client, response: &Response) -> Result<VendorClient> {
         Ok(VendorClient {
             client_id: shared::client_id(&client.client_id, response)?,
-            vendor_ref: vendor_ref.clone(),
+            vendor_ref: mem::take(match self.config.path_id {
+                PathId::ClientId => &mut client.client_id,
+                PathId::Id => &mut client.id,
+            }),
             client_id_issued_at: client.created_at.as_deref().and_then(shared::unix_seconds),
             spec: map::from_wire(client, &self.config, response)?,
             secret: None,
@@ -179,7 +177,7 @@ impl Loop {
         if client.client_id != target.client_id.as_str() {
             return Err(shared::other_client(&response));
         }
-        self.client(&client, &response)
+        self.client(client, &response)
     }
 }
 
@@ -193,11 +191,11 @@ impl Adapter for Loop {
     fn validate_vendor(&self, _spec: &ClientSpec, _issues: &mut Issues) {}
 
     fn preview(&self, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.create_request(desired)?.map(|r| vec![shared::planned(&r)]))
+        Ok(self.create_request(desired)?.map(|r| vec![shared::planned(r)]))
     }
 
     fn preview_update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.update_request(target, current, desired)?.map(|r| r.iter().map(shared::planned).collect()))
+        Ok(self.update_request(target, current, desired)?.map(|r| r.into_iter().map(shared::planned).collect()))
     }
 
     async fn create_as_planned(
@@ -209,7 +207,7 @@ impl Adapter for Loop {
         // 201 is documented; 200 says the same
         let response = self.send(request, &[201, 200]).await?;
         let wire::Created { client, client_secret } = response.decode()?;
-        let mut created = self.client(&client, &response)?;
+        let mut created = self.client(client, &response)?;
         created.secret = match (created.spec.metadata.is_public(), client_secret.filter(|s| !s.is_empty())) {
             (true, None) => None,
             (true, Some(_)) => return Err(shared::no_secret(&response, "a public client came with a secret")),
@@ -236,7 +234,7 @@ impl Adapter for Loop {
         if let Some(paging) = rest.keys().find(|k| ["next", "cursor", "page", "has_more"].iter().any(|w| k.contains(w))) {
             return Err(response.malformed(&format!("the list has the undocumented member `{paging}`, so it may not be complete")));
         }
-        let items = clients.iter().map(|c| self.client(c, &response)).collect::<Result<Vec<_>>>()?;
+        let items = clients.into_iter().map(|c| self.client(c, &response)).collect::<Result<Vec<_>>>()?;
         Ok(Page { items, next: None })
     }
 
@@ -251,7 +249,7 @@ impl Adapter for Loop {
 
     async fn set_enabled(&self, target: &Target, enabled: bool) -> Result<VendorClient> {
         let body = serde_json::json!({ "enabled": enabled });
-        let request = shared::write(Method::PATCH, self.item(target, &[])?, Effect::Idempotent, "disable", &body);
+        let request = shared::write(Method::PATCH, self.item(target, &[])?, Effect::Idempotent, "disable", &body)?;
         let client = self.patch(target, request).await?;
         if client.spec.policy.enabled == Some(enabled) {
             return Ok(client);

@@ -1,22 +1,26 @@
 //! Loop's JSON, exactly as its pages state it (vendor page 000: `POST`, 001: `PATCH`; `GET` and `rotate-secret` from
 //! its public reference).
 
+use std::borrow::Cow;
+
+use registrar_model::RedirectUri;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Request body of `POST /v1/admin/oauth-clients`. Optional members are left out, never `null` (trap 18).
+/// Request body of `POST /v1/admin/oauth-clients`, sorted by name like every body that is sent. Optional members are left
+/// out, never `null` (trap 18).
 #[derive(Debug, Serialize)]
-pub(super) struct CreateClient {
-    pub client_name: String,
+pub(super) struct CreateClient<'a> {
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub allowed_origins: &'a [String],
+    pub allowed_scopes: Vec<&'a str>,
+    pub client_name: Cow<'a, str>,
     pub client_type: &'static str,
-    pub redirect_uris: Vec<String>,
-    pub allowed_scopes: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub allowed_origins: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_uri: Option<String>,
+    pub client_uri: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub logo_uri: Option<String>,
+    pub logo_uri: Option<&'a str>,
+    pub redirect_uris: &'a [RedirectUri],
 }
 
 /// A client in every answer. Members that later versions add are kept in `rest`.

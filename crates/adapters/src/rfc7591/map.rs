@@ -187,7 +187,8 @@ fn grants(metadata: &ClientMetadata, preset: &Preset, losses: &mut Losses) -> Re
 
 fn authentication(metadata: &ClientMetadata, preset: &Preset, losses: &mut Losses) {
     if let Some(method) = preset.secret_method.filter(|_| !metadata.is_public()) {
-        shared::shared_secret(metadata, method, "this server tells only confidential clients from public ones", losses);
+        let reasons = shared::secret_reasons!("this server tells only confidential clients from public ones");
+        shared::shared_secret(metadata, method, &reasons, losses);
     }
 }
 
@@ -216,7 +217,7 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
     }
     let mut spec = ClientSpec::new(metadata, Policy::default());
     let unknown: Map<String, Value> = unknown.into_iter().filter(|(name, _)| fault(name).is_none()).collect();
-    shared::keep_members(&mut spec, KIND, &unknown);
+    shared::keep_members(&mut spec, KIND, unknown);
     Ok(spec)
 }
 

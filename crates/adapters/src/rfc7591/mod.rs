@@ -201,7 +201,7 @@ impl Rfc7591 {
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
         let (body, losses) = map::to_wire(desired, self.config.preset)?;
         let url = self.config.registration.clone();
-        Ok(losses.with(shared::write(Method::POST, url, Effect::Once, "create", &Value::Object(body))))
+        Ok(losses.with(shared::write(Method::POST, url, Effect::Once, "create", &body)?))
     }
 
     /// `None` when nothing changes.
@@ -213,12 +213,9 @@ impl Rfc7591 {
         desired: &ClientSpec,
     ) -> Result<Mapped<Option<Request>>> {
         let (body, losses) = map::to_update(target.client_id.as_str(), current, desired, self.config.preset)?;
-        let request = body.map(|body: Map<String, Value>| {
-            let url = management.uri.clone();
-            shared::write(Method::PUT, url, Effect::Idempotent, "update", &Value::Object(body))
-                .with_bearer(management.token.clone())
-        });
-        Ok(losses.with(request))
+        let Some(body) = body else { return Ok(losses.with(None)) };
+        let request = shared::write(Method::PUT, management.uri.clone(), Effect::Idempotent, "update", &body)?;
+        Ok(losses.with(Some(request.with_bearer(management.token.clone()))))
     }
 
     async fn send(&self, request: Request, call: Call, statuses: &[u16]) -> Result<Response> {
@@ -311,7 +308,7 @@ impl Adapter for Rfc7591 {
     }
 
     fn preview(&self, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.create_request(desired)?.map(|request| vec![shared::planned(&request)]))
+        Ok(self.create_request(desired)?.map(|request| vec![shared::planned(request)]))
     }
 
     fn preview_update(
@@ -323,7 +320,7 @@ impl Adapter for Rfc7591 {
         let offered = self.config.preset.management != Managed::Not;
         let management = self.management(target, offered, "changing a client")?;
         let request = self.update_request(management, target, current, desired)?;
-        Ok(request.map(|request| request.iter().map(shared::planned).collect()))
+        Ok(request.map(|request| request.into_iter().map(shared::planned).collect()))
     }
 
     async fn create_as_planned(

@@ -242,7 +242,7 @@ pub(crate) fn get(url: Url) -> Request {
 
 pub(crate) fn post(url: Url, effect: Effect) -> Request {
     let body = serde_json::json!({ "client_secret": format!("{CANARY}-body") });
-    Request::new(Method::POST, url, effect, "create").json(&body)
+    Request::new(Method::POST, url, effect, "create").json(&body).unwrap()
 }
 
 /// What was logged at any level, by any crate and in any test. One for the whole process and set before the first
