@@ -1,6 +1,6 @@
 //! What several kinds need while mapping; nothing here knows a vendor.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 use jiff::Timestamp;
@@ -182,8 +182,8 @@ pub(crate) fn foreign_vendor_members(spec: &registrar_model::ClientSpec, kind: &
 
 /// Members that no kind but the RFC 7591 ones can hold: localised names and untyped registered names.
 pub(crate) fn unheld_maps(
-    localized: &std::collections::BTreeMap<String, Value>,
-    extra: &std::collections::BTreeMap<String, Value>,
+    localized: &BTreeMap<String, Value>,
+    extra: &BTreeMap<String, Value>,
     vendor: &str,
     losses: &mut Losses,
 ) {
@@ -409,9 +409,9 @@ pub(crate) fn derived_response_types(
     }
 }
 
-/// Keeps the members that a vendor shows and that have no canonical place. Members that say nothing (`null`, an empty
-/// text, list or object) count as absent: vendors add them freely, and they would only show as drift.
-pub(crate) fn keep_members(spec: &mut ClientSpec, kind: &str, mut members: Map<String, Value>) {
+/// The members that a vendor shows and that have no canonical place, for [`ClientSpec::vendor`]. Members that say nothing
+/// (`null`, an empty text, list or object) count as absent: vendors add them freely, and they would only show as drift.
+pub(crate) fn kept_members(kind: &str, mut members: Map<String, Value>) -> BTreeMap<String, Map<String, Value>> {
     let says_something = |value: &Value| match value {
         Value::Null => false,
         Value::String(s) => !s.is_empty(),
@@ -420,7 +420,5 @@ pub(crate) fn keep_members(spec: &mut ClientSpec, kind: &str, mut members: Map<S
         Value::Bool(_) | Value::Number(_) => true,
     };
     members.retain(|_, value| says_something(value));
-    if !members.is_empty() {
-        spec.vendor.insert(kind.to_owned(), members);
-    }
+    if members.is_empty() { BTreeMap::new() } else { BTreeMap::from([(kind.to_owned(), members)]) }
 }

@@ -298,9 +298,7 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
         security_profile: text(fapi_profile),
         ..Policy::default()
     };
-    let mut spec = ClientSpec::new(metadata, policy);
-    shared::keep_members(&mut spec, KIND, members);
-    Ok(spec)
+    Ok(ClientSpec { metadata: Box::new(metadata), policy, vendor: shared::kept_members(KIND, members) })
 }
 
 /// Trap 3: a list that comes back as JSON in a text; also a real list, a bare word, nothing.

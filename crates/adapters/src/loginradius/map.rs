@@ -436,7 +436,5 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         audiences: list(id_token_audiences),
         ..Policy::default()
     };
-    let mut spec = ClientSpec::new(metadata, policy);
-    shared::keep_members(&mut spec, KIND, own);
-    Ok(spec)
+    Ok(ClientSpec { metadata: Box::new(metadata), policy, vendor: shared::kept_members(KIND, own) })
 }

@@ -215,10 +215,9 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
         let member = issue.pointer.as_str().trim_start_matches("#/");
         return Err(response.malformed(&format!("member `{}` is of an unexpected type", registrar_core::error::sanitise(member, 64))));
     }
-    let mut spec = ClientSpec::new(metadata, Policy::default());
     let unknown: Map<String, Value> = unknown.into_iter().filter(|(name, _)| fault(name).is_none()).collect();
-    shared::keep_members(&mut spec, KIND, unknown);
-    Ok(spec)
+    let vendor = shared::kept_members(KIND, unknown);
+    Ok(ClientSpec { metadata: Box::new(metadata), policy: Policy::default(), vendor })
 }
 
 /// Checks `vendor.rfc7591`: it is for members that the standards do not have.
