@@ -108,7 +108,8 @@ pub(crate) const VENDOR: Vendor = Vendor { descriptor: &DESCRIPTOR, configure };
 
 #[derive(Debug)]
 struct Config {
-    base_url: Url,
+    /// Where clients are made.
+    collection: Url,
     scopes: Vec<String>,
     scope_map: Vec<(String, String)>,
     default_scopes: Vec<String>,
@@ -146,7 +147,8 @@ fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     if settings.has_issues() {
         return None;
     }
-    let config = Config { base_url: base_url.clone()?, scopes, scope_map, default_scopes, scope_as_text };
+    let collection = endpoint(base_url.as_ref()?, &["api", "v2", "admin", "oauth", "client"], &[]).ok()?;
+    let config = Config { collection, scopes, scope_map, default_scopes, scope_as_text };
     Some(Blueprint {
         base_url: base_url?,
         credential: Credential::Bearer(token?),
@@ -161,16 +163,14 @@ struct BitGo {
 }
 
 impl BitGo {
-    fn url(&self, id: Option<&str>) -> Result<Url> {
-        let mut segments = vec!["api", "v2", "admin", "oauth", "client"];
-        segments.extend(id);
-        endpoint(&self.config.base_url, &segments, &[])
+    fn item(&self, id: &str) -> Result<Url> {
+        endpoint(&self.config.collection, &[id], &[])
     }
 
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
         let (wire, losses) = map::to_wire(desired, None, &self.config)?;
         let body = wire.into_create(&self.config);
-        Ok(losses.with(shared::write(Method::POST, self.url(None)?, Effect::Once, "create", &body)?))
+        Ok(losses.with(shared::write(Method::POST, self.config.collection.clone(), Effect::Once, "create", &body)?))
     }
 
     /// `None` when nothing changes.
@@ -186,7 +186,7 @@ impl BitGo {
         if put.is_empty() {
             return Ok(losses.with(None));
         }
-        let url = self.url(Some(&target.vendor_ref))?;
+        let url = self.item(&target.vendor_ref)?;
         Ok(losses.with(Some(shared::write(Method::PUT, url, Effect::Idempotent, "update", &put)?)))
     }
 
@@ -260,7 +260,7 @@ impl Adapter for BitGo {
     }
 
     async fn read(&self, target: &Target) -> Result<VendorClient> {
-        let request = Request::new(Method::GET, self.url(Some(&target.vendor_ref))?, Effect::Read, "read");
+        let request = Request::new(Method::GET, self.item(&target.vendor_ref)?, Effect::Read, "read");
         self.existing(target, request).await
     }
 
@@ -279,7 +279,7 @@ impl Adapter for BitGo {
     }
 
     async fn set_enabled(&self, target: &Target, enabled: bool) -> Result<VendorClient> {
-        let url = self.url(Some(&target.vendor_ref))?;
+        let url = self.item(&target.vendor_ref)?;
         let request = shared::write(Method::PUT, url, Effect::Idempotent, "disable", &json!({ "isActive": enabled }))?;
         let client = self.existing(target, request).await?;
         if client.spec.policy.enabled == Some(enabled) {
@@ -291,7 +291,7 @@ impl Adapter for BitGo {
 
     /// There is no list: reading a client that cannot exist shows whether the vendor and the token work.
     async fn check(&self) -> Result<()> {
-        let request = Request::new(Method::GET, self.url(Some("registrar-check"))?, Effect::Read, "check");
+        let request = Request::new(Method::GET, self.item("registrar-check")?, Effect::Read, "check");
         match self.send(request).await {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

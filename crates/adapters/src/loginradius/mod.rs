@@ -108,7 +108,8 @@ pub(crate) const VENDOR: Vendor = Vendor { descriptor: &DESCRIPTOR, configure };
 
 #[derive(Debug)]
 struct Config {
-    base_url: Url,
+    /// Where clients are made and listed.
+    collection: Url,
     protocol: String,
     application_types: ApplicationTypes,
 }
@@ -188,7 +189,8 @@ fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     if settings.has_issues() {
         return None;
     }
-    let config = Config { base_url: base_url.clone()?, protocol, application_types };
+    let collection = endpoint(base_url.as_ref()?, &["v2", "manage", "oauth-clients"], &[]).ok()?;
+    let config = Config { collection, protocol, application_types };
     Some(Blueprint {
         base_url: base_url?,
         credential: credential?,
@@ -215,15 +217,17 @@ struct LoginRadius {
 }
 
 impl LoginRadius {
-    fn url(&self, rest: &[&str]) -> Result<Url> {
-        let mut segments = vec!["v2", "manage", "oauth-clients"];
-        segments.extend_from_slice(rest);
-        endpoint(&self.config.base_url, &segments, &[])
+    fn collection(&self) -> Url {
+        self.config.collection.clone()
+    }
+
+    fn below(&self, rest: &[&str]) -> Result<Url> {
+        endpoint(&self.config.collection, rest, &[])
     }
 
     /// The key of management calls is the name, not the client id (trap 8).
     fn item(&self, target: &Target) -> Result<Url> {
-        self.url(&[&target.vendor_ref])
+        self.below(&[&target.vendor_ref])
     }
 
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
@@ -233,7 +237,7 @@ impl LoginRadius {
             (name::PROTOCOL.to_owned(), json!(self.config.protocol)),
         ]);
         body.extend(members);
-        Ok(losses.with(shared::write(Method::POST, self.url(&[])?, Effect::Once, "create", &body)?))
+        Ok(losses.with(shared::write(Method::POST, self.collection(), Effect::Once, "create", &body)?))
     }
 
     /// `None` when nothing changes.
@@ -336,7 +340,7 @@ impl Adapter for LoginRadius {
     }
 
     async fn list(&self, _page: Option<PageToken>) -> Result<Page> {
-        let response = self.send(Request::new(Method::GET, self.url(&[])?, Effect::Read, "list")).await?;
+        let response = self.send(Request::new(Method::GET, self.collection(), Effect::Read, "list")).await?;
         let wire::Listed { data, rest } = decode(&response)?;
         if let Some(paging) = rest.iter().find_map(|(member, value)| is_paging(member, value).then_some(member)) {
             let what = format!("the list has the undocumented member `{paging}`, so it may not be complete");
@@ -361,7 +365,7 @@ impl Adapter for LoginRadius {
     }
 
     async fn rotate_secret(&self, target: &Target) -> Result<IssuedSecret> {
-        let url = self.url(&["credentials", &target.vendor_ref])?;
+        let url = self.below(&["credentials", &target.vendor_ref])?;
         let response = self.send(Request::new(Method::PUT, url, Effect::Once, "rotate")).await?;
         let wire::Credentials { client_id, client_secret } = decode(&response)?;
         if client_id != target.client_id.as_str() {

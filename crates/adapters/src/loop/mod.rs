@@ -74,7 +74,8 @@ pub(crate) const VENDOR: Vendor = Vendor { descriptor: &DESCRIPTOR, configure };
 
 #[derive(Debug)]
 struct Config {
-    base_url: Url,
+    /// Where clients are made and listed.
+    collection: Url,
     path_id: PathId,
     default_scopes: Vec<String>,
     confidential_auth_method: String,
@@ -102,7 +103,8 @@ fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     if settings.has_issues() {
         return None;
     }
-    let config = Config { base_url: base_url.clone()?, path_id, default_scopes, confidential_auth_method };
+    let collection = endpoint(base_url.as_ref()?, &["v1", "admin", "oauth-clients"], &[]).ok()?;
+    let config = Config { collection, path_id, default_scopes, confidential_auth_method };
     Some(Blueprint {
         base_url: base_url?,
         credential: Credential::Bearer(token?),
@@ -117,19 +119,19 @@ struct Loop {
 }
 
 impl Loop {
-    fn collection(&self) -> Result<Url> {
-        endpoint(&self.config.base_url, &["v1", "admin", "oauth-clients"], &[])
+    fn collection(&self) -> Url {
+        self.config.collection.clone()
     }
 
     fn item(&self, target: &Target, rest: &[&str]) -> Result<Url> {
-        let mut segments = vec!["v1", "admin", "oauth-clients", target.vendor_ref.as_str()];
+        let mut segments = vec![target.vendor_ref.as_str()];
         segments.extend_from_slice(rest);
-        endpoint(&self.config.base_url, &segments, &[])
+        endpoint(&self.config.collection, &segments, &[])
     }
 
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
         let (wire, losses) = map::to_wire(desired, None, &self.config)?;
-        let request = shared::write(Method::POST, self.collection()?, Effect::Once, "create", &wire.into_create())?;
+        let request = shared::write(Method::POST, self.collection(), Effect::Once, "create", &wire.into_create())?;
         Ok(losses.with(request))
     }
 
@@ -228,7 +230,7 @@ impl Adapter for Loop {
     }
 
     async fn list(&self, _page: Option<PageToken>) -> Result<Page> {
-        let request = Request::new(Method::GET, self.collection()?, Effect::Read, "list");
+        let request = Request::new(Method::GET, self.collection(), Effect::Read, "list");
         let response = self.send(request, &[200]).await?;
         let wire::Listed { clients, rest } = response.decode()?;
         if let Some(paging) = rest.keys().find(|k| ["next", "cursor", "page", "has_more"].iter().any(|w| k.contains(w))) {
