@@ -110,7 +110,7 @@ pub struct Backend {
 
 /// The handles of the metric of writes, by action and outcome: looking one up takes several allocations and a lock. None
 /// is made before it counts something, so that the metrics show only what there was.
-type Counters = [[OnceLock<Counter>; 3]; Action::ALL.len()];
+type Counters = [[OnceLock<Counter>; Outcome::Unknown as usize + 1]; Action::ALL.len()];
 
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

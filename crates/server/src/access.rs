@@ -194,3 +194,47 @@ fn method_label(method: &Method) -> &'static str {
         _ => "other",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, routing::get};
+    use http_body_util::BodyExt as _;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use registrar_engine::{AuthMode, Connect, ConnectOptions, Connection, Engine};
+    use registrar_store::MemoryStore;
+    use tower::{ServiceExt as _, layer::layer_fn};
+
+    use super::*;
+
+    struct Nowhere;
+
+    impl Connect for Nowhere {
+        fn connect(&self, _: ConnectOptions) -> Result<Connection, String> {
+            Err("there is no way".to_owned())
+        }
+    }
+
+    async fn fails(request: Request) -> String {
+        panic!("canary {}", request.uri());
+    }
+
+    #[test]
+    fn a_panic_is_answered_without_its_payload() {
+        let engine = Engine::new(Arc::new(MemoryStore::new()), &[], Vec::new(), Vec::new(), &Nowhere).unwrap();
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let app = App::new(Arc::new(engine), AuthMode::None, "http://localhost", metrics);
+        let router =
+            Router::new().route("/", get(fails)).layer(layer_fn(move |route| Observed::new(app.clone(), route)));
+        let request = Request::get("/").header(&REQUEST_ID, "mine").body(Body::empty()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (head, body) = runtime.block_on(router.oneshot(request)).unwrap().into_parts();
+        let body = runtime.block_on(body.collect()).unwrap().to_bytes();
+        assert_eq!(
+            (head.status, &*body),
+            (StatusCode::INTERNAL_SERVER_ERROR, system::panicked().to_string().as_bytes())
+        );
+        for (name, value) in [("content-type", "application/problem+json"), ("x-request-id", "mine")] {
+            assert_eq!(head.headers[name], value);
+        }
+    }
+}
