@@ -141,14 +141,14 @@ pub(super) fn to_wire<'a>(spec: &'a ClientSpec, current: Option<&ClientSpec>) ->
 
     let (client_auth_methods, is_confidential) = authentication(metadata, &members, &mut losses);
     let grant_types = grants(metadata, &mut losses)?;
-    let name = client_name.as_deref().map_or_else(
-        || {
+    let name = match client_name {
+        Some(name) => Cow::Borrowed(name.as_str()),
+        None => {
             let name = shared::derived_name(metadata);
             losses.defaulted("metadata.client_name", json!(name), "authms demands a name; made from the first redirect URI");
             Cow::Owned(name)
-        },
-        Cow::Borrowed,
-    );
+        }
+    };
     let desired = Desired {
         name,
         redirect_uris: shared::redirect_uris(metadata),

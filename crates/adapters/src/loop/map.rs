@@ -114,14 +114,14 @@ pub(super) fn to_wire<'a>(
         losses.changed("policy.enabled", LossKind::Widened, Severity::Security, Some(json!(false)), Some(json!(true)), reason);
     }
 
-    let client_name = client_name.as_deref().map_or_else(
-        || {
+    let client_name = match client_name {
+        Some(name) => Cow::Borrowed(name.as_str()),
+        None => {
             let name = shared::derived_name(metadata);
             losses.defaulted("metadata.client_name", json!(name), "Loop demands a name; made from the first redirect URI");
             Cow::Owned(name)
-        },
-        Cow::Borrowed,
-    );
+        }
+    };
     let allowed_scopes = match scope.as_ref().filter(|s| !s.is_empty()) {
         Some(scope) => scope.tokens().collect(),
         None => {
