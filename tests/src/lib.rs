@@ -6,6 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use registrar_adapters::VENDORS;
 use registrar_core::{Adapter, Blueprint, ExposeSecret as _, SecretString, Settings, Vendor};
+use registrar_engine::{AlwaysOpen, Connect, ConnectOptions, Connection};
 use registrar_fakes::FakeHost;
 use registrar_transport::{BackendOptions, Transport};
 use serde_json::Value;
@@ -71,6 +72,29 @@ impl Rig {
     #[must_use]
     pub fn calls(&self) -> usize {
         self.host.ledger(None).iter().filter(|e| !e.path.ends_with("/oauth/token")).count()
+    }
+}
+
+/// Backends over the real transport, without the circuit breaker's say in what is begun.
+#[derive(Debug)]
+pub struct Network(Transport);
+
+impl Network {
+    /// A network of its own: its connections are nobody else's.
+    ///
+    /// # Errors
+    /// When the platform's certificates cannot be read.
+    pub fn new() -> Result<Self, String> {
+        Transport::new().map(Self).map_err(|e| e.to_string())
+    }
+}
+
+impl Connect for Network {
+    fn connect(&self, options: ConnectOptions) -> Result<Connection, String> {
+        let mut backend = BackendOptions::new(options.name, options.base_url, options.credential);
+        backend.max_in_flight = options.max_in_flight;
+        let handle = self.0.backend(backend).map_err(|e| e.to_string())?;
+        Ok(Connection { http: handle.http, health: Arc::new(|| Value::Null), gate: Arc::new(AlwaysOpen) })
     }
 }
 

@@ -6,16 +6,14 @@ use std::{io::Write as _, net::SocketAddr, sync::Arc};
 use async_trait::async_trait;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use registrar_adapters::VENDORS;
-use registrar_engine::{
-    AlwaysOpen, Config, Connect, ConnectOptions, Connection, Engine, Environment, config::resolve_secret,
-};
+use registrar_engine::{Config, Engine, Environment, config::resolve_secret};
 use registrar_model::{BackendName, ClientId, OperationId, Registration, RegistrationId};
 use registrar_server::App;
 use registrar_store::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
     RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, Unused, Usage,
 };
-use registrar_transport::{BackendOptions, Transport};
+use registrar_tests::Network;
 
 use crate::Fallible;
 
@@ -29,7 +27,7 @@ pub(crate) fn run(config: &str) -> Fallible<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let metrics = PrometheusBuilder::new().install_recorder()?;
-        let network = Network(Transport::new()?);
+        let network = Network::new()?;
         let engine = Engine::new(Arc::new(Forgetting), VENDORS, config.backends, config.routes, &network)?;
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let address = listener.local_addr()?;
@@ -39,17 +37,6 @@ pub(crate) fn run(config: &str) -> Fallible<()> {
         registrar_server::serve::serve(listener, registrar_server::router(app), std::future::pending()).await?;
         Ok(())
     })
-}
-
-struct Network(Transport);
-
-impl Connect for Network {
-    fn connect(&self, options: ConnectOptions) -> Result<Connection, String> {
-        let mut backend = BackendOptions::new(options.name, options.base_url, options.credential);
-        backend.max_in_flight = options.max_in_flight;
-        let handle = self.0.backend(backend).map_err(|e| e.to_string())?;
-        Ok(Connection { http: handle.http, health: Arc::new(|| serde_json::Value::Null), gate: Arc::new(AlwaysOpen) })
-    }
 }
 
 /// Takes everything and keeps nothing.
