@@ -108,9 +108,26 @@ pub struct Backend {
     counters: Counters,
 }
 
-/// The handles of the metric of writes, by action and outcome: looking one up takes several allocations and a lock. None
-/// is made before it counts something, so that the metrics show only what there was.
-type Counters = [[OnceLock<Counter>; Outcome::Unknown as usize + 1]; Action::ALL.len()];
+/// The handles of the metric of writes, by action: looking one up takes several allocations and a lock.
+type Counters = [ByOutcome; Action::ALL.len()];
+
+/// Handles for one action. None is made before it counts something, so that the metrics show only what there was.
+#[derive(Default)]
+struct ByOutcome {
+    not_performed: OnceLock<Counter>,
+    performed: OnceLock<Counter>,
+    unknown: OnceLock<Counter>,
+}
+
+impl ByOutcome {
+    fn of(&self, outcome: Outcome) -> &OnceLock<Counter> {
+        match outcome {
+            Outcome::NotPerformed => &self.not_performed,
+            Outcome::Performed => &self.performed,
+            Outcome::Unknown => &self.unknown,
+        }
+    }
+}
 
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,7 +164,7 @@ impl Backend {
 
     /// Counts a write.
     pub(crate) fn count(&self, action: Action, outcome: Outcome) {
-        let counter = self.counters[action as usize][outcome as usize].get_or_init(|| {
+        let counter = self.counters[action as usize].of(outcome).get_or_init(|| {
             metrics::counter!(
                 "registrar_operations_total",
                 "action" => action.as_str(),

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use axum::{body::Body, extract::Request};
-use bytes::Bytes;
+use axum::{BoxError, body::Body, extract::Request};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use registrar_core::{Error, ErrorKind, Result};
@@ -50,14 +50,98 @@ fn check_type(headers: &HeaderMap, wanted: &'static str) -> Result<()> {
     Err(Error::new(ErrorKind::UnsupportedMediaType, format!("send Content-Type: {wanted} (UTF-8)")))
 }
 
-/// The whole body; one that arrived in one piece is not copied.
+/// The whole body; one that arrives in one piece, as most do, is not copied.
 async fn collect(body: Body) -> Result<Bytes> {
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    match tokio::time::timeout(BODY_TIMEOUT, join(Limited::new(body, MAX_BODY))).await {
+        Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(Error::new(ErrorKind::PayloadTooLarge, format!("a body may have {MAX_BODY} bytes")))
         }
         Ok(Err(_)) => Err(Error::new(ErrorKind::MalformedBody, "the body ended before it was complete")),
         Err(_) => Err(Error::new(ErrorKind::MalformedBody, "the body did not arrive in time")),
+    }
+}
+
+/// Not `collect` of `http_body_util`: a frame keeps the whole buffer that it was read into, so that a body sent byte by byte
+/// would hold thousands of times its size. Here only one frame is ever held.
+async fn join(mut body: Limited<Body>) -> std::result::Result<Bytes, BoxError> {
+    let mut first = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if first.is_empty() && joined.is_empty() {
+            first = data;
+        } else {
+            joined.extend_from_slice(&std::mem::take(&mut first));
+            joined.extend_from_slice(&data);
+        }
+    }
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        pin::Pin,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::{Context, Poll},
+    };
+
+    use axum::body::HttpBody;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// The buffer of one frame, counted while somebody holds it.
+    struct Held(Arc<AtomicUsize>, [u8; 1]);
+
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.1
+        }
+    }
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A body that is sent byte by byte.
+    struct Slow {
+        left: usize,
+        held: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+    }
+
+    impl HttpBody for Slow {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<std::result::Result<Frame<Bytes>, Infallible>>> {
+            self.most.fetch_max(self.held.load(Ordering::SeqCst), Ordering::SeqCst);
+            if self.left == 0 {
+                return Poll::Ready(None);
+            }
+            self.left -= 1;
+            self.held.fetch_add(1, Ordering::SeqCst);
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(Held(Arc::clone(&self.held), [b'x']))))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_byte_by_byte_holds_one_buffer() {
+        let most = Arc::new(AtomicUsize::new(0));
+        let slow = |left| Body::new(Slow { left, held: Arc::default(), most: Arc::clone(&most) });
+        assert_eq!(collect(slow(MAX_BODY)).await.unwrap(), vec![b'x'; MAX_BODY]);
+        assert_eq!(most.load(Ordering::SeqCst), 1);
+        assert_eq!(collect(slow(MAX_BODY + 1)).await.unwrap_err().kind(), ErrorKind::PayloadTooLarge);
     }
 }

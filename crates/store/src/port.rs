@@ -31,7 +31,8 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Records, in one transaction, what became of an operation, what that does to the registry, and the use that an
     /// initial access token gets back. Only an operation
-    /// that is not final can be finished; `state` may be [`OperationState::Unknown`], to be finished again later.
+    /// that is not final can be finished; `state` may be [`OperationState::Unknown`], to be finished again later. The update
+    /// is shared, because the caller tries again with it.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] (the operation, or the registration to update), [`StoreError::AlreadyFinished`],

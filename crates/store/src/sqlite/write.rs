@@ -180,7 +180,7 @@ fn refund(connection: &Connection, token: &str) -> rusqlite::Result<()> {
 
 /// The states of an operation that can be finished.
 const OPEN: [OperationState; 2] = [OperationState::Pending, OperationState::Unknown];
-/// The state of one that can be amended.
+/// The state of one that can be amended, for both places that [`FINISH`] has.
 const SUCCEEDED: [OperationState; 2] = [OperationState::Succeeded, OperationState::Succeeded];
 
 const FINISH: &str = "UPDATE operations SET state = ?2, outcome = ?3, summary = ?4, updated_at = ?5, attempts = ?6, \
