@@ -4,8 +4,8 @@ use std::{borrow::Cow, time::Duration};
 
 use registrar_core::{Error, ErrorKind, Outcome, Response, Result, VendorDetail};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Jwks, LossKind, Losses, Member, Pointer, Policy,
-    RedirectUri, Scope, Severity, decide, fields, member::StringMember,
+    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Jwks, LossKind, Losses, Member,
+    Pointer, Policy, RedirectUri, Scope, Severity, decide, fields, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
@@ -47,12 +47,35 @@ impl<'a> Desired<'a> {
     /// The body of `POST`; `status` is not part of it.
     pub(super) fn into_create(self) -> wire::CreateClient<'a> {
         let Self {
-            name, redirect_uris, client_auth_methods, grant_types, is_confidential, fapi_profile, jwks, jwks_uri, logo_url,
-            privacy_policy, scopes, terms_url, website, status: _,
+            name,
+            redirect_uris,
+            client_auth_methods,
+            grant_types,
+            is_confidential,
+            fapi_profile,
+            jwks,
+            jwks_uri,
+            logo_url,
+            privacy_policy,
+            scopes,
+            terms_url,
+            website,
+            status: _,
         } = self;
         wire::CreateClient {
-            name, redirect_uris, client_auth_methods, grant_types, is_confidential, fapi_profile, jwks, jwks_uri, logo_url,
-            privacy_policy, scopes, terms_url, website,
+            name,
+            redirect_uris,
+            client_auth_methods,
+            grant_types,
+            is_confidential,
+            fapi_profile,
+            jwks,
+            jwks_uri,
+            logo_url,
+            privacy_policy,
+            scopes,
+            terms_url,
+            website,
         }
     }
 
@@ -145,7 +168,11 @@ pub(super) fn to_wire<'a>(spec: &'a ClientSpec, current: Option<&ClientSpec>) ->
         Some(name) => Cow::Borrowed(name.as_str()),
         None => {
             let name = shared::derived_name(metadata);
-            losses.defaulted("metadata.client_name", json!(name), "authms demands a name; made from the first redirect URI");
+            losses.defaulted(
+                "metadata.client_name",
+                json!(name),
+                "authms demands a name; made from the first redirect URI",
+            );
             Cow::Owned(name)
         }
     };
@@ -214,11 +241,25 @@ fn status(
     let Some(current) = current else {
         if enabled == Some(false) {
             let reason = "authms activates every new client; register it and then switch it off";
-            losses.changed("policy.enabled", LossKind::Widened, Severity::Security, Some(json!(false)), Some(json!(true)), reason);
+            losses.changed(
+                "policy.enabled",
+                LossKind::Widened,
+                Severity::Security,
+                Some(json!(false)),
+                Some(json!(true)),
+                reason,
+            );
         }
         if let Some(asked) = asked.filter(|s| *s != "active") {
             let reason = "authms activates every new client; register it and then change its status";
-            losses.changed("vendor.authms.status", LossKind::Dropped, Severity::Security, Some(json!(asked)), None, reason);
+            losses.changed(
+                "vendor.authms.status",
+                LossKind::Dropped,
+                Severity::Security,
+                Some(json!(asked)),
+                None,
+                reason,
+            );
         }
         return Ok(None);
     };
@@ -248,9 +289,30 @@ fn status(
 /// What a client is, in canonical terms. Secret and keys are not part of it.
 pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<ClientSpec> {
     let wire::Client {
-        client_id: _, name, redirect_uris, client_auth_methods, grant_types, is_confidential, fapi_profile, jwks: _, jwks_uri,
-        logo_url, privacy_policy, terms_url, website, scopes, cors_origins, status, _tenant_id, client_secret: _,
-        created_at: _, deleted_at: _, _id: _, _updated_at: _, _secret_last_four: _, rest,
+        client_id: _,
+        name,
+        redirect_uris,
+        client_auth_methods,
+        grant_types,
+        is_confidential,
+        fapi_profile,
+        jwks: _,
+        jwks_uri,
+        logo_url,
+        privacy_policy,
+        terms_url,
+        website,
+        scopes,
+        cors_origins,
+        status,
+        _tenant_id,
+        client_secret: _,
+        created_at: _,
+        deleted_at: _,
+        _id: _,
+        _updated_at: _,
+        _secret_last_four: _,
+        rest,
     } = client;
     let text = |value: Option<String>| value.filter(|v| !v.is_empty());
     let methods = auth_methods(client_auth_methods.as_ref(), response)?;
@@ -352,9 +414,17 @@ pub(super) fn envelope(response: &Response, config: &Config) -> Result<()> {
     match code {
         Some(code) if !config.success_codes.iter().any(|s| s.to_string() == code) => {
             let message = shared::text(body.as_ref(), "message");
-            Err(Error::new(ErrorKind::UpstreamRejected, "authms answered with success and an error code in the envelope")
-                .with_outcome(Outcome::NotPerformed)
-                .with_vendor(VendorDetail { status: Some(response.status), code: Some(code), message, request_id: None }))
+            Err(Error::new(
+                ErrorKind::UpstreamRejected,
+                "authms answered with success and an error code in the envelope",
+            )
+            .with_outcome(Outcome::NotPerformed)
+            .with_vendor(VendorDetail {
+                status: Some(response.status),
+                code: Some(code),
+                message,
+                request_id: None,
+            }))
         }
         _ => Ok(()),
     }
@@ -409,7 +479,11 @@ pub(super) fn validate(spec: &ClientSpec, issues: &mut Issues) {
             }
         }
         Some(_) => {
-            issues.push(at.child("client_auth_methods"), IssueCode::WrongType, "expected an array of at least one string");
+            issues.push(
+                at.child("client_auth_methods"),
+                IssueCode::WrongType,
+                "expected an array of at least one string",
+            );
         }
     }
     shared::vendor_text(&members, KIND, "status", issues);

@@ -46,7 +46,10 @@ static DESCRIPTOR: Descriptor = Descriptor {
     held: &[
         ("metadata.redirect_uris", Support::Partial("at least one")),
         ("metadata.token_endpoint_auth_method", Support::Full),
-        ("metadata.grant_types", Support::Partial("authorization_code, refresh_token, client_credentials, implicit, device_code")),
+        (
+            "metadata.grant_types",
+            Support::Partial("authorization_code, refresh_token, client_credentials, implicit, device_code"),
+        ),
         ("metadata.response_types", Support::Partial("follow from the grants")),
         ("metadata.client_name", Support::Full),
         ("metadata.client_uri", Support::Full),
@@ -92,8 +95,17 @@ struct Config {
 fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     let base_url = settings.url("base_url");
     let token = settings.secret("token");
-    let prefix = if settings.has("path_prefix") { settings.text("path_prefix").unwrap_or_default() } else { "/api/v1".to_owned() };
-    let word = |s: &&str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~')) && *s != "." && *s != "..";
+    let prefix = if settings.has("path_prefix") {
+        settings.text("path_prefix").unwrap_or_default()
+    } else {
+        "/api/v1".to_owned()
+    };
+    let word = |s: &&str| {
+        !s.is_empty()
+            && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~'))
+            && *s != "."
+            && *s != ".."
+    };
     let segments: Vec<&str> = prefix.trim_matches('/').split('/').filter(|s| !s.is_empty()).collect();
     if !segments.iter().all(word) {
         settings.reject("path_prefix", "must be a plain path such as \"/api/v1\"", None);
@@ -133,7 +145,12 @@ impl Authms {
     }
 
     /// `None` when nothing changes.
-    fn update_request(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<Option<Request>>> {
+    fn update_request(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<Option<Request>>> {
         let (wire, losses) = map::to_wire(desired, Some(current))?;
         let put = map::current(current).put_to(&wire, &self.config);
         if put.is_empty() {
@@ -186,7 +203,12 @@ impl Adapter for Authms {
         Ok(self.create_request(desired)?.map(|r| vec![shared::planned(r)]))
     }
 
-    fn preview_update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
+    fn preview_update(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<Vec<PlannedRequest>>> {
         Ok(self.update_request(target, current, desired)?.map(|r| r.into_iter().map(shared::planned).collect()))
     }
 
@@ -248,7 +270,12 @@ impl Adapter for Authms {
         Ok(Page { items, next })
     }
 
-    async fn update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
+    async fn update(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<VendorClient>> {
         let Mapped { value: request, losses } = self.update_request(target, current, desired)?;
         let value = match request {
             Some(request) => self.existing(target, request).await?,

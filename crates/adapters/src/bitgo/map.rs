@@ -186,8 +186,7 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
     let mut out: Vec<String> = Vec::new();
     let mut unknown = Vec::new();
     for token in asked.tokens() {
-        let mapped =
-            config.scope_map.iter().find(|(from, _)| from == token).map_or(token, |(_, to)| to.as_str());
+        let mapped = config.scope_map.iter().find(|(from, _)| from == token).map_or(token, |(_, to)| to.as_str());
         if mapped.is_empty() {
             continue;
         }

@@ -312,7 +312,9 @@ impl Adapter for LoginRadius {
         current: &ClientSpec,
         desired: &ClientSpec,
     ) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.update_request(target, current, desired)?.map(|request| request.into_iter().map(shared::planned).collect()))
+        Ok(self
+            .update_request(target, current, desired)?
+            .map(|request| request.into_iter().map(shared::planned).collect()))
     }
 
     async fn create_as_planned(

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use registrar_core::{Error, ErrorKind, Response, Result};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member, Place, Pointer, Policy,
-    Severity, decide,
+    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member, Place,
+    Pointer, Policy, Severity, decide,
     field::{JsonType, lookup},
     metadata::{REGISTERED_UNTYPED, SERVER_ASSIGNED},
 };
@@ -213,7 +213,8 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
     let (metadata, unknown) = ClientMetadata::decode(&client.members, &Place::root(), &mut issues);
     if let Some(issue) = issues.as_slice().first() {
         let member = issue.pointer.as_str().trim_start_matches("#/");
-        return Err(response.malformed(&format!("member `{}` is of an unexpected type", registrar_core::error::sanitise(member, 64))));
+        return Err(response
+            .malformed(&format!("member `{}` is of an unexpected type", registrar_core::error::sanitise(member, 64))));
     }
     let unknown: Map<String, Value> = unknown.into_iter().filter(|(name, _)| fault(name).is_none()).collect();
     let vendor = shared::kept_members(KIND, unknown);
