@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     field::JsonType,
-    issue::{IssueCode, Issues, Place},
+    issue::{IssueCode, Issues, Position},
     member::{Member, wrong_type},
 };
 
@@ -84,7 +84,7 @@ impl Serialize for Scope {
 impl Member for Scope {
     const JSON: JsonType = JsonType::String;
 
-    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Position<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::String(text) = value else {
             wrong_type(value, "a string of space-separated scopes", at, issues);
             return None;
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_scope_has_each_token_once_and_one_space_between() {
         let mut lenient = Issues::lenient();
-        let read = Scope::decode(&Value::from("  b  a b "), &Place::root(), &mut lenient).unwrap();
+        let read = Scope::decode(&Value::from("  b  a b "), &Position::root(), &mut lenient).unwrap();
         assert_eq!(read.encode(), "b a");
         assert_eq!(read.tokens().collect::<Vec<_>>(), ["b", "a"]);
         assert_eq!(Scope::from_tokens(["b", "a", "b"]), Some(read));
@@ -124,7 +124,7 @@ mod tests {
         assert!(lenient.is_empty());
         let mut strict = Issues::new();
         // both at once: the repetition is told
-        assert_eq!(Scope::decode(&Value::from("\u{e9} \u{e9}"), &Place::root(), &mut strict), None);
+        assert_eq!(Scope::decode(&Value::from("\u{e9} \u{e9}"), &Position::root(), &mut strict), None);
         let codes: Vec<IssueCode> = strict.as_slice().iter().map(|i| i.code).collect();
         assert_eq!(codes, [IssueCode::Conflict]);
     }

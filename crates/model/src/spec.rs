@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     field::{Compare, FieldInfo, lookup},
-    issue::{IssueCode, Issues, Place, type_name},
+    issue::{IssueCode, Issues, Position, type_name},
     metadata::ClientMetadata,
     policy::Policy,
 };
@@ -119,7 +119,7 @@ impl ClientSpec {
     /// Reads the three layers from an object that has them as members; other members are left to the caller.
     /// The list holds metadata names that no registry knows.
     #[must_use]
-    pub fn decode(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
+    pub fn decode(object: &Map<String, Value>, at: &Position<'_>, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
         let mut spec = Self::default();
         let mut unknown = Vec::new();
         if let Some(metadata) = layer(object, "metadata", at, issues) {
@@ -140,7 +140,7 @@ impl ClientSpec {
                     Value::Null => {}
                     other => {
                         let detail = format!("expected an object of that vendor's members, found {}", type_name(other));
-                        issues.push(&here.child(kind), IssueCode::WrongType, detail);
+                        issues.push(here.child(kind), IssueCode::WrongType, detail);
                     }
                 }
             }
@@ -149,7 +149,7 @@ impl ClientSpec {
     }
 
     /// Checks every rule of the model. Vendor members are checked by their adapter.
-    pub fn validate(&self, at: &Place<'_>, issues: &mut Issues) {
+    pub fn validate(&self, at: &Position<'_>, issues: &mut Issues) {
         crate::validate::metadata(&self.metadata, &at.child("metadata"), issues);
         crate::validate::policy(&self.policy, &at.child("policy"), issues);
     }
@@ -242,7 +242,7 @@ pub(crate) fn is_empty(value: &Value) -> bool {
 fn layer<'a>(
     object: &'a Map<String, Value>,
     name: &str,
-    at: &Place<'_>,
+    at: &Position<'_>,
     issues: &mut Issues,
 ) -> Option<&'a Map<String, Value>> {
     match object.get(name) {
@@ -250,7 +250,7 @@ fn layer<'a>(
         Some(Value::Object(layer)) => Some(layer),
         Some(other) => {
             let detail = format!("expected an object, found {}", type_name(other));
-            issues.push(&at.child(name), IssueCode::WrongType, detail);
+            issues.push(at.child(name), IssueCode::WrongType, detail);
             None
         }
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use registrar_core::{Error, ErrorKind, Response, Result};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member, Place,
-    Pointer, Policy, Severity, decide,
+    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member, Pointer,
+    Policy, Position, Severity, decide,
     field::{JsonType, lookup},
     metadata::{REGISTERED_UNTYPED, SERVER_ASSIGNED},
 };
@@ -210,7 +210,7 @@ fn defaults(metadata: &ClientMetadata, preset: &Preset, losses: &mut Losses) {
 /// sent back, above all what may be a secret.
 pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<ClientSpec> {
     let mut issues = Issues::lenient();
-    let (metadata, unknown) = ClientMetadata::decode(&client.members, &Place::root(), &mut issues);
+    let (metadata, unknown) = ClientMetadata::decode(&client.members, &Position::root(), &mut issues);
     if let Some(issue) = issues.as_slice().first() {
         let member = issue.pointer.as_str().trim_start_matches("#/");
         return Err(response

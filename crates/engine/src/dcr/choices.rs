@@ -3,8 +3,8 @@
 
 use registrar_core::{Adapter, Error, ErrorKind, Result};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Place, Pointer,
-    Policy, Severity, field, validate,
+    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Pointer, Policy,
+    Position, Severity, field, validate,
 };
 use serde_json::{Value, json};
 
@@ -144,7 +144,7 @@ fn words(value: &Value) -> Option<Vec<String>> {
 
 /// The metadata with one member set, and the rules that it breaks then.
 fn with(metadata: &ClientMetadata, member: &str, value: Value) -> (ClientMetadata, Vec<Issue>) {
-    let (root, mut issues) = (Place::root(), Issues::new());
+    let (root, mut issues) = (Position::root(), Issues::new());
     let at = root.child("metadata");
     let mut object = metadata.encode();
     object.insert(member.to_owned(), value);
