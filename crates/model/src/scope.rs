@@ -1,4 +1,4 @@
-//! `scope`.
+//! Scope, kept as the one text that it is on the wire.
 
 use std::collections::BTreeSet;
 
@@ -18,10 +18,9 @@ pub struct Scope(String);
 impl Scope {
     /// From tokens, without repetitions; `None` when one is not a scope token (NQCHAR, RFC 6749 Appendix A.4).
     #[must_use]
-    pub fn from_tokens<'t, S: AsRef<str> + ?Sized + 't>(
-        tokens: impl IntoIterator<Item = &'t S, IntoIter: Clone>,
-    ) -> Option<Self> {
-        let written = Written::of(tokens.into_iter().map(AsRef::as_ref));
+    pub fn from_tokens(tokens: impl IntoIterator<Item = impl AsRef<str>>) -> Option<Self> {
+        let tokens: Vec<_> = tokens.into_iter().collect();
+        let written = Written::of(tokens.iter().map(AsRef::as_ref));
         (!written.invalid).then_some(written.scope)
     }
 
