@@ -420,5 +420,10 @@ pub(crate) fn kept_members(kind: &str, mut members: Map<String, Value>) -> BTree
         Value::Bool(_) | Value::Number(_) => true,
     };
     members.retain(|_, value| says_something(value));
+    of_kind(kind, members)
+}
+
+/// Members of one kind, for [`ClientSpec::vendor`], which does not name a kind without any.
+pub(crate) fn of_kind(kind: &str, members: Map<String, Value>) -> BTreeMap<String, Map<String, Value>> {
     if members.is_empty() { BTreeMap::new() } else { BTreeMap::from([(kind.to_owned(), members)]) }
 }

@@ -237,12 +237,12 @@ impl ClientMetadata {
     #[must_use]
     pub fn decode(object: &Map<String, Value>, at: &Position<'_>, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
         let mut out = Self::default();
-        let unknown = out.read(object, at, issues);
+        let unknown = out.decode_into(object, at, issues);
         (out, unknown)
     }
 
     /// As [`ClientMetadata::decode`], into a value without members: where it is to stay, because it is large.
-    pub(crate) fn read(
+    pub(crate) fn decode_into(
         &mut self,
         object: &Map<String, Value>,
         at: &Position<'_>,

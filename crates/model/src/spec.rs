@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    fmt,
 };
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -27,10 +28,10 @@ pub struct ClientSpec {
 }
 
 impl ClientSpec {
-    /// Without vendor-only members.
+    /// The three layers together.
     #[must_use]
-    pub fn new(metadata: ClientMetadata, policy: Policy) -> Self {
-        Self { metadata: Box::new(metadata), policy, vendor: BTreeMap::new() }
+    pub fn new(metadata: ClientMetadata, policy: Policy, vendor: BTreeMap<String, Map<String, Value>>) -> Self {
+        Self { metadata: Box::new(metadata), policy, vendor }
     }
 
     /// Every present field by canonical path (`metadata.scope`, `policy.enabled`, `vendor.<kind>.<member>`). An empty
@@ -74,9 +75,7 @@ impl ClientSpec {
         let kinds = self.vendor.keys().chain(other.vendor.keys().filter(|kind| !self.vendor.contains_key(*kind)));
         for kind in kinds {
             let (a, b) = (self.vendor.get(kind).unwrap_or(&none), other.vendor.get(kind).unwrap_or(&none));
-            if a != b {
-                found.untyped(&format!("vendor.{kind}"), a, b);
-            }
+            found.untyped(format_args!("vendor.{kind}"), a, b);
         }
     }
 
@@ -123,7 +122,7 @@ impl ClientSpec {
         let mut spec = Self::default();
         let mut unknown = Vec::new();
         if let Some(metadata) = layer(object, "metadata", at, issues) {
-            unknown = spec.metadata.read(metadata, &at.child("metadata"), issues);
+            unknown = spec.metadata.decode_into(metadata, &at.child("metadata"), issues);
         }
         if let Some(policy) = layer(object, "policy", at, issues) {
             spec.policy = Policy::decode(policy, &at.child("policy"), issues);
@@ -197,8 +196,8 @@ impl Differences<'_> {
         self.push(Cow::Borrowed(row.path), Some(row), a, b);
     }
 
-    /// Members of maps under the path `prefix`.
-    pub(crate) fn untyped<'m, M>(&mut self, prefix: &str, a: &'m M, b: &'m M)
+    /// Members of maps under the path `prefix`, which is only written where they differ.
+    pub(crate) fn untyped<'m, M>(&mut self, prefix: impl fmt::Display, a: &'m M, b: &'m M)
     where
         M: PartialEq,
         &'m M: IntoIterator<Item = (&'m String, &'m Value)>,

@@ -360,7 +360,7 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
         security_profile: text(fapi_profile),
         ..Policy::default()
     };
-    Ok(ClientSpec { metadata: Box::new(metadata), policy, vendor: shared::kept_members(KIND, members) })
+    Ok(ClientSpec::new(metadata, policy, shared::kept_members(KIND, members)))
 }
 
 /// Trap 3: a list that comes back as JSON in a text; also a real list, a bare word, nothing.

@@ -1,7 +1,5 @@
 //! Canonical ⇄ BitGo, pure.
 
-use std::collections::BTreeMap;
-
 use registrar_core::{Error, ErrorKind, Response, Result, VendorDetail, adapter::vendor_issue};
 use registrar_model::{
     AuthMethod, ClientId, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy,
@@ -265,8 +263,7 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
     members.extend(organization_config.map(|c| ("organizationConfig".to_owned(), c)));
     // the record cannot hold a null, so one that stayed here would look like drift for ever
     members.retain(|_, value| !is_nothing(value));
-    let vendor = if members.is_empty() { BTreeMap::new() } else { BTreeMap::from([(KIND.to_owned(), members)]) };
-    Ok(ClientSpec { metadata: Box::new(metadata), policy, vendor })
+    Ok(ClientSpec::new(metadata, policy, shared::of_kind(KIND, members)))
 }
 
 /// Null, or an empty text or list: a member that says nothing.

@@ -436,5 +436,5 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         audiences: list(id_token_audiences),
         ..Policy::default()
     };
-    Ok(ClientSpec { metadata: Box::new(metadata), policy, vendor: shared::kept_members(KIND, own) })
+    Ok(ClientSpec::new(metadata, policy, shared::kept_members(KIND, own)))
 }

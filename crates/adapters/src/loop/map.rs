@@ -259,7 +259,7 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         first_party: is_first_party,
         ..Policy::default()
     };
-    Ok(ClientSpec { metadata: Box::new(metadata), policy, vendor: shared::kept_members(KIND, rest) })
+    Ok(ClientSpec::new(metadata, policy, shared::kept_members(KIND, rest)))
 }
 
 /// The state of a client as last seen, in the terms of [`Desired`], for computing a patch.

@@ -217,8 +217,7 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
             .malformed(&format!("member `{}` is of an unexpected type", registrar_core::error::sanitise(member, 64))));
     }
     let unknown: Map<String, Value> = unknown.into_iter().filter(|(name, _)| fault(name).is_none()).collect();
-    let vendor = shared::kept_members(KIND, unknown);
-    Ok(ClientSpec { metadata: Box::new(metadata), policy: Policy::default(), vendor })
+    Ok(ClientSpec::new(metadata, Policy::default(), shared::kept_members(KIND, unknown)))
 }
 
 /// Checks `vendor.rfc7591`: it is for members that the standards do not have.

@@ -1,6 +1,8 @@
 //! OpenID Connect RP Metadata Choices 1.0: a client lists what it can do, the server picks one value of each list and
 //! answers with that.
 
+use std::collections::BTreeMap;
+
 use registrar_core::{Adapter, Error, ErrorKind, Result};
 use registrar_model::{
     AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Pointer, Policy,
@@ -155,7 +157,7 @@ fn with(metadata: &ClientMetadata, member: &str, value: Value) -> (ClientMetadat
 
 /// Whether the vendor holds what the metadata has at `path`.
 pub(super) fn holds(adapter: &dyn Adapter, metadata: &ClientMetadata, path: &str) -> bool {
-    let spec = ClientSpec::new(metadata.clone(), Policy::default());
+    let spec = ClientSpec::new(metadata.clone(), Policy::default(), BTreeMap::new());
     // more than was asked for, as by vendors that always add refresh_token, is not a lack
     let lacks = |l: &Loss| l.severity == Severity::Security || l.kind != LossKind::Widened;
     let lost = |l: &Loss| l.field == path && l.is_refusable() && lacks(l);
