@@ -81,7 +81,7 @@ impl<'a> Desired<'a> {
 
     /// The body of `PUT` that leads from `self` to `to`: only what changes (trap 22: a full body would lose what reads
     /// do not show). A removed text becomes `""` or `null`, as configured; a removed list `[]`.
-    pub(super) fn put_to(&self, to: &Desired<'_>, config: &Config) -> Map<String, Value> {
+    pub(super) fn put_to(&self, to: &Self, config: &Config) -> Map<String, Value> {
         let mut put = Map::new();
         let mut set = |name: &str, changed: bool, value: Value| {
             if changed {
@@ -225,8 +225,7 @@ fn grants(metadata: &ClientMetadata, losses: &mut Losses) -> Result<Vec<String>>
         let reason = "not sent; registered with the standard's default (RFC 7591 §2)";
         losses.defaulted("metadata.grant_types", json!(["authorization_code"]), reason);
     }
-    let reason = "authms holds no response types; they follow from the grants";
-    shared::derived_response_types(metadata, grants, reason, losses);
+    shared::derived_response_types(metadata, grants, "authms", losses);
     Ok(grants.iter().map(|g| g.text().to_owned()).collect())
 }
 
@@ -351,7 +350,7 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
         policy_uri: text(privacy_policy),
         tos_uri: text(terms_url),
         client_uri: text(website),
-        scope: shared::scope(scopes.unwrap_or_default(), response)?,
+        scope: shared::scope(&scopes.unwrap_or_default(), response)?,
         ..ClientMetadata::default()
     };
     let policy = Policy {
@@ -468,28 +467,24 @@ pub(super) fn other_keys(losses: &mut [registrar_model::Loss]) {
 /// Checks the members of `vendor.authms` that are sent.
 pub(super) fn validate(spec: &ClientSpec, issues: &mut Issues) {
     let members = spec.vendor_members(KIND);
-    let at = Pointer::root().child("vendor").child(KIND);
+    let at = |member| shared::vendor_member(KIND, member);
     match members.get("client_auth_methods") {
         None => {}
         Some(Value::Array(items)) if !items.is_empty() && items.iter().all(Value::is_string) => {
             let method = spec.metadata.auth_method();
             if !items.iter().any(|i| i.as_str() == Some(method.text())) {
                 let detail = format!("must contain token_endpoint_auth_method, which is {method}");
-                issues.push(at.child("client_auth_methods"), IssueCode::Conflict, detail);
+                issues.push(at("client_auth_methods"), IssueCode::Conflict, detail);
             }
         }
         Some(_) => {
-            issues.push(
-                at.child("client_auth_methods"),
-                IssueCode::WrongType,
-                "expected an array of at least one string",
-            );
+            issues.push(at("client_auth_methods"), IssueCode::WrongType, "expected an array of at least one string");
         }
     }
     shared::vendor_text(&members, KIND, "status", issues);
     if let Some(Value::String(status)) = members.get("status")
         && !matches!(status.as_str(), "active" | "suspended" | "inactive")
     {
-        issues.push(at.child("status"), IssueCode::InvalidValue, "must be active, suspended or inactive");
+        issues.push(at("status"), IssueCode::InvalidValue, "must be active, suspended or inactive");
     }
 }

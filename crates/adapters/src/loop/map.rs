@@ -50,7 +50,7 @@ impl<'a> Desired<'a> {
     }
 
     /// The body of `PATCH` that leads from `self` to `to`: only what changes, `null` where a URI is removed (T12).
-    pub(super) fn patch_to(&self, to: &Desired<'_>) -> Map<String, Value> {
+    pub(super) fn patch_to(&self, to: &Self) -> Map<String, Value> {
         let mut patch = Map::new();
         let mut set = |name: &str, changed: bool, value: Value| {
             if changed {
@@ -83,7 +83,7 @@ pub(super) fn to_wire<'a>(
     check_redirects(redirect_uris)?;
 
     let client_type = authentication(metadata, config, &mut losses);
-    shared::code_and_refresh_only(metadata, &shared::flow_reasons!("Loop"), &mut losses);
+    shared::code_and_refresh_only(metadata, "Loop", &mut losses);
 
     decide!(metadata: ClientMetadata = &**metadata, losses, "Loop has no place for it";
         held { client_name, client_uri, logo_uri, scope, localized, extra }
@@ -210,8 +210,8 @@ fn authentication(metadata: &ClientMetadata, config: &Config, losses: &mut Losse
     if metadata.token_endpoint_auth_method == Some(AuthMethod::None) {
         return "public";
     }
-    let reasons = shared::secret_reasons!("Loop holds only confidential or public");
-    shared::shared_secret(metadata, &config.confidential_auth_method, &reasons, losses);
+    let why = "Loop holds only confidential or public";
+    shared::shared_secret(metadata, &config.confidential_auth_method, why, losses);
     "confidential"
 }
 
@@ -245,7 +245,7 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         client_uri,
         logo_uri,
         redirect_uris: shared::redirects(redirect_uris),
-        scope: shared::scope(allowed_scopes, response)?,
+        scope: shared::scope(&allowed_scopes, response)?,
         token_endpoint_auth_method: Some(auth_method),
         grant_types: Some(shared::CODE_AND_REFRESH.to_vec()),
         response_types: Some(vec![ResponseType::read("code")]),

@@ -187,8 +187,8 @@ fn grants(metadata: &ClientMetadata, preset: &Preset, losses: &mut Losses) -> Re
 
 fn authentication(metadata: &ClientMetadata, preset: &Preset, losses: &mut Losses) {
     if let Some(method) = preset.secret_method.filter(|_| !metadata.is_public()) {
-        let reasons = shared::secret_reasons!("this server tells only confidential clients from public ones");
-        shared::shared_secret(metadata, method, &reasons, losses);
+        let why = "this server tells only confidential clients from public ones";
+        shared::shared_secret(metadata, method, why, losses);
     }
 }
 
@@ -202,8 +202,8 @@ fn defaults(metadata: &ClientMetadata, preset: &Preset, losses: &mut Losses) {
     };
     let method = metadata.token_endpoint_auth_method.is_none();
     assume("token_endpoint_auth_method", method, AuthMethod::ClientSecretBasic.encode());
-    assume("grant_types", metadata.grant_types.is_none(), metadata.effective_grant_types().to_vec().encode());
-    assume("response_types", metadata.response_types.is_none(), metadata.effective_response_types().to_vec().encode());
+    assume("grant_types", metadata.grant_types.is_none(), json!(metadata.effective_grant_types()));
+    assume("response_types", metadata.response_types.is_none(), json!(metadata.effective_response_types()));
 }
 
 /// What a client is, in canonical terms. What no registry knows is in `vendor.rfc7591`, except what could not be
@@ -222,10 +222,9 @@ pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<Cl
 
 /// Checks `vendor.rfc7591`: it is for members that the standards do not have.
 pub(super) fn validate(spec: &ClientSpec, issues: &mut Issues) {
-    let at = Pointer::root().child("vendor").child(KIND);
     for name in spec.vendor_members(KIND).keys() {
         if let Some((code, detail)) = fault(name) {
-            issues.push(at.child(name), code, detail);
+            issues.push(shared::vendor_member(KIND, name), code, detail);
         }
     }
 }
