@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 use jiff::Timestamp;
-use registrar_core::{Effect, Error, ErrorKind, Outcome, PlannedRequest, Request, Response, Result, VendorDetail};
+use registrar_core::{
+    Effect, Error, ErrorKind, Outcome, PlannedRequest, Request, Response, Result, Settings, VendorDetail, endpoint,
+};
 use registrar_model::{
     AuthMethod, ClientId, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Loss, LossKind, Losses,
     Mapped, Member, Pointer, Position, RedirectUri, Scope, Severity, member::StringMember, spec::same_value,
@@ -47,6 +49,15 @@ pub(crate) fn creation(plan: Mapped<Vec<PlannedRequest>>) -> Result<(Request, Ve
     let planned = value.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "an empty plan"))?;
     let request = Request::new(planned.method, planned.url, Effect::Once, "create");
     Ok((Request { body: planned.text, ..request }, losses))
+}
+
+/// Where clients are made, below `base_url`.
+pub(crate) fn collection(settings: &mut Settings<'_>, base_url: Option<&Url>, segments: &[&str]) -> Option<Url> {
+    let url = endpoint(base_url?, segments, &[]);
+    if url.is_err() {
+        settings.reject("base_url", "does not lead to a usable URL of the vendor's clients", None);
+    }
+    url.ok()
 }
 
 /// A write with a JSON body.
@@ -407,4 +418,21 @@ pub(crate) fn kept_members(kind: &str, mut members: Map<String, Value>) -> BTree
 /// Members of one kind, for [`ClientSpec::vendor`], which does not name a kind without any.
 pub(crate) fn of_kind(kind: &str, members: Map<String, Value>) -> BTreeMap<String, Map<String, Value>> {
     if members.is_empty() { BTreeMap::new() } else { BTreeMap::from([(kind.to_owned(), members)]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collection_without_a_url_is_reported() {
+        let (object, base_url) = (Map::new(), Url::parse("https://vendor.example/id/").unwrap());
+        let mut settings = Settings::new(&object, &|_| Err(String::new()));
+        let url = collection(&mut settings, Some(&base_url), &["v1", "clients"]);
+        assert_eq!(url.unwrap().as_str(), "https://vendor.example/id/v1/clients");
+        assert!(!settings.has_issues());
+        assert_eq!(collection(&mut settings, Some(&base_url), &["v1", ".."]), None);
+        let issues = settings.finish();
+        assert_eq!(issues.iter().map(|issue| &*issue.path).collect::<Vec<_>>(), [["base_url"]]);
+    }
 }

@@ -1,11 +1,11 @@
 //! The traps, transformations and errors of authms.
 
-use registrar_core::{ErrorKind as K, ExposeSecret as _, Outcome, Target};
+use registrar_core::{ErrorKind as K, ExposeSecret as _, Outcome, SecretString, Settings, Target};
 use registrar_model::{AuthMethod, LossKind, Severity};
 use serde_json::{Value, json};
 
 use super::{VENDOR, fake};
-use crate::harness::{loss, now, over_answers, over_fake, portal, spec};
+use crate::harness::{loss, now, over_answers, over_fake, portal, settings, spec};
 
 const CREATED: &str = include_str!("fixtures/created.json");
 
@@ -219,6 +219,15 @@ fn trap_39_the_prefix_is_configured() {
         let (adapter, _) = faked(json!({ "path_prefix": prefix }));
         let url = adapter.preview(&portal()).unwrap().value[0].url.to_string();
         assert_eq!(url, format!("https://vendor.example{wanted}"));
+    }
+    for prefix in ["/a/../b", "/a b", &"a".repeat(256)] {
+        let mut all = settings();
+        all["path_prefix"] = json!(prefix);
+        let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
+        let mut cursor = Settings::new(all.as_object().unwrap(), &literal);
+        assert!((VENDOR.configure)(&mut cursor).is_none());
+        let issues = cursor.finish();
+        assert_eq!(issues.iter().map(|issue| &*issue.path).collect::<Vec<_>>(), [["path_prefix"]], "{prefix}");
     }
 }
 

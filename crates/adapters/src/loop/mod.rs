@@ -89,6 +89,7 @@ enum PathId {
 
 fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     let base_url = settings.url("base_url");
+    let collection = shared::collection(settings, base_url.as_ref(), &["v1", "admin", "oauth-clients"]);
     let token = settings.secret("token");
     let path_id = match settings.choice("path_id", &["client_id", "id"]) {
         "id" => PathId::Id,
@@ -103,8 +104,7 @@ fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     if settings.has_issues() {
         return None;
     }
-    let collection = endpoint(base_url.as_ref()?, &["v1", "admin", "oauth-clients"], &[]).ok()?;
-    let config = Config { collection, path_id, default_scopes, confidential_auth_method };
+    let config = Config { collection: collection?, path_id, default_scopes, confidential_auth_method };
     Some(Blueprint {
         base_url: base_url?,
         credential: Credential::Bearer(token?),
