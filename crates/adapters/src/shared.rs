@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 use jiff::Timestamp;
-use registrar_core::{Effect, Error, ErrorKind, Outcome, PlannedRequest, Request, Response, Result, VendorDetail};
+use registrar_core::{
+    Effect, Error, ErrorKind, Outcome, PlannedRequest, Request, Response, Result, Settings, VendorDetail, endpoint,
+};
 use registrar_model::{
     AuthMethod, ClientId, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Loss, LossKind, Losses,
-    Mapped, Member, Pointer, RedirectUri, Scope, Severity, member::StringMember, spec::same_value,
+    Mapped, Member, Pointer, Position, RedirectUri, Scope, Severity, member::StringMember, spec::same_value,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -47,6 +49,15 @@ pub(crate) fn creation(plan: Mapped<Vec<PlannedRequest>>) -> Result<(Request, Ve
     let planned = value.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Internal, "an empty plan"))?;
     let request = Request::new(planned.method, planned.url, Effect::Once, "create");
     Ok((Request { body: planned.text, ..request }, losses))
+}
+
+/// Where clients are made, below `base_url`.
+pub(crate) fn collection(settings: &mut Settings<'_>, base_url: Option<&Url>, segments: &[&str]) -> Option<Url> {
+    let url = endpoint(base_url?, segments, &[]);
+    if url.is_err() {
+        settings.reject("base_url", "does not lead to a usable URL of the vendor's clients", None);
+    }
+    url.ok()
 }
 
 /// A write with a JSON body.
@@ -92,7 +103,7 @@ pub(crate) fn derived_name(metadata: &ClientMetadata) -> String {
     }
 }
 
-/// The redirect URIs.
+/// The redirect URIs; none when the member is absent.
 pub(crate) fn redirect_uris(metadata: &ClientMetadata) -> &[RedirectUri] {
     metadata.redirect_uris.as_deref().unwrap_or_default()
 }
@@ -121,11 +132,11 @@ pub(crate) fn grants(texts: &[String]) -> Option<Vec<GrantType>> {
 }
 
 /// A scope from a vendor's list; a token with a space or another forbidden character is an error, never joined in.
-pub(crate) fn scope(tokens: Vec<String>, response: &Response) -> Result<Option<Scope>> {
+pub(crate) fn scope(tokens: &[String], response: &Response) -> Result<Option<Scope>> {
     if tokens.is_empty() {
         return Ok(None);
     }
-    Scope::from_tokens(&tokens)
+    Scope::from_tokens(tokens)
         .map(Some)
         .ok_or_else(|| response.malformed("a scope is not a scope token (RFC 6749 §3.3)"))
 }
@@ -211,11 +222,15 @@ pub(crate) fn unheld_maps(
     }
 }
 
+/// Where a member of `vendor.<kind>` is.
+pub(crate) fn vendor_member(kind: &str, member: &str) -> Pointer {
+    Position::root().child("vendor").child(kind).child(member).into()
+}
+
 /// Checks that a vendor member's value is a string.
 pub(crate) fn vendor_text(members: &Map<String, Value>, kind: &str, member: &str, issues: &mut Issues) {
     if members.get(member).is_some_and(|v| !v.is_string()) {
-        let at = Pointer::root().child("vendor").child(kind).child(member);
-        issues.push(&at, IssueCode::WrongType, "expected a string");
+        issues.push(vendor_member(kind, member), IssueCode::WrongType, "expected a string");
     }
 }
 
@@ -266,31 +281,15 @@ pub(crate) fn read_only(
 /// The grants of vendors whose clients all have the same ones (trap 31).
 pub(crate) const CODE_AND_REFRESH: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
 
-/// The reasons that [`code_and_refresh_only`] gives.
-pub(crate) struct FlowReasons {
-    pub(crate) grants: &'static str,
-    pub(crate) response_types: &'static str,
-}
-
-/// [`FlowReasons`] of one vendor: nearly every create gives one, so they are put together by the compiler.
-macro_rules! flow_reasons {
-    ($vendor:literal) => {
-        $crate::shared::FlowReasons {
-            grants: concat!("every ", $vendor, " client has exactly the grants authorization_code and refresh_token"),
-            response_types: concat!("every ", $vendor, " client has exactly the response type code"),
-        }
-    };
-}
-pub(crate) use flow_reasons;
-
 /// T8: every client of such a vendor has exactly the grants authorization_code and refresh_token, and the response
 /// type code.
-pub(crate) fn code_and_refresh_only(metadata: &ClientMetadata, reasons: &FlowReasons, losses: &mut Losses) {
+pub(crate) fn code_and_refresh_only(metadata: &ClientMetadata, vendor: &str, losses: &mut Losses) {
     const GRANTS: &str = "metadata.grant_types";
     const RESPONSE_TYPES: &str = "metadata.response_types";
+    let reason = || format!("every {vendor} client has exactly the grants authorization_code and refresh_token");
     let got = || json!(["authorization_code", "refresh_token"]);
     let mut changed = |kind, severity, asked: &Vec<GrantType>| {
-        losses.changed(GRANTS, kind, severity, Some(asked.encode()), Some(got()), reasons.grants);
+        losses.changed(GRANTS, kind, severity, Some(asked.encode()), Some(got()), reason());
     };
     match &metadata.grant_types {
         Some(asked) if !asked.iter().all(|g| CODE_AND_REFRESH.contains(g)) => {
@@ -300,53 +299,44 @@ pub(crate) fn code_and_refresh_only(metadata: &ClientMetadata, reasons: &FlowRea
             changed(LossKind::Widened, Severity::Functional, asked);
         }
         Some(_) => {}
-        None => losses.defaulted(GRANTS, got(), reasons.grants),
+        None => losses.defaulted(GRANTS, got(), reason()),
     }
+    let reason = || format!("every {vendor} client has exactly the response type code");
     let got = || json!(["code"]);
     match &metadata.response_types {
-        None => losses.defaulted(RESPONSE_TYPES, got(), reasons.response_types),
+        None => losses.defaulted(RESPONSE_TYPES, got(), reason()),
         Some(asked) if asked.len() == 1 && asked.iter().all(|r| r.text() == "code") => {}
         Some(asked) => {
             let (kind, wanted) = (LossKind::Substituted, Some(asked.encode()));
-            losses.changed(RESPONSE_TYPES, kind, Severity::Security, wanted, Some(got()), reasons.response_types);
+            losses.changed(RESPONSE_TYPES, kind, Severity::Security, wanted, Some(got()), reason());
         }
     }
 }
 
-/// The reasons that [`shared_secret`] gives.
-pub(crate) struct SecretReasons {
-    pub(crate) one_way: &'static str,
-    pub(crate) no_public: &'static str,
-    pub(crate) secret_only: &'static str,
-}
-
-/// [`SecretReasons`] of one vendor, by what it cannot hold.
-macro_rules! secret_reasons {
-    ($why:literal) => {
-        $crate::shared::SecretReasons {
-            one_way: concat!($why, "; this is how its confidential clients authenticate"),
-            no_public: concat!($why, "; a public client would get a secret that it cannot keep"),
-            secret_only: concat!($why, "; its confidential clients prove themselves with a shared secret only"),
-        }
-    };
-}
-pub(crate) use secret_reasons;
-
-/// T6: a confidential client whose vendor knows one way to present the shared secret, `method`.
-pub(crate) fn shared_secret(metadata: &ClientMetadata, method: &str, reasons: &SecretReasons, losses: &mut Losses) {
+/// T6: a confidential client whose vendor knows one way to present the shared secret, `method`. `why` is what the vendor
+/// cannot hold.
+pub(crate) fn shared_secret(metadata: &ClientMetadata, method: &str, why: &str, losses: &mut Losses) {
     const FIELD: &str = "metadata.token_endpoint_auth_method";
-    let (asked, severity, reason) = match &metadata.token_endpoint_auth_method {
-        None => return losses.defaulted(FIELD, json!(method), reasons.one_way),
-        Some(asked) if asked.text() == method => return,
-        Some(asked) => match asked {
-            AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => {
-                (asked, Severity::Functional, reasons.one_way)
-            }
-            AuthMethod::None => (asked, Severity::Security, reasons.no_public),
-            _ => (asked, Severity::Security, reasons.secret_only),
-        },
+    let one_way = || format!("{why}; this is how its confidential clients authenticate");
+    let mut changed = |asked: &AuthMethod, severity, reason| {
+        let (wanted, got) = (Some(asked.encode()), Some(json!(method)));
+        losses.changed(FIELD, LossKind::Substituted, severity, wanted, got, reason);
     };
-    losses.changed(FIELD, LossKind::Substituted, severity, Some(asked.encode()), Some(json!(method)), reason);
+    match &metadata.token_endpoint_auth_method {
+        None => losses.defaulted(FIELD, json!(method), one_way()),
+        Some(asked) if asked.text() == method => {}
+        Some(asked @ (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)) => {
+            changed(asked, Severity::Functional, one_way());
+        }
+        Some(asked @ AuthMethod::None) => {
+            let reason = format!("{why}; a public client would get a secret that it cannot keep");
+            changed(asked, Severity::Security, reason);
+        }
+        Some(asked) => {
+            let reason = format!("{why}; its confidential clients prove themselves with a shared secret only");
+            changed(asked, Severity::Security, reason);
+        }
+    }
 }
 
 /// A text member of an error body.
@@ -391,18 +381,20 @@ pub(crate) fn no_secret(response: &Response, what: &str) -> Error {
 pub(crate) fn derived_response_types(
     metadata: &ClientMetadata,
     grants: &[GrantType],
-    reason: &'static str,
+    vendor: &str,
     losses: &mut Losses,
 ) {
+    const FIELD: &str = "metadata.response_types";
+    let reason = || format!("{vendor} holds no response types; they follow from the grants");
     let got = response_types_of(grants);
     let shown = (!got.is_empty()).then(|| got.encode());
     match (&metadata.response_types, shown) {
-        (None, Some(shown)) => losses.defaulted("metadata.response_types", shown, reason),
+        (None, Some(shown)) => losses.defaulted(FIELD, shown, reason()),
         (Some(asked), shown) if !asked.is_empty() => {
             let wanted = asked.encode();
-            if !shown.as_ref().is_some_and(|s| same_value("metadata.response_types", &wanted, s)) {
+            if !shown.as_ref().is_some_and(|s| same_value(FIELD, &wanted, s)) {
                 let kind = if shown.is_some() { LossKind::Substituted } else { LossKind::Dropped };
-                losses.changed("metadata.response_types", kind, Severity::Functional, Some(wanted), shown, reason);
+                losses.changed(FIELD, kind, Severity::Functional, Some(wanted), shown, reason());
             }
         }
         _ => {}
@@ -420,5 +412,27 @@ pub(crate) fn kept_members(kind: &str, mut members: Map<String, Value>) -> BTree
         Value::Bool(_) | Value::Number(_) => true,
     };
     members.retain(|_, value| says_something(value));
+    of_kind(kind, members)
+}
+
+/// Members of one kind, for [`ClientSpec::vendor`], which does not name a kind without any.
+pub(crate) fn of_kind(kind: &str, members: Map<String, Value>) -> BTreeMap<String, Map<String, Value>> {
     if members.is_empty() { BTreeMap::new() } else { BTreeMap::from([(kind.to_owned(), members)]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collection_without_a_url_is_reported() {
+        let (object, base_url) = (Map::new(), Url::parse("https://vendor.example/id/").unwrap());
+        let mut settings = Settings::new(&object, &|_| Err(String::new()));
+        let url = collection(&mut settings, Some(&base_url), &["v1", "clients"]);
+        assert_eq!(url.unwrap().as_str(), "https://vendor.example/id/v1/clients");
+        assert!(!settings.has_issues());
+        assert_eq!(collection(&mut settings, Some(&base_url), &["v1", ".."]), None);
+        let issues = settings.finish();
+        assert_eq!(issues.iter().map(|issue| &*issue.path).collect::<Vec<_>>(), [["base_url"]]);
+    }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use registrar_core::{Error, ErrorKind, IdempotencyClass, Result, VendorClient};
-use registrar_model::{ClientSpec, Issues, Loss, Place, State, account};
+use registrar_model::{ClientSpec, Issues, Loss, Position, State, account};
 use registrar_store::{Action, Operation, OperationState, RegistrationChange};
 use serde_json::{Map, Value, json};
 
@@ -282,7 +282,7 @@ pub(crate) fn desired(operation: &Operation) -> Option<Asked> {
     let object = &mut serde_json::from_str(operation.desired.as_deref()?).ok()?;
     let kept = Kept::take(object)?;
     let mut issues = Issues::lenient();
-    let (spec, _) = ClientSpec::decode(object, &Place::root(), &mut issues);
+    let (spec, _) = ClientSpec::decode(object, &Position::root(), &mut issues);
     let labels = object.get("labels").cloned().map(serde_json::from_value).transpose().ok()?.unwrap_or_default();
     issues.is_empty().then_some(Asked { spec, labels, kept })
 }

@@ -164,6 +164,6 @@ pub fn effective<'r>(
         ("vendor".to_owned(), Value::Object(vendor)),
     ]);
     let mut issues = crate::Issues::lenient();
-    let (spec, _) = ClientSpec::decode(&object, &crate::Place::root(), &mut issues);
+    let (spec, _) = ClientSpec::decode(&object, &crate::Position::root(), &mut issues);
     issues.into_result(Cow::Owned(spec))
 }

@@ -77,12 +77,6 @@ macro_rules! prefixed_id {
             }
         }
 
-        impl From<$name> for String {
-            fn from(id: $name) -> Self {
-                id.to_string()
-            }
-        }
-
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -135,12 +129,6 @@ impl TryFrom<String> for BackendName {
 
     fn try_from(text: String) -> Result<Self, InvalidId> {
         text.parse()
-    }
-}
-
-impl From<BackendName> for String {
-    fn from(name: BackendName) -> Self {
-        name.as_str().to_owned()
     }
 }
 
@@ -199,12 +187,6 @@ impl TryFrom<String> for ClientId {
     }
 }
 
-impl From<ClientId> for String {
-    fn from(id: ClientId) -> Self {
-        id.0
-    }
-}
-
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -228,6 +210,14 @@ mod tests {
         let upper = id.to_string().to_uppercase().replace("REG_", "reg_");
         if upper != id.to_string() {
             assert!(upper.parse::<RegistrationId>().is_err());
+        }
+        for other in [
+            format!("reg_{}", id.0.simple()),
+            format!("reg_{}", id.0.braced()),
+            format!("reg_{}", id.0.urn()),
+            format!("op_{}", id.0),
+        ] {
+            assert!(other.parse::<RegistrationId>().is_err(), "{other}");
         }
         assert!("op_0".parse::<OperationId>().is_err());
         assert!(id.to_string().parse::<OperationId>().is_err());

@@ -71,28 +71,29 @@ impl From<usize> for ReferenceToken<'_> {
     }
 }
 
-/// Where a check is in the document. Every member and element that is checked has a place, few have a finding: a place
-/// only refers to the one above it, and becomes the text of a [`Pointer`] when something is found there.
+/// Where a check is in the document. Every member and element that is checked has a position, few have a finding: a
+/// position only refers to the one above it, and becomes the text of a [`Pointer`] when something is found there. Walks
+/// use positions; a single known spot uses a [`Pointer`].
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'p>(Option<(&'p Place<'p>, ReferenceToken<'p>)>);
+pub struct Position<'p>(Option<(&'p Position<'p>, ReferenceToken<'p>)>);
 
-impl Place<'_> {
+impl Position<'_> {
     /// The whole document.
     #[must_use]
     pub const fn root() -> Self {
         Self(None)
     }
 
-    /// The place one member or index deeper.
+    /// The position one member or index deeper.
     #[must_use]
-    pub fn child<'c>(&'c self, token: impl Into<ReferenceToken<'c>>) -> Place<'c> {
-        Place(Some((self, token.into())))
+    pub fn child<'c>(&'c self, token: impl Into<ReferenceToken<'c>>) -> Position<'c> {
+        Position(Some((self, token.into())))
     }
 }
 
-impl From<&Place<'_>> for Pointer {
-    fn from(place: &Place<'_>) -> Self {
-        match place.0 {
+impl From<&Position<'_>> for Pointer {
+    fn from(position: &Position<'_>) -> Self {
+        match position.0 {
             None => Self::root(),
             Some((above, token)) => {
                 let mut pointer = Self::from(above);
@@ -100,6 +101,12 @@ impl From<&Place<'_>> for Pointer {
                 pointer
             }
         }
+    }
+}
+
+impl From<Position<'_>> for Pointer {
+    fn from(position: Position<'_>) -> Self {
+        Self::from(&position)
     }
 }
 
@@ -237,14 +244,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_becomes_the_pointer_of_the_same_steps() {
-        let root = Place::root();
+    fn a_position_becomes_the_pointer_of_the_same_steps() {
+        let root = Position::root();
         assert_eq!(Pointer::from(&root), Pointer::root());
         let (member, index) = ("a/b~c~1".to_owned(), 10);
         let at = root.child("metadata");
         let at = at.child(&member);
-        let place = at.child(index);
-        assert_eq!(Pointer::from(&place).as_str(), "#/metadata/a~1b~0c~01/10");
-        assert_eq!(Pointer::from(&place), Pointer::root().child("metadata").child(&member).child(index));
+        let position = at.child(index);
+        assert_eq!(Pointer::from(&position).as_str(), "#/metadata/a~1b~0c~01/10");
+        assert_eq!(Pointer::from(position), Pointer::root().child("metadata").child(&member).child(index));
     }
 }

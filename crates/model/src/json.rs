@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::{Map, Number, Value, map::Entry};
 
-use crate::issue::{Issue, IssueCode, Issues, Place, Pointer};
+use crate::issue::{Issue, IssueCode, Issues, Pointer, Position};
 
 /// How deep objects and arrays may nest.
 pub const MAX_DEPTH: usize = 32;
@@ -43,7 +43,7 @@ pub fn parse(body: &[u8]) -> Result<Value, JsonError> {
     }
     let issues = RefCell::new(Issues::new());
     let mut de = serde_json::Deserializer::from_slice(body);
-    let seed = Strict { at: &Place::root(), depth: 0, issues: &issues };
+    let seed = Strict { at: &Position::root(), depth: 0, issues: &issues };
     let parsed = seed.deserialize(&mut de).and_then(|value| de.end().map(|()| value));
     let issues = issues.into_inner();
     match parsed {
@@ -59,7 +59,7 @@ pub fn parse(body: &[u8]) -> Result<Value, JsonError> {
 }
 
 struct Strict<'a> {
-    at: &'a Place<'a>,
+    at: &'a Position<'a>,
     depth: usize,
     issues: &'a RefCell<Issues>,
 }
@@ -78,7 +78,7 @@ impl Strict<'_> {
     fn enter<E: serde::de::Error>(&self) -> Result<usize, E> {
         if self.depth >= MAX_DEPTH {
             let detail = format!("nested deeper than {MAX_DEPTH} levels");
-            self.issues.borrow_mut().push(&Place::root(), IssueCode::TooLong, detail);
+            self.issues.borrow_mut().push(Position::root(), IssueCode::TooLong, detail);
             return Err(E::custom("too deep"));
         }
         Ok(self.depth + 1)
@@ -155,7 +155,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
                 }
                 Entry::Occupied(taken) => {
                     let detail = "this member appears more than once in its object";
-                    self.issues.borrow_mut().push(&self.at.child(taken.key()), IssueCode::DuplicateMember, detail);
+                    self.issues.borrow_mut().push(self.at.child(taken.key()), IssueCode::DuplicateMember, detail);
                 }
             }
         }

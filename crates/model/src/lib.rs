@@ -27,7 +27,7 @@ pub mod validate;
 
 pub use field::{Compare, FieldInfo, JsonType, fields};
 pub use id::{BackendName, ClientId, OperationId, RegistrationId};
-pub use issue::{Issue, IssueCode, Issues, Place, Pointer, ReferenceToken};
+pub use issue::{Issue, IssueCode, Issues, Pointer, Position, ReferenceToken};
 pub use loss::{Loss, LossKind, Losses, Mapped, Severity};
 pub use member::{AuthMethod, GrantType, Jwks, Member, ResponseType, Scope};
 pub use metadata::ClientMetadata;

@@ -170,7 +170,8 @@ pub fn sort(losses: &mut [Loss]) {
 }
 
 /// Records an [`Losses::unheld`] for each named member of the canonical struct:
-/// `unheld!(losses, METADATA, "reason"; jwks_uri, contacts)` with one `Option<_>` variable a member.
+/// `unheld!(losses, metadata, "reason"; jwks_uri, contacts)` with one `Option<_>` variable a member. The reason is
+/// evaluated for each member: a literal, or an expression that makes a `String`.
 #[macro_export]
 macro_rules! unheld {
     ($losses:expr, $layer:ident, $reason:expr; $($member:ident),+ $(,)?) => {
@@ -186,7 +187,7 @@ macro_rules! unheld {
 
 /// Takes a canonical struct apart, member by member and without `..`, so that a new member does not compile until it is
 /// decided about: `held` members become variables, `elsewhere` ones are mapped by another function, and `unheld` ones
-/// are recorded by [`unheld!`].
+/// are recorded by [`unheld!`], which evaluates the reason for each of them.
 #[macro_export]
 macro_rules! decide {
     (

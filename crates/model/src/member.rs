@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 pub use crate::scope::Scope;
 use crate::{
     field::JsonType,
-    issue::{IssueCode, Issues, Place, type_name},
+    issue::{IssueCode, Issues, Position, type_name},
     text,
     uri::RedirectUri,
 };
@@ -20,7 +20,7 @@ pub trait Member: Sized + Serialize {
     const JSON: JsonType;
 
     /// Reads the member; `None` when anything was wrong, which is then in `issues`.
-    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self>;
+    fn decode(value: &Value, at: &Position<'_>, issues: &mut Issues) -> Option<Self>;
 
     /// Writes the member.
     fn encode(&self) -> Value;
@@ -31,12 +31,12 @@ pub trait Member: Sized + Serialize {
     }
 }
 
-pub(crate) fn wrong_type(value: &Value, wanted: &str, at: &Place<'_>, issues: &mut Issues) {
+pub(crate) fn wrong_type(value: &Value, wanted: &str, at: &Position<'_>, issues: &mut Issues) {
     issues.push(at, IssueCode::WrongType, format!("expected {wanted}, found {}", type_name(value)));
 }
 
 /// The text of a string member that has nothing wrong with it.
-pub(crate) fn sound_text<'v>(value: &'v Value, at: &Place<'_>, issues: &mut Issues) -> Option<&'v str> {
+pub(crate) fn sound_text<'v>(value: &'v Value, at: &Position<'_>, issues: &mut Issues) -> Option<&'v str> {
     let Value::String(s) = value else {
         wrong_type(value, "a string", at, issues);
         return None;
@@ -47,7 +47,7 @@ pub(crate) fn sound_text<'v>(value: &'v Value, at: &Place<'_>, issues: &mut Issu
 impl Member for String {
     const JSON: JsonType = JsonType::String;
 
-    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Position<'_>, issues: &mut Issues) -> Option<Self> {
         sound_text(value, at, issues).map(str::to_owned)
     }
 
@@ -63,7 +63,7 @@ impl Member for String {
 impl Member for bool {
     const JSON: JsonType = JsonType::Boolean;
 
-    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Position<'_>, issues: &mut Issues) -> Option<Self> {
         if value.is_boolean() {
             return value.as_bool();
         }
@@ -79,7 +79,7 @@ impl Member for bool {
 impl Member for u64 {
     const JSON: JsonType = JsonType::Integer;
 
-    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Position<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::Number(n) = value else {
             wrong_type(value, "a whole number", at, issues);
             return None;
@@ -100,7 +100,7 @@ impl Member for u64 {
 impl<T: StringMember> Member for Vec<T> {
     const JSON: JsonType = JsonType::Strings;
 
-    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Position<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::Array(items) = value else {
             wrong_type(value, "an array of strings", at, issues);
             return None;
@@ -117,7 +117,7 @@ impl<T: StringMember> Member for Vec<T> {
                 Value::String(s) if T::check(s, &at, issues) => {
                     let item = T::read(s);
                     if !issues.is_lenient() && out.iter().any(|o| o.text() == item.text()) {
-                        issues.push(&at, IssueCode::Conflict, "this value appears more than once in the array");
+                        issues.push(at, IssueCode::Conflict, "this value appears more than once in the array");
                         complete = false;
                     }
                     out.push(item);
@@ -147,7 +147,7 @@ pub trait StringMember: Clone + Serialize {
     /// The exact text.
     fn text(&self) -> &str;
     /// Checks a text before it is read; true when it is acceptable.
-    fn check(text: &str, at: &Place<'_>, issues: &mut Issues) -> bool {
+    fn check(text: &str, at: &Position<'_>, issues: &mut Issues) -> bool {
         text::check(text, at, issues)
     }
 }
@@ -173,7 +173,7 @@ impl StringMember for RedirectUri {
 
     /// Whatever is wrong with one is told once, as an invalid redirect URI (RFC 7591 §3.2.2): by
     /// [`crate::uri::check_redirect`], which refuses more than control characters and great length.
-    fn check(_: &str, _: &Place<'_>, _: &mut Issues) -> bool {
+    fn check(_: &str, _: &Position<'_>, _: &mut Issues) -> bool {
         true
     }
 }
@@ -222,7 +222,7 @@ macro_rules! word {
         impl Member for $name {
             const JSON: JsonType = JsonType::String;
 
-            fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
+            fn decode(value: &Value, at: &Position<'_>, issues: &mut Issues) -> Option<Self> {
                 sound_text(value, at, issues).map(Self::read)
             }
 
@@ -344,7 +344,7 @@ pub const PRIVATE_KEY_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "ot
 impl Member for Jwks {
     const JSON: JsonType = JsonType::Object;
 
-    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Position<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::Object(set) = value else {
             wrong_type(value, "a JWK Set object", at, issues);
             return None;
@@ -363,16 +363,16 @@ impl Member for Jwks {
                         continue;
                     };
                     if !key.get("kty").is_some_and(Value::is_string) {
-                        issues.push(&at.child("kty"), IssueCode::Required, "a JWK needs `kty` (RFC 7517 §4.1)");
+                        issues.push(at.child("kty"), IssueCode::Required, "a JWK needs `kty` (RFC 7517 §4.1)");
                     }
                     for private in PRIVATE_KEY_MEMBERS.iter().filter(|m| key.contains_key(**m)) {
                         let detail = "a private or symmetric key must never be registered (OIDC Registration §2)";
-                        issues.push(&at.child(private), IssueCode::PrivateKey, detail);
+                        issues.push(at.child(private), IssueCode::PrivateKey, detail);
                     }
                 }
             }
             Some(other) => wrong_type(other, "an array of JWKs", &keys_at, issues),
-            None => issues.push(&keys_at, IssueCode::Required, "a JWK Set needs `keys` (RFC 7517 §5.1)"),
+            None => issues.push(keys_at, IssueCode::Required, "a JWK Set needs `keys` (RFC 7517 §5.1)"),
         }
         (issues.as_slice().len() == before).then(|| Self(set.clone()))
     }
@@ -386,7 +386,7 @@ impl Member for Jwks {
 impl Member for BTreeMap<String, String> {
     const JSON: JsonType = JsonType::Object;
 
-    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Position<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::Object(map) = value else {
             wrong_type(value, "an object of strings", at, issues);
             return None;

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
 use crate::{
-    issue::{Issues, Place},
+    issue::{Issues, Position},
     loss::Severity::{Functional, Info, Security},
     member::{AuthMethod, GrantType, Jwks, Member, ResponseType, Scope},
     spec::Differences,
@@ -62,7 +62,7 @@ macro_rules! layer {
                 &mut self,
                 name: &str,
                 value: &serde_json::Value,
-                at: &$crate::issue::Place<'_>,
+                at: &$crate::issue::Position<'_>,
                 issues: &mut $crate::issue::Issues,
             ) -> bool {
                 match name {
@@ -235,17 +235,17 @@ impl ClientMetadata {
     /// Reads a metadata object. Names that no registry knows come back in the list: they are ignored
     /// (RFC 7591 §2) and must be reported as dropped.
     #[must_use]
-    pub fn decode(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
+    pub fn decode(object: &Map<String, Value>, at: &Position<'_>, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
         let mut out = Self::default();
-        let unknown = out.read(object, at, issues);
+        let unknown = out.decode_into(object, at, issues);
         (out, unknown)
     }
 
     /// As [`ClientMetadata::decode`], into a value without members: where it is to stay, because it is large.
-    pub(crate) fn read(
+    pub(crate) fn decode_into(
         &mut self,
         object: &Map<String, Value>,
-        at: &Place<'_>,
+        at: &Position<'_>,
         issues: &mut Issues,
     ) -> Vec<(String, Value)> {
         let mut unknown = Vec::new();
@@ -369,7 +369,7 @@ fn canonical_tag(tag: &str) -> Option<String> {
 }
 
 /// Checks free text of untyped members; typed ones are checked while decoding.
-pub(crate) fn check_untyped(value: &Value, at: &Place<'_>, issues: &mut Issues) {
+pub(crate) fn check_untyped(value: &Value, at: &Position<'_>, issues: &mut Issues) {
     match value {
         Value::String(s) => {
             text::check(s, at, issues);
@@ -389,7 +389,7 @@ mod tests {
     fn read(value: Value) -> (ClientMetadata, Vec<(String, Value)>, Vec<crate::Issue>) {
         let mut issues = Issues::new();
         let object = value.as_object().cloned().unwrap_or_default();
-        let (m, unknown) = ClientMetadata::decode(&object, &Place::root(), &mut issues);
+        let (m, unknown) = ClientMetadata::decode(&object, &Position::root(), &mut issues);
         (m, unknown, issues.into_vec())
     }
 

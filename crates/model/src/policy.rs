@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
 use crate::{
-    issue::{IssueCode, Issues, Place},
+    issue::{IssueCode, Issues, Position},
     loss::Severity::{Functional, Security},
     metadata::layer,
     spec::Differences,
@@ -39,7 +39,7 @@ impl Serialize for Policy {
 impl Policy {
     /// Reads a policy object; an unknown member is an issue, because this object is ours.
     #[must_use]
-    pub fn decode(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> Self {
+    pub fn decode(object: &Map<String, Value>, at: &Position<'_>, issues: &mut Issues) -> Self {
         let mut out = Self::default();
         for (name, value) in object {
             // `null` counts as absent, as everywhere
@@ -48,7 +48,7 @@ impl Policy {
             }
             let known: Vec<&str> = FIELDS.iter().map(|f| f.name).collect();
             let detail = format!("`policy` has no such member; it has {}", known.join(", "));
-            issues.push(&at.child(name), IssueCode::UnknownMember, detail);
+            issues.push(at.child(name), IssueCode::UnknownMember, detail);
         }
         out
     }

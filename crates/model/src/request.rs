@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     id::BackendName,
-    issue::{IssueCode, Issues, Place, type_name},
+    issue::{IssueCode, Issues, Position, type_name},
     json,
     loss::{Loss, LossKind, Severity},
     member::{Member, sound_text},
@@ -55,7 +55,7 @@ impl NewRegistration {
     /// As [`NewRegistration::decode`].
     pub fn validate(&self) -> Result<(), Vec<crate::Issue>> {
         let mut issues = Issues::new();
-        self.spec.validate(&Place::root(), &mut issues);
+        self.spec.validate(&Position::root(), &mut issues);
         issues.into_result(())
     }
 
@@ -66,24 +66,20 @@ impl NewRegistration {
     /// Members that are not of their type, and texts that no member may have.
     pub fn decode_unvalidated(body: &Value) -> Result<Self, Vec<crate::Issue>> {
         let mut issues = Issues::new();
-        let at = Place::root();
+        let at = Position::root();
         let Value::Object(object) = body else {
-            issues.push(&at, IssueCode::WrongType, format!("expected an object, found {}", type_name(body)));
+            issues.push(at, IssueCode::WrongType, format!("expected an object, found {}", type_name(body)));
             return Err(issues.into_vec());
         };
         for name in object.keys().filter(|n| !ENVELOPE.contains(&n.as_str())) {
             let detail = format!("the envelope has no such member; it has {}", ENVELOPE.join(", "));
-            issues.push(&at.child(name), IssueCode::UnknownMember, detail);
+            issues.push(at.child(name), IssueCode::UnknownMember, detail);
         }
         let (spec, unknown) = ClientSpec::decode(object, &at, &mut issues);
         if !object.contains_key("metadata") {
-            issues.push(
-                &at.child("metadata"),
-                IssueCode::Required,
-                "`metadata` is required (RFC 7591 client metadata)",
-            );
+            issues.push(at.child("metadata"), IssueCode::Required, "`metadata` is required (RFC 7591 client metadata)");
         } else if object.get("metadata").is_some_and(Value::is_null) {
-            issues.push(&at.child("metadata"), IssueCode::WrongType, "expected an object, found null");
+            issues.push(at.child("metadata"), IssueCode::WrongType, "expected an object, found null");
         }
         let out = Self {
             backend: backend(object, &at, &mut issues),
@@ -137,40 +133,40 @@ impl NewRegistration {
     }
 }
 
-fn backend(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> Option<BackendName> {
+fn backend(object: &Map<String, Value>, at: &Position<'_>, issues: &mut Issues) -> Option<BackendName> {
     let value = object.get("backend").filter(|v| !v.is_null())?;
     let at = at.child("backend");
     match sound_text(value, &at, issues)?.parse() {
         Ok(name) => Some(name),
         Err(error) => {
-            issues.push(&at, IssueCode::InvalidValue, error.to_string());
+            issues.push(at, IssueCode::InvalidValue, error.to_string());
             None
         }
     }
 }
 
-fn labels(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> BTreeMap<String, String> {
+fn labels(object: &Map<String, Value>, at: &Position<'_>, issues: &mut Issues) -> BTreeMap<String, String> {
     let Some(value) = object.get("labels").filter(|v| !v.is_null()) else { return BTreeMap::new() };
     let at = at.child("labels");
     let labels = BTreeMap::<String, String>::decode(value, &at, issues).unwrap_or_default();
     if labels.len() > MAX_LABELS {
-        issues.push(&at, IssueCode::TooLong, format!("more than {MAX_LABELS} labels"));
+        issues.push(at, IssueCode::TooLong, format!("more than {MAX_LABELS} labels"));
     }
     for (key, value) in &labels {
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
         if !(1..=63).contains(&key.len()) || !key.bytes().all(word) {
             let detail = "a label's name is 1 to 63 of letters, digits, '-', '_', '.', '/'";
-            issues.push(&at.child(key), IssueCode::InvalidValue, detail);
+            issues.push(at.child(key), IssueCode::InvalidValue, detail);
         }
         if value.len() > 255 {
-            issues.push(&at.child(key), IssueCode::TooLong, "a label's value is at most 255 bytes");
+            issues.push(at.child(key), IssueCode::TooLong, "a label's value is at most 255 bytes");
         }
         text::check(value, &at.child(key), issues);
     }
     labels
 }
 
-fn allow_loss(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> Vec<String> {
+fn allow_loss(object: &Map<String, Value>, at: &Position<'_>, issues: &mut Issues) -> Vec<String> {
     let Some(value) = object.get("allow_loss").filter(|v| !v.is_null()) else { return Vec::new() };
     let at = at.child("allow_loss");
     let fields = Vec::<String>::decode(value, &at, issues).unwrap_or_default();
@@ -181,7 +177,7 @@ fn allow_loss(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) 
             || field == "labels";
         if !known {
             let detail = "not a canonical field such as metadata.jwks_uri, policy.enabled or vendor.<kind>.<member>";
-            issues.push(&at.child(i), IssueCode::InvalidValue, detail);
+            issues.push(at.child(i), IssueCode::InvalidValue, detail);
         }
     }
     fields

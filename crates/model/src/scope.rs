@@ -1,4 +1,4 @@
-//! `scope`.
+//! Scope, kept as the one text that it is on the wire.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     field::JsonType,
-    issue::{IssueCode, Issues, Place},
+    issue::{IssueCode, Issues, Position},
     member::{Member, wrong_type},
 };
 
@@ -18,10 +18,9 @@ pub struct Scope(String);
 impl Scope {
     /// From tokens, without repetitions; `None` when one is not a scope token (NQCHAR, RFC 6749 Appendix A.4).
     #[must_use]
-    pub fn from_tokens<'t, S: AsRef<str> + ?Sized + 't>(
-        tokens: impl IntoIterator<Item = &'t S, IntoIter: Clone>,
-    ) -> Option<Self> {
-        let written = Written::of(tokens.into_iter().map(AsRef::as_ref));
+    pub fn from_tokens(tokens: impl IntoIterator<Item = impl AsRef<str>>) -> Option<Self> {
+        let tokens: Vec<_> = tokens.into_iter().collect();
+        let written = Written::of(tokens.iter().map(AsRef::as_ref));
         (!written.invalid).then_some(written.scope)
     }
 
@@ -84,7 +83,7 @@ impl Serialize for Scope {
 impl Member for Scope {
     const JSON: JsonType = JsonType::String;
 
-    fn decode(value: &Value, at: &Place<'_>, issues: &mut Issues) -> Option<Self> {
+    fn decode(value: &Value, at: &Position<'_>, issues: &mut Issues) -> Option<Self> {
         let Value::String(text) = value else {
             wrong_type(value, "a string of space-separated scopes", at, issues);
             return None;
@@ -113,7 +112,7 @@ mod tests {
     #[test]
     fn a_scope_has_each_token_once_and_one_space_between() {
         let mut lenient = Issues::lenient();
-        let read = Scope::decode(&Value::from("  b  a b "), &Place::root(), &mut lenient).unwrap();
+        let read = Scope::decode(&Value::from("  b  a b "), &Position::root(), &mut lenient).unwrap();
         assert_eq!(read.encode(), "b a");
         assert_eq!(read.tokens().collect::<Vec<_>>(), ["b", "a"]);
         assert_eq!(Scope::from_tokens(["b", "a", "b"]), Some(read));
@@ -124,7 +123,7 @@ mod tests {
         assert!(lenient.is_empty());
         let mut strict = Issues::new();
         // both at once: the repetition is told
-        assert_eq!(Scope::decode(&Value::from("\u{e9} \u{e9}"), &Place::root(), &mut strict), None);
+        assert_eq!(Scope::decode(&Value::from("\u{e9} \u{e9}"), &Position::root(), &mut strict), None);
         let codes: Vec<IssueCode> = strict.as_slice().iter().map(|i| i.code).collect();
         assert_eq!(codes, [IssueCode::Conflict]);
     }

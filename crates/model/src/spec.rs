@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    fmt,
 };
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -10,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     field::{Compare, FieldInfo, lookup},
-    issue::{IssueCode, Issues, Place, type_name},
+    issue::{IssueCode, Issues, Position, type_name},
     metadata::ClientMetadata,
     policy::Policy,
 };
@@ -27,10 +28,10 @@ pub struct ClientSpec {
 }
 
 impl ClientSpec {
-    /// Without vendor-only members.
+    /// The three layers together.
     #[must_use]
-    pub fn new(metadata: ClientMetadata, policy: Policy) -> Self {
-        Self { metadata: Box::new(metadata), policy, vendor: BTreeMap::new() }
+    pub fn new(metadata: ClientMetadata, policy: Policy, vendor: BTreeMap<String, Map<String, Value>>) -> Self {
+        Self { metadata: Box::new(metadata), policy, vendor }
     }
 
     /// Every present field by canonical path (`metadata.scope`, `policy.enabled`, `vendor.<kind>.<member>`). An empty
@@ -74,9 +75,7 @@ impl ClientSpec {
         let kinds = self.vendor.keys().chain(other.vendor.keys().filter(|kind| !self.vendor.contains_key(*kind)));
         for kind in kinds {
             let (a, b) = (self.vendor.get(kind).unwrap_or(&none), other.vendor.get(kind).unwrap_or(&none));
-            if a != b {
-                found.untyped(&format!("vendor.{kind}"), a, b);
-            }
+            found.untyped(format_args!("vendor.{kind}"), a, b);
         }
     }
 
@@ -119,11 +118,11 @@ impl ClientSpec {
     /// Reads the three layers from an object that has them as members; other members are left to the caller.
     /// The list holds metadata names that no registry knows.
     #[must_use]
-    pub fn decode(object: &Map<String, Value>, at: &Place<'_>, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
+    pub fn decode(object: &Map<String, Value>, at: &Position<'_>, issues: &mut Issues) -> (Self, Vec<(String, Value)>) {
         let mut spec = Self::default();
         let mut unknown = Vec::new();
         if let Some(metadata) = layer(object, "metadata", at, issues) {
-            unknown = spec.metadata.read(metadata, &at.child("metadata"), issues);
+            unknown = spec.metadata.decode_into(metadata, &at.child("metadata"), issues);
         }
         if let Some(policy) = layer(object, "policy", at, issues) {
             spec.policy = Policy::decode(policy, &at.child("policy"), issues);
@@ -140,7 +139,7 @@ impl ClientSpec {
                     Value::Null => {}
                     other => {
                         let detail = format!("expected an object of that vendor's members, found {}", type_name(other));
-                        issues.push(&here.child(kind), IssueCode::WrongType, detail);
+                        issues.push(here.child(kind), IssueCode::WrongType, detail);
                     }
                 }
             }
@@ -149,7 +148,7 @@ impl ClientSpec {
     }
 
     /// Checks every rule of the model. Vendor members are checked by their adapter.
-    pub fn validate(&self, at: &Place<'_>, issues: &mut Issues) {
+    pub fn validate(&self, at: &Position<'_>, issues: &mut Issues) {
         crate::validate::metadata(&self.metadata, &at.child("metadata"), issues);
         crate::validate::policy(&self.policy, &at.child("policy"), issues);
     }
@@ -197,8 +196,8 @@ impl Differences<'_> {
         self.push(Cow::Borrowed(row.path), Some(row), a, b);
     }
 
-    /// Members of maps under the path `prefix`.
-    pub(crate) fn untyped<'m, M>(&mut self, prefix: &str, a: &'m M, b: &'m M)
+    /// Members of maps under the path `prefix`, which is only written where they differ.
+    pub(crate) fn untyped<'m, M>(&mut self, prefix: impl fmt::Display, a: &'m M, b: &'m M)
     where
         M: PartialEq,
         &'m M: IntoIterator<Item = (&'m String, &'m Value)>,
@@ -242,7 +241,7 @@ pub(crate) fn is_empty(value: &Value) -> bool {
 fn layer<'a>(
     object: &'a Map<String, Value>,
     name: &str,
-    at: &Place<'_>,
+    at: &Position<'_>,
     issues: &mut Issues,
 ) -> Option<&'a Map<String, Value>> {
     match object.get(name) {
@@ -250,7 +249,7 @@ fn layer<'a>(
         Some(Value::Object(layer)) => Some(layer),
         Some(other) => {
             let detail = format!("expected an object, found {}", type_name(other));
-            issues.push(&at.child(name), IssueCode::WrongType, detail);
+            issues.push(at.child(name), IssueCode::WrongType, detail);
             None
         }
     }

@@ -1,13 +1,13 @@
 //! Rules for free text.
 
-use crate::issue::{IssueCode, Issues, Place};
+use crate::issue::{IssueCode, Issues, Position};
 
 /// How long a text member may be, in bytes.
 pub const MAX_TEXT: usize = 4096;
 
 /// Checks a text for control characters (they forge log lines and terminals) and for length.
 /// Returns true when it is acceptable.
-pub fn check(text: &str, at: &Place<'_>, issues: &mut Issues) -> bool {
+pub fn check(text: &str, at: &Position<'_>, issues: &mut Issues) -> bool {
     if issues.is_lenient() {
         return true;
     }

@@ -10,7 +10,7 @@ use url::{Host, Url};
 
 pub use crate::scheme::TAKEN as TAKEN_SCHEMES;
 use crate::{
-    issue::{IssueCode, Issues, Place},
+    issue::{IssueCode, Issues, Position},
     scheme::private_use_fault,
 };
 
@@ -223,7 +223,7 @@ pub(crate) fn web_implicit_fault(raw: &str) -> Option<&'static str> {
 }
 
 /// Records a fault of a redirection URI.
-pub fn check_redirect(uri: &RedirectUri, at: &Place<'_>, issues: &mut Issues) {
+pub fn check_redirect(uri: &RedirectUri, at: &Position<'_>, issues: &mut Issues) {
     if let Some(fault) = redirect_fault(uri.as_str()) {
         issues.push(at, IssueCode::InvalidRedirectUri, format!("not an acceptable redirect URI: {fault}"));
     }
@@ -271,7 +271,7 @@ pub fn url_fault(raw: &str, purpose: UrlUse) -> Option<&'static str> {
 }
 
 /// Records a fault of a URL member.
-pub fn check_url(raw: &str, purpose: UrlUse, at: &Place<'_>, issues: &mut Issues) {
+pub fn check_url(raw: &str, purpose: UrlUse, at: &Position<'_>, issues: &mut Issues) {
     if let Some(fault) = url_fault(raw, purpose) {
         issues.push(at, IssueCode::InvalidUrl, format!("not an acceptable URL: {fault}"));
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    issue::{IssueCode, Issues, Place},
+    issue::{IssueCode, Issues, Position},
     member::{AuthMethod, GrantType, StringMember},
     metadata::{ClientMetadata, check_untyped},
     policy::Policy,
@@ -14,7 +14,7 @@ use crate::{
 pub const MAX_NAME: usize = 255;
 
 /// Checks metadata that was decoded without issues.
-pub fn metadata(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
+pub fn metadata(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     redirects(m, at, issues);
     grants(m, at, issues);
     authentication(m, at, issues);
@@ -26,13 +26,13 @@ pub fn metadata(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
 }
 
 /// Checks a policy that was decoded without issues.
-pub fn policy(p: &Policy, at: &Place<'_>, issues: &mut Issues) {
+pub fn policy(p: &Policy, at: &Position<'_>, issues: &mut Issues) {
     for (name, origins) in
         [("allowed_cors_origins", &p.allowed_cors_origins), ("allowed_web_origins", &p.allowed_web_origins)]
     {
         for (i, origin) in origins.iter().flatten().enumerate() {
             if let Some(fault) = origin_fault(origin) {
-                issues.push(&at.child(name).child(i), IssueCode::InvalidUrl, format!("not a web origin: {fault}"));
+                issues.push(at.child(name).child(i), IssueCode::InvalidUrl, format!("not a web origin: {fault}"));
             }
         }
     }
@@ -48,7 +48,7 @@ pub fn policy(p: &Policy, at: &Place<'_>, issues: &mut Issues) {
             });
         if !ok {
             let detail = "not a domain name (no scheme, port, path or wildcard)";
-            issues.push(&at.child("redirect_domains").child(i), IssueCode::InvalidValue, detail);
+            issues.push(at.child("redirect_domains").child(i), IssueCode::InvalidValue, detail);
         }
     }
     let lists = [("organizations", &p.organizations), ("audiences", &p.audiences)];
@@ -56,11 +56,11 @@ pub fn policy(p: &Policy, at: &Place<'_>, issues: &mut Issues) {
         non_empty(list.as_deref().unwrap_or_default(), &at.child(name), issues);
     }
     for name in p.empty_members() {
-        issues.push(&at.child(name), IssueCode::InvalidValue, "must not be empty; leave it out instead");
+        issues.push(at.child(name), IssueCode::InvalidValue, "must not be empty; leave it out instead");
     }
 }
 
-fn redirects(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
+fn redirects(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     let here = at.child("redirect_uris");
     let uris = m.redirect_uris.as_deref().unwrap_or_default();
     for (i, uri) in uris.iter().enumerate() {
@@ -69,28 +69,28 @@ fn redirects(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     if uris.is_empty() && m.effective_grant_types().iter().any(GrantType::uses_redirect) {
         let detail =
             "redirect_uris must have at least one entry for the authorization_code and implicit grants (RFC 7591 §5)";
-        issues.push(&here, IssueCode::InvalidRedirectUri, detail);
+        issues.push(here, IssueCode::InvalidRedirectUri, detail);
     }
 }
 
-fn grants(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
+fn grants(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     let grants = m.effective_grant_types();
     let has = |g: &GrantType| grants.contains(g);
     let here = at.child("grant_types");
     if m.grant_types.as_ref().is_some_and(Vec::is_empty) {
         issues.push(
-            &here,
+            here,
             IssueCode::InvalidValue,
             "an empty list lets the client do nothing; leave it out for the default",
         );
     }
     if has(&GrantType::Password) {
         let detail = "the password grant must not be used (RFC 9700 §2.4)";
-        issues.push(&here, IssueCode::InvalidValue, detail);
+        issues.push(here, IssueCode::InvalidValue, detail);
     }
     for (i, grant) in grants.iter().enumerate() {
         if matches!(grant, GrantType::Other(g) if g.is_empty() || g.contains(' ')) {
-            issues.push(&here.child(i), IssueCode::InvalidValue, "not a grant type");
+            issues.push(here.child(i), IssueCode::InvalidValue, "not a grant type");
         }
     }
     // RFC 7591 §2.1: authorization_code goes with code, implicit with token and id_token
@@ -100,34 +100,34 @@ fn grants(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
         let known = !response.text().is_empty()
             && response.text().split(' ').all(|w| matches!(w, "code" | "token" | "id_token" | "none"));
         if !known {
-            issues.push(&here, IssueCode::InvalidValue, "not a response type (words are code, token, id_token, none)");
+            issues.push(here, IssueCode::InvalidValue, "not a response type (words are code, token, id_token, none)");
             continue;
         }
         if response.has("code") && !has(&GrantType::AuthorizationCode) {
             let detail = "response type `code` needs the grant authorization_code (RFC 7591 §2.1)";
-            issues.push(&here, IssueCode::Conflict, detail);
+            issues.push(here, IssueCode::Conflict, detail);
         }
         if (response.has("token") || response.has("id_token")) && !has(&GrantType::Implicit) {
             let detail = "response types `token` and `id_token` need the grant implicit (RFC 7591 §2.1)";
-            issues.push(&here, IssueCode::Conflict, detail);
+            issues.push(here, IssueCode::Conflict, detail);
         }
     }
     if m.application_type.as_deref().unwrap_or("web") == "web" && has(&GrantType::Implicit) {
         for (i, uri) in m.redirect_uris.iter().flatten().enumerate() {
             if let Some(fault) = web_implicit_fault(uri.as_str()) {
-                issues.push(&at.child("redirect_uris").child(i), IssueCode::InvalidRedirectUri, fault);
+                issues.push(at.child("redirect_uris").child(i), IssueCode::InvalidRedirectUri, fault);
             }
         }
     }
     if has(&GrantType::Ciba) {
         match m.backchannel_token_delivery_mode.as_deref() {
             None => issues.push(
-                &at.child("backchannel_token_delivery_mode"),
+                at.child("backchannel_token_delivery_mode"),
                 IssueCode::Required,
                 "the CIBA grant needs a delivery mode (CIBA §4)",
             ),
             Some("ping" | "push") if m.backchannel_client_notification_endpoint.is_none() => issues.push(
-                &at.child("backchannel_client_notification_endpoint"),
+                at.child("backchannel_client_notification_endpoint"),
                 IssueCode::Required,
                 "delivery modes ping and push need a notification endpoint (CIBA §4)",
             ),
@@ -136,23 +136,23 @@ fn grants(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     }
     if m.is_public() && has(&GrantType::ClientCredentials) {
         let detail = "a public client has no credentials for the client_credentials grant (RFC 6749 §4.4)";
-        issues.push(&here, IssueCode::Conflict, detail);
+        issues.push(here, IssueCode::Conflict, detail);
     }
 }
 
-fn authentication(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
+fn authentication(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     let method = m.auth_method();
     if let AuthMethod::Other(name) = &method {
         // RFC 7591 §2: absolute URIs need no registration
         if url::Url::parse(name).is_err() {
             let detail = "neither a registered authentication method nor an absolute URI (RFC 7591 §2)";
-            issues.push(&at.child("token_endpoint_auth_method"), IssueCode::InvalidValue, detail);
+            issues.push(at.child("token_endpoint_auth_method"), IssueCode::InvalidValue, detail);
         }
     }
     let has_keys = m.jwks.is_some() || m.jwks_uri.is_some() || m.signed_jwks_uri.is_some();
     if matches!(method, AuthMethod::PrivateKeyJwt | AuthMethod::SelfSignedTlsClientAuth) && !has_keys {
         let detail = format!("{method} needs `jwks` or `jwks_uri`");
-        issues.push(&at.child("jwks_uri"), IssueCode::Required, detail);
+        issues.push(at.child("jwks_uri"), IssueCode::Required, detail);
     }
     let subjects = [
         ("tls_client_auth_subject_dn", &m.tls_client_auth_subject_dn),
@@ -164,30 +164,30 @@ fn authentication(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     let named: Vec<&str> = subjects.iter().filter(|(_, v)| v.is_some()).map(|(n, _)| *n).collect();
     if method == AuthMethod::TlsClientAuth && named.len() != 1 {
         let detail = "tls_client_auth needs exactly one tls_client_auth_* member (RFC 8705 §2.1.2)";
-        issues.push(&at.child(named.get(1).unwrap_or(&"tls_client_auth_subject_dn")), IssueCode::Conflict, detail);
+        issues.push(at.child(named.get(1).unwrap_or(&"tls_client_auth_subject_dn")), IssueCode::Conflict, detail);
     } else if method != AuthMethod::TlsClientAuth {
         for name in named {
             let detail = "this member goes only with token_endpoint_auth_method tls_client_auth (RFC 8705 §2.1.2)";
-            issues.push(&at.child(name), IssueCode::Conflict, detail);
+            issues.push(at.child(name), IssueCode::Conflict, detail);
         }
     }
     if m.tls_client_auth_san_ip.as_deref().is_some_and(|ip| ip.parse::<IpAddr>().is_err()) {
-        issues.push(&at.child("tls_client_auth_san_ip"), IssueCode::InvalidValue, "not an IP address");
+        issues.push(at.child("tls_client_auth_san_ip"), IssueCode::InvalidValue, "not an IP address");
     }
     if m.dpop_bound_access_tokens == Some(true) && m.tls_client_certificate_bound_access_tokens == Some(true) {
         let detail = "access tokens cannot be bound to a DPoP key and to a certificate at once";
-        issues.push(&at.child("dpop_bound_access_tokens"), IssueCode::Conflict, detail);
+        issues.push(at.child("dpop_bound_access_tokens"), IssueCode::Conflict, detail);
     }
 }
 
-fn keys(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
+fn keys(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     if m.jwks.is_some() && m.jwks_uri.is_some() {
         let detail = "`jwks` and `jwks_uri` must not both be present (RFC 7591 §2)";
-        issues.push(&at.child("jwks"), IssueCode::Conflict, detail);
+        issues.push(at.child("jwks"), IssueCode::Conflict, detail);
     }
 }
 
-fn urls(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
+fn urls(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     use UrlUse::{Fetched, Followed, FollowedOverTls, RequestObject, Shown};
     let single = [
         ("client_uri", &m.client_uri, Shown),
@@ -220,7 +220,7 @@ fn urls(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
         for (i, uri) in list.iter().flatten().enumerate() {
             if let Some(fault) = crate::uri::redirect_fault(uri) {
                 let detail = format!("not an acceptable redirect URI: {fault}");
-                issues.push(&at.child(name).child(i), IssueCode::InvalidUrl, detail);
+                issues.push(at.child(name).child(i), IssueCode::InvalidUrl, detail);
             }
         }
     }
@@ -232,7 +232,7 @@ fn urls(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     }
 }
 
-fn algorithms(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
+fn algorithms(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     let pairs = [
         (
             ("id_token_encrypted_response_alg", &m.id_token_encrypted_response_alg),
@@ -258,22 +258,22 @@ fn algorithms(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     for ((alg_name, alg), (enc_name, enc)) in pairs {
         if enc.is_some() && alg.is_none() {
             let detail = format!("`{enc_name}` needs `{alg_name}` (OIDC Registration §2)");
-            issues.push(&at.child(enc_name), IssueCode::Conflict, detail);
+            issues.push(at.child(enc_name), IssueCode::Conflict, detail);
         }
     }
     if m.token_endpoint_auth_signing_alg.as_deref() == Some("none") {
         let detail = "`none` is not allowed here (OIDC Registration §2)";
-        issues.push(&at.child("token_endpoint_auth_signing_alg"), IssueCode::InvalidValue, detail);
+        issues.push(at.child("token_endpoint_auth_signing_alg"), IssueCode::InvalidValue, detail);
     }
     if m.authorization_signed_response_alg.as_deref() == Some("none") {
         let detail = "`none` is not allowed here (JARM §3)";
-        issues.push(&at.child("authorization_signed_response_alg"), IssueCode::InvalidValue, detail);
+        issues.push(at.child("authorization_signed_response_alg"), IssueCode::InvalidValue, detail);
     }
     if m.id_token_signed_response_alg.as_deref() == Some("none")
         && m.effective_response_types().iter().any(|r| r.has("id_token"))
     {
         let detail = "`none` is not allowed when the authorization endpoint returns ID Tokens (OIDC Registration §2)";
-        issues.push(&at.child("id_token_signed_response_alg"), IssueCode::InvalidValue, detail);
+        issues.push(at.child("id_token_signed_response_alg"), IssueCode::InvalidValue, detail);
     }
     let algs = [
         ("token_endpoint_auth_signing_alg", &m.token_endpoint_auth_signing_alg),
@@ -289,12 +289,12 @@ fn algorithms(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
             (1..=64).contains(&a.len()) && a.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+_".contains(&b))
         };
         if alg.as_ref().is_some_and(|a| !word(a)) {
-            issues.push(&at.child(name), IssueCode::InvalidValue, "not the name of an algorithm (RFC 7518 §3.1)");
+            issues.push(at.child(name), IssueCode::InvalidValue, "not the name of an algorithm (RFC 7518 §3.1)");
         }
     }
 }
 
-fn words(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
+fn words(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     let closed: [(&str, &Option<String>, &[&str]); 3] = [
         ("application_type", &m.application_type, &["web", "native"]),
         ("subject_type", &m.subject_type, &["public", "pairwise"]),
@@ -302,20 +302,20 @@ fn words(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
     ];
     for (name, value, allowed) in closed {
         if value.as_deref().is_some_and(|v| !allowed.contains(&v)) {
-            issues.push(&at.child(name), IssueCode::InvalidValue, format!("must be one of {}", allowed.join(", ")));
+            issues.push(at.child(name), IssueCode::InvalidValue, format!("must be one of {}", allowed.join(", ")));
         }
     }
 }
 
-fn texts(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
+fn texts(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     let names = m.localized.iter().filter(|(k, _)| k.starts_with("client_name#"));
     let names = names.filter_map(|(k, v)| v.as_str().map(|v| (k.as_str(), v)));
     for (name, text) in m.client_name.iter().map(|v| ("client_name", v.as_str())).chain(names) {
         let length = text.chars().count();
         if length == 0 {
-            issues.push(&at.child(name), IssueCode::InvalidValue, "must not be empty; leave it out instead");
+            issues.push(at.child(name), IssueCode::InvalidValue, "must not be empty; leave it out instead");
         } else if length > MAX_NAME {
-            issues.push(&at.child(name), IssueCode::TooLong, format!("longer than {MAX_NAME} characters"));
+            issues.push(at.child(name), IssueCode::TooLong, format!("longer than {MAX_NAME} characters"));
         }
     }
     let lists = [
@@ -331,17 +331,17 @@ fn texts(m: &ClientMetadata, at: &Place<'_>, issues: &mut Issues) {
         non_empty(list.as_deref().unwrap_or_default(), &at.child(name), issues);
     }
     for name in m.empty_members() {
-        issues.push(&at.child(name), IssueCode::InvalidValue, "must not be empty; leave it out instead");
+        issues.push(at.child(name), IssueCode::InvalidValue, "must not be empty; leave it out instead");
     }
     for (name, value) in &m.extra {
         check_untyped(value, &at.child(name), issues);
     }
 }
 
-fn non_empty(list: &[String], at: &Place<'_>, issues: &mut Issues) {
+fn non_empty(list: &[String], at: &Position<'_>, issues: &mut Issues) {
     for (i, item) in list.iter().enumerate() {
         if item.trim().is_empty() {
-            issues.push(&at.child(i), IssueCode::InvalidValue, "must not be empty");
+            issues.push(at.child(i), IssueCode::InvalidValue, "must not be empty");
         }
     }
 }

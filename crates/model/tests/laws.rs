@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use registrar_model::{
-    ClientSpec, Issues, LossKind, Place, Pointer,
+    ClientSpec, Issues, LossKind, Pointer, Position,
     account::{account, diff, drift, effective},
     field::all,
     json, patch,
@@ -40,7 +40,7 @@ fn layers() -> impl Strategy<Value = Map<String, Value>> {
 
 /// What is well typed of such an object.
 fn spec(object: &Map<String, Value>) -> ClientSpec {
-    ClientSpec::decode(object, &Place::root(), &mut Issues::lenient()).0
+    ClientSpec::decode(object, &Position::root(), &mut Issues::lenient()).0
 }
 
 proptest! {
@@ -50,7 +50,7 @@ proptest! {
     fn what_is_written_is_read_back(object in layers()) {
         let first = spec(&object);
         let mut issues = Issues::lenient();
-        let (second, unknown) = ClientSpec::decode(&first.encode(), &Place::root(), &mut issues);
+        let (second, unknown) = ClientSpec::decode(&first.encode(), &Position::root(), &mut issues);
         prop_assert_eq!(first, second);
         prop_assert!(issues.is_empty() && unknown.is_empty());
     }
@@ -58,7 +58,7 @@ proptest! {
     #[test]
     fn every_member_is_read_or_has_an_issue(object in layers()) {
         let mut issues = Issues::new();
-        let (read, _) = ClientSpec::decode(&object, &Place::root(), &mut issues);
+        let (read, _) = ClientSpec::decode(&object, &Position::root(), &mut issues);
         let encoded = Value::Object(read.encode());
         for layer in ["metadata", "policy"] {
             for (name, value) in object[layer].as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()) {

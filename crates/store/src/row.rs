@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use registrar_core::Outcome;
 use registrar_model::{
-    ClientSpec, Hidden, Issues, OperationId, Place, Registration, RegistrationId, State, json::text,
+    ClientSpec, Hidden, Issues, OperationId, Position, Registration, RegistrationId, State, json::text,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -236,7 +236,7 @@ pub(crate) fn parsed<T: FromStr>(text: &str, what: &str) -> Result<T, StoreError
 fn decode_spec(text: &str) -> Option<ClientSpec> {
     let object: Map<String, Value> = serde_json::from_str(text).ok()?;
     let mut issues = Issues::lenient();
-    let (mut spec, unknown) = ClientSpec::decode(&object, &Place::root(), &mut issues);
+    let (mut spec, unknown) = ClientSpec::decode(&object, &Position::root(), &mut issues);
     // only a newer program can have written names that this one does not know: they must survive the next write
     spec.metadata.extra.extend(unknown);
     issues.is_empty().then_some(spec)

@@ -13,8 +13,13 @@ pub const TOKEN: &str = "fake-authms-admin-token";
 /// A valid token without an administrator's role.
 pub const USER_TOKEN: &str = "fake-authms-user-token";
 
-const GRANTS: [&str; 5] =
-    ["authorization_code", "refresh_token", "client_credentials", "implicit", "urn:ietf:params:oauth:grant-type:device_code"];
+const GRANTS: [&str; 5] = [
+    "authorization_code",
+    "refresh_token",
+    "client_credentials",
+    "implicit",
+    "urn:ietf:params:oauth:grant-type:device_code",
+];
 
 #[derive(Debug, Default)]
 struct State {
@@ -138,7 +143,8 @@ impl State {
     }
 
     fn list(&self, request: &FakeRequest) -> FakeResponse {
-        let number = |name: &str, default: usize| request.query.get(name).and_then(|v| v.parse().ok()).unwrap_or(default);
+        let number =
+            |name: &str, default: usize| request.query.get(name).and_then(|v| v.parse().ok()).unwrap_or(default);
         let (page, size) = (number("page", 1).max(1), number("page_size", 20).clamp(1, 100));
         let wanted = |stored: &&Stored| {
             let text = |name: &str| stored.item.get(name).and_then(Value::as_str).unwrap_or("");
@@ -202,7 +208,9 @@ fn check(body: &Map<String, Value>, update: bool) -> Result<(), String> {
             "name" => value.as_str().is_some_and(|s| !s.is_empty()),
             "redirect_uris" => strings(value) && value.as_array().is_some_and(|a| !a.is_empty()),
             "client_auth_methods" | "scopes" => strings(value),
-            "grant_types" => value.as_array().is_some_and(|a| a.iter().all(|g| g.as_str().is_some_and(|g| GRANTS.contains(&g)))),
+            "grant_types" => {
+                value.as_array().is_some_and(|a| a.iter().all(|g| g.as_str().is_some_and(|g| GRANTS.contains(&g))))
+            }
             "is_confidential" => value.is_boolean(),
             "fapi_profile" | "jwks" | "jwks_uri" | "logo_url" | "privacy_policy" | "terms_url" | "website" => {
                 value.is_string() || (update && value.is_null())
@@ -216,7 +224,6 @@ fn check(body: &Map<String, Value>, update: bool) -> Result<(), String> {
     }
     Ok(())
 }
-
 
 fn done(status: u16, data: &Value) -> FakeResponse {
     FakeResponse::json(status, &json!({ "code": 0, "message": "success", "timestamp": fake_time(), "data": data }))

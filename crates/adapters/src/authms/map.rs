@@ -4,8 +4,8 @@ use std::{borrow::Cow, time::Duration};
 
 use registrar_core::{Error, ErrorKind, Outcome, Response, Result, VendorDetail};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Jwks, LossKind, Losses, Member, Pointer, Policy,
-    RedirectUri, Scope, Severity, decide, fields, member::StringMember,
+    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Jwks, LossKind, Losses, Member,
+    Pointer, Policy, RedirectUri, Scope, Severity, decide, fields, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
@@ -47,18 +47,41 @@ impl<'a> Desired<'a> {
     /// The body of `POST`; `status` is not part of it.
     pub(super) fn into_create(self) -> wire::CreateClient<'a> {
         let Self {
-            name, redirect_uris, client_auth_methods, grant_types, is_confidential, fapi_profile, jwks, jwks_uri, logo_url,
-            privacy_policy, scopes, terms_url, website, status: _,
+            name,
+            redirect_uris,
+            client_auth_methods,
+            grant_types,
+            is_confidential,
+            fapi_profile,
+            jwks,
+            jwks_uri,
+            logo_url,
+            privacy_policy,
+            scopes,
+            terms_url,
+            website,
+            status: _,
         } = self;
         wire::CreateClient {
-            name, redirect_uris, client_auth_methods, grant_types, is_confidential, fapi_profile, jwks, jwks_uri, logo_url,
-            privacy_policy, scopes, terms_url, website,
+            name,
+            redirect_uris,
+            client_auth_methods,
+            grant_types,
+            is_confidential,
+            fapi_profile,
+            jwks,
+            jwks_uri,
+            logo_url,
+            privacy_policy,
+            scopes,
+            terms_url,
+            website,
         }
     }
 
     /// The body of `PUT` that leads from `self` to `to`: only what changes (trap 22: a full body would lose what reads
     /// do not show). A removed text becomes `""` or `null`, as configured; a removed list `[]`.
-    pub(super) fn put_to(&self, to: &Desired<'_>, config: &Config) -> Map<String, Value> {
+    pub(super) fn put_to(&self, to: &Self, config: &Config) -> Map<String, Value> {
         let mut put = Map::new();
         let mut set = |name: &str, changed: bool, value: Value| {
             if changed {
@@ -145,7 +168,11 @@ pub(super) fn to_wire<'a>(spec: &'a ClientSpec, current: Option<&ClientSpec>) ->
         Some(name) => Cow::Borrowed(name.as_str()),
         None => {
             let name = shared::derived_name(metadata);
-            losses.defaulted("metadata.client_name", json!(name), "authms demands a name; made from the first redirect URI");
+            losses.defaulted(
+                "metadata.client_name",
+                json!(name),
+                "authms demands a name; made from the first redirect URI",
+            );
             Cow::Owned(name)
         }
     };
@@ -198,8 +225,7 @@ fn grants(metadata: &ClientMetadata, losses: &mut Losses) -> Result<Vec<String>>
         let reason = "not sent; registered with the standard's default (RFC 7591 §2)";
         losses.defaulted("metadata.grant_types", json!(["authorization_code"]), reason);
     }
-    let reason = "authms holds no response types; they follow from the grants";
-    shared::derived_response_types(metadata, grants, reason, losses);
+    shared::derived_response_types(metadata, grants, "authms", losses);
     Ok(grants.iter().map(|g| g.text().to_owned()).collect())
 }
 
@@ -214,11 +240,25 @@ fn status(
     let Some(current) = current else {
         if enabled == Some(false) {
             let reason = "authms activates every new client; register it and then switch it off";
-            losses.changed("policy.enabled", LossKind::Widened, Severity::Security, Some(json!(false)), Some(json!(true)), reason);
+            losses.changed(
+                "policy.enabled",
+                LossKind::Widened,
+                Severity::Security,
+                Some(json!(false)),
+                Some(json!(true)),
+                reason,
+            );
         }
         if let Some(asked) = asked.filter(|s| *s != "active") {
             let reason = "authms activates every new client; register it and then change its status";
-            losses.changed("vendor.authms.status", LossKind::Dropped, Severity::Security, Some(json!(asked)), None, reason);
+            losses.changed(
+                "vendor.authms.status",
+                LossKind::Dropped,
+                Severity::Security,
+                Some(json!(asked)),
+                None,
+                reason,
+            );
         }
         return Ok(None);
     };
@@ -248,9 +288,30 @@ fn status(
 /// What a client is, in canonical terms. Secret and keys are not part of it.
 pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<ClientSpec> {
     let wire::Client {
-        client_id: _, name, redirect_uris, client_auth_methods, grant_types, is_confidential, fapi_profile, jwks: _, jwks_uri,
-        logo_url, privacy_policy, terms_url, website, scopes, cors_origins, status, _tenant_id, client_secret: _,
-        created_at: _, deleted_at: _, _id: _, _updated_at: _, _secret_last_four: _, rest,
+        client_id: _,
+        name,
+        redirect_uris,
+        client_auth_methods,
+        grant_types,
+        is_confidential,
+        fapi_profile,
+        jwks: _,
+        jwks_uri,
+        logo_url,
+        privacy_policy,
+        terms_url,
+        website,
+        scopes,
+        cors_origins,
+        status,
+        _tenant_id,
+        client_secret: _,
+        created_at: _,
+        deleted_at: _,
+        _id: _,
+        _updated_at: _,
+        _secret_last_four: _,
+        rest,
     } = client;
     let text = |value: Option<String>| value.filter(|v| !v.is_empty());
     let methods = auth_methods(client_auth_methods.as_ref(), response)?;
@@ -289,7 +350,7 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
         policy_uri: text(privacy_policy),
         tos_uri: text(terms_url),
         client_uri: text(website),
-        scope: shared::scope(scopes.unwrap_or_default(), response)?,
+        scope: shared::scope(&scopes.unwrap_or_default(), response)?,
         ..ClientMetadata::default()
     };
     let policy = Policy {
@@ -298,7 +359,7 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
         security_profile: text(fapi_profile),
         ..Policy::default()
     };
-    Ok(ClientSpec { metadata: Box::new(metadata), policy, vendor: shared::kept_members(KIND, members) })
+    Ok(ClientSpec::new(metadata, policy, shared::kept_members(KIND, members)))
 }
 
 /// Trap 3: a list that comes back as JSON in a text; also a real list, a bare word, nothing.
@@ -352,9 +413,17 @@ pub(super) fn envelope(response: &Response, config: &Config) -> Result<()> {
     match code {
         Some(code) if !config.success_codes.iter().any(|s| s.to_string() == code) => {
             let message = shared::text(body.as_ref(), "message");
-            Err(Error::new(ErrorKind::UpstreamRejected, "authms answered with success and an error code in the envelope")
-                .with_outcome(Outcome::NotPerformed)
-                .with_vendor(VendorDetail { status: Some(response.status), code: Some(code), message, request_id: None }))
+            Err(Error::new(
+                ErrorKind::UpstreamRejected,
+                "authms answered with success and an error code in the envelope",
+            )
+            .with_outcome(Outcome::NotPerformed)
+            .with_vendor(VendorDetail {
+                status: Some(response.status),
+                code: Some(code),
+                message,
+                request_id: None,
+            }))
         }
         _ => Ok(()),
     }
@@ -398,24 +467,24 @@ pub(super) fn other_keys(losses: &mut [registrar_model::Loss]) {
 /// Checks the members of `vendor.authms` that are sent.
 pub(super) fn validate(spec: &ClientSpec, issues: &mut Issues) {
     let members = spec.vendor_members(KIND);
-    let at = Pointer::root().child("vendor").child(KIND);
+    let at = |member| shared::vendor_member(KIND, member);
     match members.get("client_auth_methods") {
         None => {}
         Some(Value::Array(items)) if !items.is_empty() && items.iter().all(Value::is_string) => {
             let method = spec.metadata.auth_method();
             if !items.iter().any(|i| i.as_str() == Some(method.text())) {
                 let detail = format!("must contain token_endpoint_auth_method, which is {method}");
-                issues.push(at.child("client_auth_methods"), IssueCode::Conflict, detail);
+                issues.push(at("client_auth_methods"), IssueCode::Conflict, detail);
             }
         }
         Some(_) => {
-            issues.push(at.child("client_auth_methods"), IssueCode::WrongType, "expected an array of at least one string");
+            issues.push(at("client_auth_methods"), IssueCode::WrongType, "expected an array of at least one string");
         }
     }
     shared::vendor_text(&members, KIND, "status", issues);
     if let Some(Value::String(status)) = members.get("status")
         && !matches!(status.as_str(), "active" | "suspended" | "inactive")
     {
-        issues.push(at.child("status"), IssueCode::InvalidValue, "must be active, suspended or inactive");
+        issues.push(at("status"), IssueCode::InvalidValue, "must be active, suspended or inactive");
     }
 }

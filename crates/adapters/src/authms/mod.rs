@@ -46,7 +46,10 @@ static DESCRIPTOR: Descriptor = Descriptor {
     held: &[
         ("metadata.redirect_uris", Support::Partial("at least one")),
         ("metadata.token_endpoint_auth_method", Support::Full),
-        ("metadata.grant_types", Support::Partial("authorization_code, refresh_token, client_credentials, implicit, device_code")),
+        (
+            "metadata.grant_types",
+            Support::Partial("authorization_code, refresh_token, client_credentials, implicit, device_code"),
+        ),
         ("metadata.response_types", Support::Partial("follow from the grants")),
         ("metadata.client_name", Support::Full),
         ("metadata.client_uri", Support::Full),
@@ -83,8 +86,8 @@ pub(crate) const VENDOR: Vendor = Vendor { descriptor: &DESCRIPTOR, configure };
 
 #[derive(Debug)]
 struct Config {
-    base_url: Url,
-    prefix: Vec<String>,
+    /// Where clients are made and listed.
+    collection: Url,
     success_codes: Vec<i64>,
     cleared: Value,
 }
@@ -92,19 +95,31 @@ struct Config {
 fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     let base_url = settings.url("base_url");
     let token = settings.secret("token");
-    let prefix = if settings.has("path_prefix") { settings.text("path_prefix").unwrap_or_default() } else { "/api/v1".to_owned() };
-    let word = |s: &&str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~')) && *s != "." && *s != "..";
-    let segments: Vec<&str> = prefix.trim_matches('/').split('/').filter(|s| !s.is_empty()).collect();
-    if !segments.iter().all(word) {
+    let prefix = if settings.has("path_prefix") {
+        settings.text("path_prefix").unwrap_or_default()
+    } else {
+        "/api/v1".to_owned()
+    };
+    let word = |s: &&str| {
+        (1..=255).contains(&s.len())
+            && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~'))
+            && *s != "."
+            && *s != ".."
+    };
+    let mut segments: Vec<&str> = prefix.trim_matches('/').split('/').filter(|s| !s.is_empty()).collect();
+    let collection = if segments.iter().all(word) {
+        segments.extend(["admin", "oauth", "clients"]);
+        shared::collection(settings, base_url.as_ref(), &segments)
+    } else {
         settings.reject("path_prefix", "must be a plain path such as \"/api/v1\"", None);
-    }
-    let prefix = segments.into_iter().map(str::to_owned).collect();
+        None
+    };
     let success_codes = settings.integers("success_codes").unwrap_or_else(|| vec![0]);
     let cleared = if settings.choice("clear_with", &["empty", "null"]) == "null" { Value::Null } else { json!("") };
     if settings.has_issues() {
         return None;
     }
-    let config = Config { base_url: base_url.clone()?, prefix, success_codes, cleared };
+    let config = Config { collection: collection?, success_codes, cleared };
     Some(Blueprint {
         base_url: base_url?,
         credential: Credential::Bearer(token?),
@@ -119,27 +134,39 @@ struct Authms {
 }
 
 impl Authms {
-    fn url(&self, rest: &[&str], query: &[(&str, &str)]) -> Result<Url> {
-        let mut segments: Vec<&str> = self.config.prefix.iter().map(String::as_str).collect();
-        segments.extend(["admin", "oauth", "clients"]);
-        segments.extend(rest);
-        endpoint(&self.config.base_url, &segments, query)
+    fn collection(&self) -> Url {
+        self.config.collection.clone()
+    }
+
+    fn page(&self, query: &[(&str, &str)]) -> Result<Url> {
+        endpoint(&self.config.collection, &[], query)
+    }
+
+    fn item(&self, target: &Target, rest: &[&str]) -> Result<Url> {
+        let mut segments = vec![target.vendor_ref.as_str()];
+        segments.extend_from_slice(rest);
+        endpoint(&self.config.collection, &segments, &[])
     }
 
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
         let (wire, losses) = map::to_wire(desired, None)?;
-        let request = shared::write(Method::POST, self.url(&[], &[])?, Effect::Once, "create", &wire.into_create())?;
+        let request = shared::write(Method::POST, self.collection(), Effect::Once, "create", &wire.into_create())?;
         Ok(losses.with(request))
     }
 
     /// `None` when nothing changes.
-    fn update_request(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<Option<Request>>> {
+    fn update_request(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<Option<Request>>> {
         let (wire, losses) = map::to_wire(desired, Some(current))?;
         let put = map::current(current).put_to(&wire, &self.config);
         if put.is_empty() {
             return Ok(losses.with(None));
         }
-        let url = self.url(&[&target.vendor_ref], &[])?;
+        let url = self.item(target, &[])?;
         Ok(losses.with(Some(shared::write(Method::PUT, url, Effect::Idempotent, "update", &put)?)))
     }
 
@@ -186,7 +213,12 @@ impl Adapter for Authms {
         Ok(self.create_request(desired)?.map(|r| vec![shared::planned(r)]))
     }
 
-    fn preview_update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
+    fn preview_update(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<Vec<PlannedRequest>>> {
         Ok(self.update_request(target, current, desired)?.map(|r| r.into_iter().map(shared::planned).collect()))
     }
 
@@ -228,13 +260,13 @@ impl Adapter for Authms {
     }
 
     async fn read(&self, target: &Target) -> Result<VendorClient> {
-        let request = Request::new(Method::GET, self.url(&[&target.vendor_ref], &[])?, Effect::Read, "read");
+        let request = Request::new(Method::GET, self.item(target, &[])?, Effect::Read, "read");
         self.existing(target, request).await
     }
 
     async fn list(&self, page: Option<PageToken>) -> Result<Page> {
         let page = page.map_or_else(|| "1".to_owned(), |p| p.0);
-        let url = self.url(&[], &[("page", &page), ("page_size", PAGE_SIZE)])?;
+        let url = self.page(&[("page", &page), ("page_size", PAGE_SIZE)])?;
         let response = self.send(Request::new(Method::GET, url, Effect::Read, "list"), &[200]).await?;
         let wire::Listed { items, pagination } = response.decode()?;
         let number: u64 = page.parse().unwrap_or(1);
@@ -248,7 +280,12 @@ impl Adapter for Authms {
         Ok(Page { items, next })
     }
 
-    async fn update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
+    async fn update(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<VendorClient>> {
         let Mapped { value: request, losses } = self.update_request(target, current, desired)?;
         let value = match request {
             Some(request) => self.existing(target, request).await?,
@@ -259,7 +296,7 @@ impl Adapter for Authms {
 
     async fn set_enabled(&self, target: &Target, enabled: bool) -> Result<VendorClient> {
         let status = if enabled { "active" } else { "inactive" };
-        let url = self.url(&[&target.vendor_ref], &[])?;
+        let url = self.item(target, &[])?;
         let request = shared::write(Method::PUT, url, Effect::Idempotent, "disable", &json!({ "status": status }))?;
         let client = self.existing(target, request).await?;
         if client.spec.policy.enabled == Some(enabled) {
@@ -270,13 +307,13 @@ impl Adapter for Authms {
     }
 
     async fn delete(&self, target: &Target) -> Result<()> {
-        let request = Request::new(Method::DELETE, self.url(&[&target.vendor_ref], &[])?, Effect::Idempotent, "delete");
+        let request = Request::new(Method::DELETE, self.item(target, &[])?, Effect::Idempotent, "delete");
         // 204 without a body and nothing else (trap 2): a 200 may come from something in front of it
         self.send(request, &[204]).await.map(|_| ())
     }
 
     async fn rotate_secret(&self, target: &Target) -> Result<IssuedSecret> {
-        let url = self.url(&[&target.vendor_ref, "rotate-secret"], &[])?;
+        let url = self.item(target, &["rotate-secret"])?;
         let response = self.send(Request::new(Method::POST, url, Effect::Once, "rotate"), &[200]).await?;
         let wire::Enveloped { data } = response.decode::<wire::Enveloped<wire::Rotated>>()?;
         if data.client_id != target.client_id.as_str() {
@@ -293,7 +330,7 @@ impl Adapter for Authms {
     }
 
     async fn check(&self) -> Result<()> {
-        let url = self.url(&[], &[("page", "1"), ("page_size", "1")])?;
+        let url = self.page(&[("page", "1"), ("page_size", "1")])?;
         self.send(Request::new(Method::GET, url, Effect::Read, "check"), &[200]).await.map(|_| ())
     }
 }

@@ -1,11 +1,11 @@
 //! The traps, transformations and errors of authms.
 
-use registrar_core::{ErrorKind as K, ExposeSecret as _, Outcome, Target};
+use registrar_core::{ErrorKind as K, ExposeSecret as _, Outcome, SecretString, Settings, Target};
 use registrar_model::{AuthMethod, LossKind, Severity};
 use serde_json::{Value, json};
 
 use super::{VENDOR, fake};
-use crate::harness::{loss, now, over_answers, over_fake, portal, spec};
+use crate::harness::{loss, now, over_answers, over_fake, portal, settings, spec};
 
 const CREATED: &str = include_str!("fixtures/created.json");
 
@@ -23,10 +23,17 @@ fn the_documented_answer_is_read() {
     let created = now(adapter.create(&portal())).unwrap().value;
     let shown = created.spec.flatten();
     for (field, value) in [
-        ("metadata.client_name", json!("My Application")), ("metadata.logo_uri", json!("https://app.example.com/logo.png")), ("metadata.client_uri", json!("https://app.example.com")),
-        ("metadata.policy_uri", json!("https://app.example.com/privacy")), ("metadata.tos_uri", json!("https://app.example.com/terms")), ("metadata.scope", json!("openid profile email")),
-        ("metadata.jwks_uri", json!("https://client.example.com/.well-known/jwks.json")), ("policy.security_profile", json!("fapi1")), ("policy.enabled", json!(true)),
-        ("policy.allowed_cors_origins", json!(["https://app.example.com"])), ("metadata.response_types", json!(["code"])),
+        ("metadata.client_name", json!("My Application")),
+        ("metadata.logo_uri", json!("https://app.example.com/logo.png")),
+        ("metadata.client_uri", json!("https://app.example.com")),
+        ("metadata.policy_uri", json!("https://app.example.com/privacy")),
+        ("metadata.tos_uri", json!("https://app.example.com/terms")),
+        ("metadata.scope", json!("openid profile email")),
+        ("metadata.jwks_uri", json!("https://client.example.com/.well-known/jwks.json")),
+        ("policy.security_profile", json!("fapi1")),
+        ("policy.enabled", json!(true)),
+        ("policy.allowed_cors_origins", json!(["https://app.example.com"])),
+        ("metadata.response_types", json!(["code"])),
     ] {
         assert_eq!(shown.get(field), Some(&value), "{field}");
     }
@@ -40,8 +47,12 @@ fn trap_03_t7_methods_go_in_as_a_list_and_come_back_as_a_text() {
     assert_eq!(wire.sent.lock().unwrap()[0].2["client_auth_methods"], json!(["client_secret_basic"]));
     assert_eq!(created.spec.metadata.token_endpoint_auth_method, Some(AuthMethod::ClientSecretBasic));
     for (wire, method, kept) in [
-        (r#""[\"client_secret_basic\",\"private_key_jwt\"]""#, Some(AuthMethod::ClientSecretBasic), true), (r#"["client_secret_post"]"#, Some(AuthMethod::ClientSecretPost), false),
-        (r#""client_secret_post""#, Some(AuthMethod::ClientSecretPost), false), (r#""""#, None, false), ("null", None, false), (r#""[]""#, None, false),
+        (r#""[\"client_secret_basic\",\"private_key_jwt\"]""#, Some(AuthMethod::ClientSecretBasic), true),
+        (r#"["client_secret_post"]"#, Some(AuthMethod::ClientSecretPost), false),
+        (r#""client_secret_post""#, Some(AuthMethod::ClientSecretPost), false),
+        (r#""""#, None, false),
+        ("null", None, false),
+        (r#""[]""#, None, false),
     ] {
         let body = CREATED.replace(r#""[\"client_secret_basic\",\"private_key_jwt\"]""#, wire);
         let (adapter, _) = over_answers(&VENDOR, &[(201, &body)]);
@@ -67,10 +78,21 @@ fn trap_04_lists_have_their_items_at_the_top() {
 #[test]
 fn trap_05_the_rotated_secret_has_another_name() {
     let rotated = r#"{"code":0,"data":{"client_id":"app-123","new_secret":"s2","rotated_at":"2026-01-01T00:00:00Z"}}"#;
-    let (adapter, _) = over_answers(&VENDOR, &[(200, rotated), (200, r#"{"code":0,"data":{"client_id":"app-123","client_secret":"s2"}}"#)]);
+    let (adapter, _) = over_answers(
+        &VENDOR,
+        &[(200, rotated), (200, r#"{"code":0,"data":{"client_id":"app-123","client_secret":"s2"}}"#)],
+    );
     let secret = now(adapter.rotate_secret(&target())).unwrap();
-    assert_eq!((secret.value.expose_secret(), secret.previous_valid_until), ("s2", Some(1_767_225_600 + 14_400)), "trap_26: four hours of grace");
-    assert_eq!(now(adapter.rotate_secret(&target())).unwrap_err().outcome(), Outcome::Unknown, "never a success without a secret");
+    assert_eq!(
+        (secret.value.expose_secret(), secret.previous_valid_until),
+        ("s2", Some(1_767_225_600 + 14_400)),
+        "trap_26: four hours of grace"
+    );
+    assert_eq!(
+        now(adapter.rotate_secret(&target())).unwrap_err().outcome(),
+        Outcome::Unknown,
+        "never a success without a secret"
+    );
 }
 
 #[test]
@@ -81,7 +103,10 @@ fn trap_06_a_code_in_the_envelope_overrules_the_status() {
         assert_eq!((error.kind(), error.outcome()), (K::UpstreamRejected, Outcome::NotPerformed));
         assert!(error.vendor().unwrap().code.is_some());
     }
-    let (adapter, _) = over_answers(&VENDOR, &[(201, &CREATED.replace("\"code\":0", "\"code\":\"0\"")), (201, &CREATED.replace("\"code\":0,", ""))]);
+    let (adapter, _) = over_answers(
+        &VENDOR,
+        &[(201, &CREATED.replace("\"code\":0", "\"code\":\"0\"")), (201, &CREATED.replace("\"code\":0,", ""))],
+    );
     assert!(now(adapter.create(&portal())).is_ok() && now(adapter.create(&portal())).is_ok());
 }
 
@@ -96,7 +121,9 @@ fn trap_07_paths_take_the_client_id() {
 #[test]
 fn trap_22_t13_keys_are_a_text_that_reads_never_show() {
     let (adapter, wire) = faked(json!({}));
-    let keys = spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "jwks": { "keys": [{ "kty": "EC", "crv": "P-256", "x": "x", "y": "y" }] } } }));
+    let keys = spec(
+        json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "jwks": { "keys": [{ "kty": "EC", "crv": "P-256", "x": "x", "y": "y" }] } } }),
+    );
     let created = now(adapter.create(&keys)).unwrap();
     assert!(wire.sent.lock().unwrap()[0].2["jwks"].as_str().unwrap().contains("\"kty\":\"EC\""));
     let held = loss(&created.losses, "metadata.jwks");
@@ -118,25 +145,68 @@ fn trap_23_confidentiality_is_always_sent_and_the_echo_believed() {
     assert_eq!(wire.sent.lock().unwrap()[0].2["is_confidential"], json!(true));
     let public = CREATED.replace("\"is_confidential\":true", "\"is_confidential\":false").replace("secret_abc123", "");
     let (adapter, _) = over_answers(&VENDOR, &[(201, &public)]);
-    assert_eq!(now(adapter.create(&portal())).unwrap().value.spec.metadata.token_endpoint_auth_method, Some(AuthMethod::None));
+    assert_eq!(
+        now(adapter.create(&portal())).unwrap().value.spec.metadata.token_endpoint_auth_method,
+        Some(AuthMethod::None)
+    );
 }
 
 #[test]
 fn trap_36_errors_of_three_shapes_by_status() {
     use Outcome::{NotPerformed as No, Unknown};
     for (status, body, kind, outcome, message) in [
-        (400, r#"{"code":40000001,"message":"name is required","timestamp":"t"}"#, K::Validation, No, "name is required"),
-        (400, r#"{"code":400001,"message":"redirect_uris invalid"}"#, K::InvalidRedirectUri, No, "redirect_uris invalid"),
+        (
+            400,
+            r#"{"code":40000001,"message":"name is required","timestamp":"t"}"#,
+            K::Validation,
+            No,
+            "name is required",
+        ),
+        (
+            400,
+            r#"{"code":400001,"message":"redirect_uris invalid"}"#,
+            K::InvalidRedirectUri,
+            No,
+            "redirect_uris invalid",
+        ),
         (401, r#"{"code":"40100001","message":"Unauthenticated"}"#, K::UpstreamAuthentication, No, "Unauthenticated"),
-        (403, r#"{"code":403001,"message":"administrator role required"}"#, K::UpstreamAuthorization, No, "administrator role required"),
+        (
+            403,
+            r#"{"code":403001,"message":"administrator role required"}"#,
+            K::UpstreamAuthorization,
+            No,
+            "administrator role required",
+        ),
         (404, r#"{"code":61001641,"message":"Client not found"}"#, K::NotFound, No, "Client not found"),
-        (409, r#"{"title":"Conflict","status":409,"detail":"max 2","request_id":"r"}"#, K::AlreadyExists, No, "Conflict"),
-        (429, r#"{"error":"rate_limit_exceeded","error_description":"slow down","retry_after":9}"#, K::UpstreamRateLimited, No, "slow down"),
-        (500, "{\"code\":500,\"message\":\"\u{5185}\u{90e8}\u{9519}\u{8bef}\"}", K::UpstreamError, Unknown, "\u{5185}\u{90e8}\u{9519}\u{8bef}"),
+        (
+            409,
+            r#"{"title":"Conflict","status":409,"detail":"max 2","request_id":"r"}"#,
+            K::AlreadyExists,
+            No,
+            "Conflict",
+        ),
+        (
+            429,
+            r#"{"error":"rate_limit_exceeded","error_description":"slow down","retry_after":9}"#,
+            K::UpstreamRateLimited,
+            No,
+            "slow down",
+        ),
+        (
+            500,
+            "{\"code\":500,\"message\":\"\u{5185}\u{90e8}\u{9519}\u{8bef}\"}",
+            K::UpstreamError,
+            Unknown,
+            "\u{5185}\u{90e8}\u{9519}\u{8bef}",
+        ),
     ] {
         let (adapter, _) = over_answers(&VENDOR, &[(status, body)]);
         let error = now(adapter.create(&portal())).unwrap_err();
-        assert_eq!((error.kind(), error.outcome(), error.vendor().unwrap().message.as_deref()), (kind, outcome, Some(message)), "{status}");
+        assert_eq!(
+            (error.kind(), error.outcome(), error.vendor().unwrap().message.as_deref()),
+            (kind, outcome, Some(message)),
+            "{status}"
+        );
         if status == 429 {
             assert_eq!(error.retry_after().map(|w| w.as_secs()), Some(9));
         }
@@ -150,13 +220,28 @@ fn trap_39_the_prefix_is_configured() {
         let url = adapter.preview(&portal()).unwrap().value[0].url.to_string();
         assert_eq!(url, format!("https://vendor.example{wanted}"));
     }
+    for prefix in ["/a/../b", "/a b", &"a".repeat(256)] {
+        let mut all = settings();
+        all["path_prefix"] = json!(prefix);
+        let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
+        let mut cursor = Settings::new(all.as_object().unwrap(), &literal);
+        assert!((VENDOR.configure)(&mut cursor).is_none());
+        let issues = cursor.finish();
+        assert_eq!(issues.iter().map(|issue| &*issue.path).collect::<Vec<_>>(), [["path_prefix"]], "{prefix}");
+    }
 }
 
 #[test]
 fn trap_45_paging_ends_at_an_empty_page_and_skips_the_deleted() {
-    let page = |n: u64, items: &str, more: bool| format!(r#"{{"code":0,"items":[{items}],"pagination":{{"page":{n},"page_size":100,"total":999,"total_pages":9,"has_next":{more},"has_prev":false}}}}"#);
-    let deleted = r#"{"client_id":"app-1","name":"A","deleted_at":"2026-01-01T00:00:00Z"},{"client_id":"app-2","name":"B"}"#;
-    let (adapter, _) = over_answers(&VENDOR, &[(200, &page(1, deleted, true)), (200, &page(2, "", true)), (200, &page(7, "", false))]);
+    let page = |n: u64, items: &str, more: bool| {
+        format!(
+            r#"{{"code":0,"items":[{items}],"pagination":{{"page":{n},"page_size":100,"total":999,"total_pages":9,"has_next":{more},"has_prev":false}}}}"#
+        )
+    };
+    let deleted =
+        r#"{"client_id":"app-1","name":"A","deleted_at":"2026-01-01T00:00:00Z"},{"client_id":"app-2","name":"B"}"#;
+    let (adapter, _) =
+        over_answers(&VENDOR, &[(200, &page(1, deleted, true)), (200, &page(2, "", true)), (200, &page(7, "", false))]);
     let first = now(adapter.list(None)).unwrap();
     assert_eq!(first.items.iter().map(|c| c.client_id.as_str()).collect::<Vec<_>>(), ["app-2"]);
     assert!(now(adapter.list(first.next.clone())).unwrap().next.is_none());
@@ -200,7 +285,9 @@ fn trap_25_switching_off_never_deletes() {
 #[test]
 fn an_update_sends_only_what_changes_and_clears_with_an_empty_text() {
     let (adapter, wire) = faked(json!({}));
-    let full = spec(json!({ "metadata": { "client_name": "A", "redirect_uris": ["https://a.example/cb"], "scope": "openid", "logo_uri": "https://a.example/l.png" } }));
+    let full = spec(
+        json!({ "metadata": { "client_name": "A", "redirect_uris": ["https://a.example/cb"], "scope": "openid", "logo_uri": "https://a.example/l.png" } }),
+    );
     let created = now(adapter.create(&full)).unwrap().value;
     let bare = spec(json!({ "metadata": { "client_name": "A", "redirect_uris": ["https://a.example/cb"] } }));
     now(adapter.update(&created.target(), &created.spec, &bare)).unwrap();
@@ -215,13 +302,17 @@ fn a_token_without_an_administrators_role_is_the_operators_problem() {
 
 #[test]
 fn trap_24_a_secret_goes_only_to_who_can_use_it() {
-    let public = spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "none" } }));
+    let public = spec(
+        json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "none" } }),
+    );
     let body = CREATED.replace("\"is_confidential\":true", "\"is_confidential\":false");
     let (adapter, _) = over_answers(&VENDOR, &[(201, &body)]);
     assert!(now(adapter.create(&public)).unwrap().value.secret.is_none());
     let without = CREATED.replace("secret_abc123", "");
     let (adapter, _) = over_answers(&VENDOR, &[(201, &without), (201, &without)]);
     assert_eq!(now(adapter.create(&portal())).unwrap_err().outcome(), Outcome::Unknown);
-    let keyed = spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://a.example/jwks" } }));
+    let keyed = spec(
+        json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://a.example/jwks" } }),
+    );
     assert!(now(adapter.create(&keyed)).unwrap().value.secret.is_none());
 }

@@ -1,7 +1,5 @@
 //! Canonical ⇄ BitGo, pure.
 
-use std::collections::BTreeMap;
-
 use registrar_core::{Error, ErrorKind, Response, Result, VendorDetail, adapter::vendor_issue};
 use registrar_model::{
     AuthMethod, ClientId, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy,
@@ -62,7 +60,7 @@ impl<'a> Desired<'a> {
 
     /// The body of `PUT` that leads from `self` to `to`: only what changes, because unsent members stay (INFER: every
     /// member is optional); lists are emptied with `[]`, the enterprise with `""`.
-    pub(super) fn put_to(&self, to: &Desired<'_>, config: &Config) -> Map<String, Value> {
+    pub(super) fn put_to(&self, to: &Self, config: &Config) -> Map<String, Value> {
         let mut put = Map::new();
         let mut set = |name: &str, changed: bool, value: Value| {
             if changed {
@@ -93,9 +91,9 @@ pub(super) fn to_wire<'a>(
     shared::foreign_vendor_members(spec, KIND, &mut losses);
     shared::unsent_vendor_members(spec, current, KIND, &TAKEN, &mut losses);
     shared::require_redirects(metadata, "BitGo")?;
-    let reasons = shared::secret_reasons!("BitGo has no public clients and holds no method");
-    shared::shared_secret(metadata, AUTH_METHOD, &reasons, &mut losses);
-    shared::code_and_refresh_only(metadata, &shared::flow_reasons!("BitGo"), &mut losses);
+    let why = "BitGo has no public clients and holds no method";
+    shared::shared_secret(metadata, AUTH_METHOD, why, &mut losses);
+    shared::code_and_refresh_only(metadata, "BitGo", &mut losses);
 
     decide!(metadata: ClientMetadata = &**metadata, losses, "BitGo has no place for it";
         held { scope, localized, extra }
@@ -186,8 +184,7 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
     let mut out: Vec<String> = Vec::new();
     let mut unknown = Vec::new();
     for token in asked.tokens() {
-        let mapped =
-            config.scope_map.iter().find(|(from, _)| from == token).map_or(token, |(_, to)| to.as_str());
+        let mapped = config.scope_map.iter().find(|(from, _)| from == token).map_or(token, |(_, to)| to.as_str());
         if mapped.is_empty() {
             continue;
         }
@@ -247,7 +244,7 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
     } = client;
     let metadata = ClientMetadata {
         redirect_uris: shared::redirects(redirect_uri),
-        scope: shared::scope(scope.into_tokens(), response)?,
+        scope: shared::scope(&scope.into_tokens(), response)?,
         token_endpoint_auth_method: Some(AuthMethod::read(AUTH_METHOD)),
         grant_types: Some(shared::CODE_AND_REFRESH.to_vec()),
         response_types: Some(vec![ResponseType::read("code")]),
@@ -266,8 +263,7 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
     members.extend(organization_config.map(|c| ("organizationConfig".to_owned(), c)));
     // the record cannot hold a null, so one that stayed here would look like drift for ever
     members.retain(|_, value| !is_nothing(value));
-    let vendor = if members.is_empty() { BTreeMap::new() } else { BTreeMap::from([(KIND.to_owned(), members)]) };
-    Ok(ClientSpec { metadata: Box::new(metadata), policy, vendor })
+    Ok(ClientSpec::new(metadata, policy, shared::of_kind(KIND, members)))
 }
 
 /// Null, or an empty text or list: a member that says nothing.
@@ -339,17 +335,17 @@ pub(super) fn validate(members: &Map<String, Value>, issues: &mut registrar_mode
     for name in TAKEN {
         shared::vendor_text(members, KIND, name, issues);
     }
-    let at = Pointer::root().child("vendor").child(KIND);
+    let at = |member| shared::vendor_member(KIND, member);
     if let Some(Value::String(kind)) = members.get("clientType")
         && !matches!(kind.as_str(), "dApp" | "scim")
     {
-        issues.push(at.child("clientType"), IssueCode::InvalidValue, "must be dApp or scim");
+        issues.push(at("clientType"), IssueCode::InvalidValue, "must be dApp or scim");
     }
     if let Some(Value::String(prefix)) = members.get("clientIdPrefix") {
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         if !(1..=64).contains(&prefix.len()) || !prefix.bytes().all(word) {
             let detail = "must be 1 to 64 of letters, digits, '-' and '_': it becomes part of the client id";
-            issues.push(at.child("clientIdPrefix"), IssueCode::InvalidValue, detail);
+            issues.push(at("clientIdPrefix"), IssueCode::InvalidValue, detail);
         }
     }
 }

@@ -124,6 +124,7 @@ impl Config {
 
 fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     let base_url = settings.url("base_url");
+    let collection = shared::collection(settings, base_url.as_ref(), &["api", "v2", "admin", "oauth", "client"]);
     let token = settings.secret("token");
     let scopes = settings.texts("scopes").unwrap_or_else(|| SCOPES.map(str::to_owned).to_vec());
     let scope_map = settings.table("scope_map").unwrap_or_default();
@@ -147,8 +148,7 @@ fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     if settings.has_issues() {
         return None;
     }
-    let collection = endpoint(base_url.as_ref()?, &["api", "v2", "admin", "oauth", "client"], &[]).ok()?;
-    let config = Config { collection, scopes, scope_map, default_scopes, scope_as_text };
+    let config = Config { collection: collection?, scopes, scope_map, default_scopes, scope_as_text };
     Some(Blueprint {
         base_url: base_url?,
         credential: Credential::Bearer(token?),
@@ -163,6 +163,10 @@ struct BitGo {
 }
 
 impl BitGo {
+    fn collection(&self) -> Url {
+        self.config.collection.clone()
+    }
+
     fn item(&self, id: &str) -> Result<Url> {
         endpoint(&self.config.collection, &[id], &[])
     }
@@ -170,7 +174,7 @@ impl BitGo {
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
         let (wire, losses) = map::to_wire(desired, None, &self.config)?;
         let body = wire.into_create(&self.config);
-        Ok(losses.with(shared::write(Method::POST, self.config.collection.clone(), Effect::Once, "create", &body)?))
+        Ok(losses.with(shared::write(Method::POST, self.collection(), Effect::Once, "create", &body)?))
     }
 
     /// `None` when nothing changes.

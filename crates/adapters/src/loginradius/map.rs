@@ -227,8 +227,7 @@ fn grant_types(metadata: &ClientMetadata, losses: &mut Losses) -> Result<Vec<Gra
         let reason = "the default of RFC 7591 §2, sent so that it is certain";
         losses.defaulted("metadata.grant_types", grants.encode(), reason);
     }
-    let reason = "LoginRadius holds no response types; they follow from the grants";
-    shared::derived_response_types(metadata, &grants, reason, losses);
+    shared::derived_response_types(metadata, &grants, "LoginRadius", losses);
     Ok(grants)
 }
 
@@ -418,7 +417,7 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         grant_types,
         application_type: application_type.map(str::to_owned),
         client_name: Some(app_name),
-        scope: shared::scope(allowed_scopes.unwrap_or_default(), response)?,
+        scope: shared::scope(&allowed_scopes.unwrap_or_default(), response)?,
         id_token_signed_response_alg: text(jwt.algorithm),
         userinfo_signed_response_alg: (signed_user_info == Some(true)).then(|| ALGORITHM.to_owned()),
         default_max_age: (force_reauthentication == Some(true)).then_some(0),
@@ -436,5 +435,5 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         audiences: list(id_token_audiences),
         ..Policy::default()
     };
-    Ok(ClientSpec { metadata: Box::new(metadata), policy, vendor: shared::kept_members(KIND, own) })
+    Ok(ClientSpec::new(metadata, policy, shared::kept_members(KIND, own)))
 }

@@ -1,7 +1,7 @@
 //! `vendor.loginradius`: the members without a canonical name, their types, and what of them a read shows.
 
 use registrar_model::{
-    ClientSpec, IssueCode, Issues, Place,
+    ClientSpec, IssueCode, Issues, Position,
     issue::type_name,
     uri::{UrlUse, check_url},
 };
@@ -185,7 +185,7 @@ fn logout_uris(logout: &Members) -> Vec<&str> {
 /// Checks names, types and contradictions with the canonical layers.
 pub(super) fn validate(spec: &ClientSpec, types: &ApplicationTypes, issues: &mut Issues) {
     let Some(own) = spec.vendor.get(KIND) else { return };
-    let root = Place::root();
+    let root = Position::root();
     let vendor = root.child("vendor");
     let at = vendor.child(KIND);
     for (member, shape) in TAKEN {
@@ -194,16 +194,16 @@ pub(super) fn validate(spec: &ClientSpec, types: &ApplicationTypes, issues: &mut
         }
     }
     for (member, place) in CANONICAL.iter().filter(|(member, _)| own.contains_key(*member)) {
-        issues.push(&at.child(member), IssueCode::UnknownMember, format!("send {place} instead"));
+        issues.push(at.child(member), IssueCode::UnknownMember, format!("send {place} instead"));
     }
     let jwt_at = at.child(name::JWT_TOKEN_CONFIG);
     let jwt = object(own, name::JWT_TOKEN_CONFIG);
     for (member, place) in CANONICAL_JWT.iter().filter(|(member, _)| jwt.contains_key(*member)) {
-        issues.push(&jwt_at.child(member), IssueCode::UnknownMember, format!("send {place} instead"));
+        issues.push(jwt_at.child(member), IssueCode::UnknownMember, format!("send {place} instead"));
     }
     for secret in own.keys().filter(|member| is_secret(member)) {
         let detail = "secrets are issued by LoginRadius and cannot be sent";
-        issues.push(&at.child(secret), IssueCode::InvalidValue, detail);
+        issues.push(at.child(secret), IssueCode::InvalidValue, detail);
     }
     if own.get(name::APP_NAME).and_then(Value::as_str).is_some_and(|text| !app_name::is_usable(text)) {
         let detail = format!(
@@ -211,10 +211,10 @@ pub(super) fn validate(spec: &ClientSpec, types: &ApplicationTypes, issues: &mut
              `credentials`: it is a segment of URLs",
             app_name::MAX
         );
-        issues.push(&at.child(name::APP_NAME), IssueCode::InvalidValue, detail);
+        issues.push(at.child(name::APP_NAME), IssueCode::InvalidValue, detail);
     }
     for conflict in conflicts(spec, own, types) {
-        issues.push(&at.child(conflict.0), IssueCode::Conflict, conflict.1);
+        issues.push(at.child(conflict.0), IssueCode::Conflict, conflict.1);
     }
 }
 
@@ -262,7 +262,7 @@ pub(super) fn is_secret(member: &str) -> bool {
 impl Shape {
     /// A null counts as absent; nested members that the example does not have pass, so that what a read shows can be
     /// sent back.
-    fn check(&self, value: &Value, at: &Place<'_>, issues: &mut Issues) {
+    fn check(&self, value: &Value, at: &Position<'_>, issues: &mut Issues) {
         match (self, value) {
             (_, Value::Null) | (Text, Value::String(_)) | (Switch, Value::Bool(_)) => {}
             (Count, Value::Number(n)) if n.is_u64() => {}
@@ -280,14 +280,14 @@ impl Shape {
                 }
                 if map.contains_key("Initiators") {
                     let detail = "LoginRadius spells it `Intiators`; it would ignore this spelling without a word";
-                    issues.push(&at.child("Initiators"), IssueCode::UnknownMember, detail);
+                    issues.push(at.child("Initiators"), IssueCode::UnknownMember, detail);
                 }
             }
             _ => self.wrong_type(value, at, issues),
         }
     }
 
-    fn check_each(&self, items: &[Value], at: &Place<'_>, issues: &mut Issues) {
+    fn check_each(&self, items: &[Value], at: &Position<'_>, issues: &mut Issues) {
         for (i, item) in items.iter().enumerate() {
             if item.is_null() {
                 self.wrong_type(item, &at.child(i), issues);
@@ -297,7 +297,7 @@ impl Shape {
         }
     }
 
-    fn wrong_type(&self, value: &Value, at: &Place<'_>, issues: &mut Issues) {
+    fn wrong_type(&self, value: &Value, at: &Position<'_>, issues: &mut Issues) {
         let wanted = match self {
             Text | Shape::Url(_) => "a string",
             Switch => "true or false",

@@ -170,6 +170,7 @@ impl ApplicationTypes {
 
 fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     let base_url = settings.url("base_url");
+    let collection = shared::collection(settings, base_url.as_ref(), &["v2", "manage", "oauth-clients"]);
     let credential = match (settings.has("token"), settings.has("m2m")) {
         (true, false) => settings.secret("token").map(Credential::Bearer),
         (_, true) => {
@@ -189,8 +190,7 @@ fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     if settings.has_issues() {
         return None;
     }
-    let collection = endpoint(base_url.as_ref()?, &["v2", "manage", "oauth-clients"], &[]).ok()?;
-    let config = Config { collection, protocol, application_types };
+    let config = Config { collection: collection?, protocol, application_types };
     Some(Blueprint {
         base_url: base_url?,
         credential: credential?,
@@ -312,7 +312,9 @@ impl Adapter for LoginRadius {
         current: &ClientSpec,
         desired: &ClientSpec,
     ) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.update_request(target, current, desired)?.map(|request| request.into_iter().map(shared::planned).collect()))
+        Ok(self
+            .update_request(target, current, desired)?
+            .map(|request| request.into_iter().map(shared::planned).collect()))
     }
 
     async fn create_as_planned(

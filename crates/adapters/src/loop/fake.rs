@@ -80,7 +80,15 @@ impl State {
         let Some(Value::Object(body)) = request.json() else {
             return error(400, "validation_error", "Body must be a JSON object");
         };
-        let fields = ["client_name", "client_type", "redirect_uris", "allowed_scopes", "allowed_origins", "client_uri", "logo_uri"];
+        let fields = [
+            "client_name",
+            "client_type",
+            "redirect_uris",
+            "allowed_scopes",
+            "allowed_origins",
+            "client_uri",
+            "logo_uri",
+        ];
         if let Err(message) = check(&body, &fields, false) {
             return error(400, "validation_error", &message);
         }
@@ -124,7 +132,8 @@ impl State {
         let Some(Value::Object(body)) = request.json() else {
             return error(400, "validation_error", "Body must be a JSON object");
         };
-        let fields = ["client_name", "client_uri", "logo_uri", "redirect_uris", "allowed_scopes", "allowed_origins", "enabled"];
+        let fields =
+            ["client_name", "client_uri", "logo_uri", "redirect_uris", "allowed_scopes", "allowed_origins", "enabled"];
         if let Err(message) = check(&body, &fields, true) {
             return error(400, "validation_error", &message);
         }
@@ -169,7 +178,9 @@ fn check(body: &Map<String, Value>, fields: &[&str], patch: bool) -> Result<(), 
             "allowed_scopes" => strings(value).is_some_and(|l| !l.is_empty()),
             "allowed_origins" => strings(value).is_some(),
             // null only where the schema allows it: in PATCH
-            "client_uri" | "logo_uri" => value.as_str().is_some_and(|u| url::Url::parse(u).is_ok()) || (patch && value.is_null()),
+            "client_uri" | "logo_uri" => {
+                value.as_str().is_some_and(|u| url::Url::parse(u).is_ok()) || (patch && value.is_null())
+            }
             "enabled" => value.is_boolean(),
             _ => false,
         };
@@ -188,7 +199,6 @@ fn strings(value: &Value) -> Option<Vec<&str>> {
 fn is_redirect(uri: &str) -> bool {
     url::Url::parse(uri).is_ok() && !uri.contains(['?', '#', '*'])
 }
-
 
 fn error(status: u16, code: &str, message: &str) -> FakeResponse {
     FakeResponse::json(status, &json!({ "error": code, "message": message }))

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use registrar_core::{Error, ErrorKind, Outcome, Response, Result, VendorDetail};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy,
-    RedirectUri, ResponseType, Scope, Severity, decide, member::StringMember,
+    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy, RedirectUri,
+    ResponseType, Scope, Severity, decide, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
@@ -28,12 +28,29 @@ pub(super) struct Desired<'a> {
 impl<'a> Desired<'a> {
     /// The body of `POST`; `enabled` is not part of it (trap 18).
     pub(super) fn into_create(self) -> wire::CreateClient<'a> {
-        let Self { client_name, client_type, redirect_uris, allowed_scopes, allowed_origins, client_uri, logo_uri, enabled: _ } = self;
-        wire::CreateClient { allowed_origins, allowed_scopes, client_name, client_type, client_uri, logo_uri, redirect_uris }
+        let Self {
+            client_name,
+            client_type,
+            redirect_uris,
+            allowed_scopes,
+            allowed_origins,
+            client_uri,
+            logo_uri,
+            enabled: _,
+        } = self;
+        wire::CreateClient {
+            allowed_origins,
+            allowed_scopes,
+            client_name,
+            client_type,
+            client_uri,
+            logo_uri,
+            redirect_uris,
+        }
     }
 
     /// The body of `PATCH` that leads from `self` to `to`: only what changes, `null` where a URI is removed (T12).
-    pub(super) fn patch_to(&self, to: &Desired<'_>) -> Map<String, Value> {
+    pub(super) fn patch_to(&self, to: &Self) -> Map<String, Value> {
         let mut patch = Map::new();
         let mut set = |name: &str, changed: bool, value: Value| {
             if changed {
@@ -66,7 +83,7 @@ pub(super) fn to_wire<'a>(
     check_redirects(redirect_uris)?;
 
     let client_type = authentication(metadata, config, &mut losses);
-    shared::code_and_refresh_only(metadata, &shared::flow_reasons!("Loop"), &mut losses);
+    shared::code_and_refresh_only(metadata, "Loop", &mut losses);
 
     decide!(metadata: ClientMetadata = &**metadata, losses, "Loop has no place for it";
         held { client_name, client_uri, logo_uri, scope, localized, extra }
@@ -103,22 +120,52 @@ pub(super) fn to_wire<'a>(
             id_token_lifetime, refresh_token_lifetime, audiences
         }
     );
-    shared::read_only(current, "policy.owner", owner.as_ref().map(Member::encode), "assigned by Loop; its API does not take it", &mut losses);
-    shared::read_only(current, "policy.tenant", tenant.as_ref().map(Member::encode), "assigned by Loop; its API does not take it", &mut losses);
+    shared::read_only(
+        current,
+        "policy.owner",
+        owner.as_ref().map(Member::encode),
+        "assigned by Loop; its API does not take it",
+        &mut losses,
+    );
+    shared::read_only(
+        current,
+        "policy.tenant",
+        tenant.as_ref().map(Member::encode),
+        "assigned by Loop; its API does not take it",
+        &mut losses,
+    );
     if *first_party == Some(true) && current.is_none_or(|c| c.policy.first_party != Some(true)) {
         let reason = "first-party clients are registered by Loop's platform team";
-        losses.changed("policy.first_party", LossKind::Substituted, Severity::Functional, Some(json!(true)), Some(json!(false)), reason);
+        losses.changed(
+            "policy.first_party",
+            LossKind::Substituted,
+            Severity::Functional,
+            Some(json!(true)),
+            Some(json!(false)),
+            reason,
+        );
     }
     if current.is_none() && *enabled == Some(false) {
         let reason = "Loop enables every new client; register it and then switch it off";
-        losses.changed("policy.enabled", LossKind::Widened, Severity::Security, Some(json!(false)), Some(json!(true)), reason);
+        losses.changed(
+            "policy.enabled",
+            LossKind::Widened,
+            Severity::Security,
+            Some(json!(false)),
+            Some(json!(true)),
+            reason,
+        );
     }
 
     let client_name = match client_name {
         Some(name) => Cow::Borrowed(name.as_str()),
         None => {
             let name = shared::derived_name(metadata);
-            losses.defaulted("metadata.client_name", json!(name), "Loop demands a name; made from the first redirect URI");
+            losses.defaulted(
+                "metadata.client_name",
+                json!(name),
+                "Loop demands a name; made from the first redirect URI",
+            );
             Cow::Owned(name)
         }
     };
@@ -163,16 +210,30 @@ fn authentication(metadata: &ClientMetadata, config: &Config, losses: &mut Losse
     if metadata.token_endpoint_auth_method == Some(AuthMethod::None) {
         return "public";
     }
-    let reasons = shared::secret_reasons!("Loop holds only confidential or public");
-    shared::shared_secret(metadata, &config.confidential_auth_method, &reasons, losses);
+    let why = "Loop holds only confidential or public";
+    shared::shared_secret(metadata, &config.confidential_auth_method, why, losses);
     "confidential"
 }
 
 /// What a client at Loop is, in canonical terms.
 pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Response) -> Result<ClientSpec> {
     let wire::Client {
-        id: _, client_id: _, client_name, client_uri, logo_uri, client_type, redirect_uris, allowed_scopes,
-        allowed_origins, owner_id, brand_id, is_first_party, enabled, created_at: _, _updated_at: _, rest,
+        id: _,
+        client_id: _,
+        client_name,
+        client_uri,
+        logo_uri,
+        client_type,
+        redirect_uris,
+        allowed_scopes,
+        allowed_origins,
+        owner_id,
+        brand_id,
+        is_first_party,
+        enabled,
+        created_at: _,
+        _updated_at: _,
+        rest,
     } = client;
     let auth_method = match client_type.as_str() {
         "public" => AuthMethod::None,
@@ -184,7 +245,7 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         client_uri,
         logo_uri,
         redirect_uris: shared::redirects(redirect_uris),
-        scope: shared::scope(allowed_scopes, response)?,
+        scope: shared::scope(&allowed_scopes, response)?,
         token_endpoint_auth_method: Some(auth_method),
         grant_types: Some(shared::CODE_AND_REFRESH.to_vec()),
         response_types: Some(vec![ResponseType::read("code")]),
@@ -198,7 +259,7 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         first_party: is_first_party,
         ..Policy::default()
     };
-    Ok(ClientSpec { metadata: Box::new(metadata), policy, vendor: shared::kept_members(KIND, rest) })
+    Ok(ClientSpec::new(metadata, policy, shared::kept_members(KIND, rest)))
 }
 
 /// The state of a client as last seen, in the terms of [`Desired`], for computing a patch.
@@ -227,7 +288,8 @@ pub(super) fn error(response: &Response) -> Error {
         .or_else(|| shared::text(body, "message"))
         .or_else(|| shared::text(body, "error_description"));
     let request_id = shared::text(body.and_then(|b| b.get("meta")), "requestId");
-    let error = response.error_by_status(VendorDetail { code: code.clone(), message, request_id, ..shared::no_detail() });
+    let error =
+        response.error_by_status(VendorDetail { code: code.clone(), message, request_id, ..shared::no_detail() });
     let error = match code.as_deref() {
         // documented with 401 on one page and with 403 on another
         Some("insufficient_scope" | "forbidden") => error.with_kind(ErrorKind::UpstreamAuthorization),

@@ -89,6 +89,7 @@ enum PathId {
 
 fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     let base_url = settings.url("base_url");
+    let collection = shared::collection(settings, base_url.as_ref(), &["v1", "admin", "oauth-clients"]);
     let token = settings.secret("token");
     let path_id = match settings.choice("path_id", &["client_id", "id"]) {
         "id" => PathId::Id,
@@ -103,8 +104,7 @@ fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     if settings.has_issues() {
         return None;
     }
-    let collection = endpoint(base_url.as_ref()?, &["v1", "admin", "oauth-clients"], &[]).ok()?;
-    let config = Config { collection, path_id, default_scopes, confidential_auth_method };
+    let config = Config { collection: collection?, path_id, default_scopes, confidential_auth_method };
     Some(Blueprint {
         base_url: base_url?,
         credential: Credential::Bearer(token?),
@@ -136,7 +136,12 @@ impl Loop {
     }
 
     /// `None` when nothing changes.
-    fn update_request(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<Option<Request>>> {
+    fn update_request(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<Option<Request>>> {
         if current.metadata.is_public() != desired.metadata.is_public() {
             let detail = "Loop cannot turn a public client into a confidential one or back; register a new client";
             return Err(shared::unsupported_member("metadata", "token_endpoint_auth_method", detail));
@@ -196,7 +201,12 @@ impl Adapter for Loop {
         Ok(self.create_request(desired)?.map(|r| vec![shared::planned(r)]))
     }
 
-    fn preview_update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
+    fn preview_update(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<Vec<PlannedRequest>>> {
         Ok(self.update_request(target, current, desired)?.map(|r| r.into_iter().map(shared::planned).collect()))
     }
 
@@ -233,14 +243,21 @@ impl Adapter for Loop {
         let request = Request::new(Method::GET, self.collection(), Effect::Read, "list");
         let response = self.send(request, &[200]).await?;
         let wire::Listed { clients, rest } = response.decode()?;
-        if let Some(paging) = rest.keys().find(|k| ["next", "cursor", "page", "has_more"].iter().any(|w| k.contains(w))) {
-            return Err(response.malformed(&format!("the list has the undocumented member `{paging}`, so it may not be complete")));
+        if let Some(paging) = rest.keys().find(|k| ["next", "cursor", "page", "has_more"].iter().any(|w| k.contains(w)))
+        {
+            return Err(response
+                .malformed(&format!("the list has the undocumented member `{paging}`, so it may not be complete")));
         }
         let items = clients.into_iter().map(|c| self.client(c, &response)).collect::<Result<Vec<_>>>()?;
         Ok(Page { items, next: None })
     }
 
-    async fn update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
+    async fn update(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<VendorClient>> {
         let Mapped { value: request, losses } = self.update_request(target, current, desired)?;
         let value = match request {
             Some(request) => self.patch(target, request).await?,
@@ -264,7 +281,9 @@ impl Adapter for Loop {
         let request = Request::new(Method::POST, self.item(target, &["rotate-secret"])?, Effect::Once, "rotate");
         let response = match self.send(request, &[200]).await {
             // documented: "Cannot rotate (e.g. public client)" (trap 27)
-            Err(error) if error.kind() == ErrorKind::Validation => return Err(error.with_kind(ErrorKind::UnsupportedByBackend)),
+            Err(error) if error.kind() == ErrorKind::Validation => {
+                return Err(error.with_kind(ErrorKind::UnsupportedByBackend));
+            }
             other => other?,
         };
         let wire::Created { client, client_secret } = response.decode()?;

@@ -60,13 +60,23 @@ fn trap_18_no_null_in_post_and_enabled_only_in_patch() {
     let (adapter, wire) = faked();
     let created = now(adapter.create(&portal())).unwrap().value;
     let body = wire.sent.lock().unwrap()[0].2.clone();
-    assert_eq!(body, json!({ "client_name": "Portal", "client_type": "confidential", "redirect_uris": ["https://a.example/cb"], "allowed_scopes": ["openid", "profile"] }));
+    assert_eq!(
+        body,
+        json!({ "client_name": "Portal", "client_type": "confidential", "redirect_uris": ["https://a.example/cb"], "allowed_scopes": ["openid", "profile"] })
+    );
     now(adapter.set_enabled(&created.target(), false)).unwrap();
     let (method, path, body) = wire.sent.lock().unwrap()[1].clone();
-    assert_eq!((method.as_str(), path.as_str(), body), ("PATCH", "/v1/admin/oauth-clients/loop_00000001", json!({ "enabled": false })));
-    let off = spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb"] }, "policy": { "enabled": false } }));
+    assert_eq!(
+        (method.as_str(), path.as_str(), body),
+        ("PATCH", "/v1/admin/oauth-clients/loop_00000001", json!({ "enabled": false }))
+    );
+    let off =
+        spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb"] }, "policy": { "enabled": false } }));
     let losses = adapter.preview(&off).unwrap().losses;
-    assert_eq!((loss(&losses, "policy.enabled").kind, loss(&losses, "policy.enabled").severity), (LossKind::Widened, Severity::Security));
+    assert_eq!(
+        (loss(&losses, "policy.enabled").kind, loss(&losses, "policy.enabled").severity),
+        (LossKind::Widened, Severity::Security)
+    );
 }
 
 #[test]
@@ -80,18 +90,26 @@ fn trap_19_not_in_the_list_is_not_found_among_our_own() {
 #[test]
 fn trap_20_a_query_in_a_redirect_uri_is_refused_before_any_call() {
     let (adapter, wire) = faked();
-    let queried = spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb", "https://a.example/cb?x=1"] } }));
+    let queried =
+        spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb", "https://a.example/cb?x=1"] } }));
     let error = now(adapter.create(&queried)).unwrap_err();
-    assert_eq!((error.kind(), error.issues()[0].pointer.as_str()), (K::InvalidRedirectUri, "#/metadata/redirect_uris/1"));
+    assert_eq!(
+        (error.kind(), error.issues()[0].pointer.as_str()),
+        (K::InvalidRedirectUri, "#/metadata/redirect_uris/1")
+    );
     assert!(wire.sent.lock().unwrap().is_empty());
 }
 
 #[test]
 fn trap_21_t12_a_removed_uri_becomes_null_and_the_rest_is_not_sent() {
     let (adapter, wire) = faked();
-    let full = spec(json!({ "metadata": { "client_name": "Portal", "redirect_uris": ["https://a.example/cb"], "scope": "openid", "client_uri": "https://a.example" }, "policy": { "allowed_cors_origins": ["https://a.example"] } }));
+    let full = spec(
+        json!({ "metadata": { "client_name": "Portal", "redirect_uris": ["https://a.example/cb"], "scope": "openid", "client_uri": "https://a.example" }, "policy": { "allowed_cors_origins": ["https://a.example"] } }),
+    );
     let created = now(adapter.create(&full)).unwrap().value;
-    let bare = spec(json!({ "metadata": { "client_name": "Portal", "redirect_uris": ["https://a.example/cb"], "scope": "openid" } }));
+    let bare = spec(
+        json!({ "metadata": { "client_name": "Portal", "redirect_uris": ["https://a.example/cb"], "scope": "openid" } }),
+    );
     let updated = now(adapter.update(&created.target(), &created.spec, &bare)).unwrap().value;
     assert_eq!(wire.sent.lock().unwrap()[1].2, json!({ "client_uri": null, "allowed_origins": [] }));
     assert!(updated.spec.metadata.client_uri.is_none() && updated.spec.policy.allowed_cors_origins.is_none());
@@ -108,7 +126,9 @@ fn trap_26_the_old_secret_works_a_day_longer() {
 #[test]
 fn trap_27_rotating_a_public_client_is_not_supported() {
     let (adapter, _) = faked();
-    let public = spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "none" } }));
+    let public = spec(
+        json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "none" } }),
+    );
     let created = now(adapter.create(&public)).unwrap().value;
     assert!(created.secret.is_none());
     assert_eq!(now(adapter.rotate_secret(&created.target())).unwrap_err().kind(), K::UnsupportedByBackend);
@@ -117,24 +137,42 @@ fn trap_27_rotating_a_public_client_is_not_supported() {
 #[test]
 fn trap_31_t8_refresh_token_is_granted_to_everyone() {
     let (adapter, _) = faked();
-    let code = spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "grant_types": ["authorization_code"] } }));
+    let code = spec(
+        json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "grant_types": ["authorization_code"] } }),
+    );
     let losses = adapter.preview(&code).unwrap().losses;
-    assert_eq!((loss(&losses, "metadata.grant_types").kind, loss(&losses, "metadata.grant_types").severity), (LossKind::Widened, Severity::Functional));
-    let machine = spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "grant_types": ["client_credentials"] } }));
+    assert_eq!(
+        (loss(&losses, "metadata.grant_types").kind, loss(&losses, "metadata.grant_types").severity),
+        (LossKind::Widened, Severity::Functional)
+    );
+    let machine = spec(
+        json!({ "metadata": { "redirect_uris": ["https://a.example/cb"], "grant_types": ["client_credentials"] } }),
+    );
     assert_eq!(loss(&adapter.preview(&machine).unwrap().losses, "metadata.grant_types").severity, Severity::Security);
 }
 
 #[test]
 fn trap_35_all_three_error_envelopes_are_read() {
     for (body, code, message) in [
-        (r#"{"error":"validation_error","message":"client_name is required"}"#, "validation_error", "client_name is required"),
+        (
+            r#"{"error":"validation_error","message":"client_name is required"}"#,
+            "validation_error",
+            "client_name is required",
+        ),
         (r#"{"error":"validation_error","error_description":"no","error_uri":"https://x"}"#, "validation_error", "no"),
-        (r#"{"success":false,"error":{"code":"validation_error","message":"no"},"meta":{"requestId":"r-1"}}"#, "validation_error", "no"),
+        (
+            r#"{"success":false,"error":{"code":"validation_error","message":"no"},"meta":{"requestId":"r-1"}}"#,
+            "validation_error",
+            "no",
+        ),
     ] {
         let (adapter, _) = over_answers(&VENDOR, &[(400, body)]);
         let error = now(adapter.create(&portal())).unwrap_err();
         let vendor = error.vendor().unwrap();
-        assert_eq!((vendor.status, vendor.code.as_deref(), vendor.message.as_deref()), (Some(400), Some(code), Some(message)));
+        assert_eq!(
+            (vendor.status, vendor.code.as_deref(), vendor.message.as_deref()),
+            (Some(400), Some(code), Some(message))
+        );
     }
 }
 
@@ -142,10 +180,19 @@ fn trap_35_all_three_error_envelopes_are_read() {
 fn every_documented_error_has_its_kind() {
     use Outcome::{NotPerformed as No, Unknown};
     for (status, code, kind, outcome) in [
-        (400, "validation_error", K::Validation, No), (401, "unauthenticated", K::UpstreamAuthentication, No), (401, "invalid_token", K::UpstreamAuthentication, No),
-        (401, "insufficient_scope", K::UpstreamAuthorization, No), (403, "insufficient_scope", K::UpstreamAuthorization, No), (403, "forbidden", K::UpstreamAuthorization, No),
-        (404, "not_found", K::NotFound, No), (409, "conflict", K::AlreadyExists, No), (422, "unprocessable_entity", K::Validation, No), (400, "invalid_scope", K::UnsupportedValue, No),
-        (429, "rate_limited", K::UpstreamRateLimited, No), (500, "server_error", K::UpstreamError, Unknown), (503, "temporarily_unavailable", K::UpstreamUnavailable, Unknown),
+        (400, "validation_error", K::Validation, No),
+        (401, "unauthenticated", K::UpstreamAuthentication, No),
+        (401, "invalid_token", K::UpstreamAuthentication, No),
+        (401, "insufficient_scope", K::UpstreamAuthorization, No),
+        (403, "insufficient_scope", K::UpstreamAuthorization, No),
+        (403, "forbidden", K::UpstreamAuthorization, No),
+        (404, "not_found", K::NotFound, No),
+        (409, "conflict", K::AlreadyExists, No),
+        (422, "unprocessable_entity", K::Validation, No),
+        (400, "invalid_scope", K::UnsupportedValue, No),
+        (429, "rate_limited", K::UpstreamRateLimited, No),
+        (500, "server_error", K::UpstreamError, Unknown),
+        (503, "temporarily_unavailable", K::UpstreamUnavailable, Unknown),
     ] {
         let body = json!({ "error": code, "message": "text" }).to_string();
         let (adapter, _) = over_answers(&VENDOR, &[(status, &body), (status, &body)]);
@@ -153,7 +200,8 @@ fn every_documented_error_has_its_kind() {
         assert_eq!((error.kind(), error.outcome()), (kind, outcome), "{status} {code}");
         assert_eq!(now(adapter.list(None)).unwrap_err().outcome(), No, "a read changes nothing");
     }
-    let (adapter, _) = over_answers(&VENDOR, &[(400, r#"{"error":"validation_error","message":"redirect_uris[0] is invalid"}"#)]);
+    let (adapter, _) =
+        over_answers(&VENDOR, &[(400, r#"{"error":"validation_error","message":"redirect_uris[0] is invalid"}"#)]);
     assert_eq!(now(adapter.create(&portal())).unwrap_err().kind(), K::InvalidRedirectUri);
 }
 
@@ -168,7 +216,13 @@ fn trap_43_the_order_of_scopes_is_no_difference() {
 
 #[test]
 fn trap_44_an_answer_without_a_usable_client_id_is_no_success() {
-    for body in [CREATED.replace("\"client_id\":\"loop_abc\",", ""), CREATED.replace("loop_abc", ""), CREATED.replace("\"client_secret\":\"s\"", "\"client_secret\":null"), "{}".to_owned(), CREATED[..CREATED.len() - 20].to_owned()] {
+    for body in [
+        CREATED.replace("\"client_id\":\"loop_abc\",", ""),
+        CREATED.replace("loop_abc", ""),
+        CREATED.replace("\"client_secret\":\"s\"", "\"client_secret\":null"),
+        "{}".to_owned(),
+        CREATED[..CREATED.len() - 20].to_owned(),
+    ] {
         let (adapter, _) = over_answers(&VENDOR, &[(201, &body)]);
         let error = now(adapter.create(&portal())).unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (K::UpstreamMalformed, Outcome::Unknown), "{body}");
@@ -182,7 +236,10 @@ fn t6_the_client_type_cannot_be_changed() {
     let mut public = created.spec.clone();
     public.metadata.token_endpoint_auth_method = Some(registrar_model::AuthMethod::None);
     let error = now(adapter.update(&created.target(), &created.spec, &public)).unwrap_err();
-    assert_eq!((error.kind(), error.issues()[0].pointer.as_str()), (K::UnsupportedByBackend, "#/metadata/token_endpoint_auth_method"));
+    assert_eq!(
+        (error.kind(), error.issues()[0].pointer.as_str()),
+        (K::UnsupportedByBackend, "#/metadata/token_endpoint_auth_method")
+    );
     assert_eq!(wire.sent.lock().unwrap().len(), 1);
 }
 
@@ -198,12 +255,28 @@ fn the_fake_refuses_what_the_schema_refuses() {
     let fake = fake::FakeVendor::default();
     let post = |body: serde_json::Value| {
         let path = ["v1", "admin", "oauth-clients"].map(str::to_owned).to_vec();
-        let headers = std::collections::BTreeMap::from([("authorization".to_owned(), format!("Bearer {}", fake::TOKEN))]);
-        fake.handle(&FakeRequest { method: "POST".to_owned(), path, query: std::collections::BTreeMap::new(), headers, body: body.to_string().into() }).status
+        let headers =
+            std::collections::BTreeMap::from([("authorization".to_owned(), format!("Bearer {}", fake::TOKEN))]);
+        fake.handle(&FakeRequest {
+            method: "POST".to_owned(),
+            path,
+            query: std::collections::BTreeMap::new(),
+            headers,
+            body: body.to_string().into(),
+        })
+        .status
     };
     let good = json!({ "client_name": "A", "redirect_uris": ["https://a.example/cb"], "allowed_scopes": ["openid"] });
     assert_eq!(post(good.clone()), 201);
-    for (name, value) in [("client_uri", json!(null)), ("enabled", json!(true)), ("client_type", json!("x")), ("redirect_uris", json!([])), ("allowed_scopes", json!([])), ("client_name", json!("")), ("redirect_uris", json!(["https://a.example/?x"]))] {
+    for (name, value) in [
+        ("client_uri", json!(null)),
+        ("enabled", json!(true)),
+        ("client_type", json!("x")),
+        ("redirect_uris", json!([])),
+        ("allowed_scopes", json!([])),
+        ("client_name", json!("")),
+        ("redirect_uris", json!(["https://a.example/?x"])),
+    ] {
         let mut bad = good.clone();
         bad[name] = value;
         assert_eq!(post(bad), 400, "{name}");
@@ -231,6 +304,9 @@ fn echoes_that_differ_are_reported() {
     let sent = portal();
     let created = now(adapter.create(&sent)).unwrap();
     let losses = account(&sent, &created.value.spec, created.losses);
-    assert_eq!((loss(&losses, "metadata.scope").kind, loss(&losses, "metadata.scope").severity), (LossKind::Widened, Severity::Security));
+    assert_eq!(
+        (loss(&losses, "metadata.scope").kind, loss(&losses, "metadata.scope").severity),
+        (LossKind::Widened, Severity::Security)
+    );
     assert_eq!(loss(&losses, "metadata.client_name").kind, LossKind::Substituted);
 }

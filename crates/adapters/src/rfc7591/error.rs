@@ -72,10 +72,9 @@ pub(super) fn classify(response: &Response, preset: &Preset, call: Call) -> Erro
             ErrorKind::NotFound,
             "there is no registration endpoint here; check `registration_path`, and whether registration is switched on",
         ),
-        (Call::Discover, 404) => refused(
-            ErrorKind::NotFound,
-            "there is no server metadata here; check `base_url` and `discovery_path`",
-        ),
+        (Call::Discover, 404) => {
+            refused(ErrorKind::NotFound, "there is no server metadata here; check `base_url` and `discovery_path`")
+        }
         (Call::Register { .. } | Call::Manage, 400 | 422) => {
             let error = response.error_by_status(detail.clone());
             match code {

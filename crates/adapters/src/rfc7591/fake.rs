@@ -219,8 +219,12 @@ impl FakeVendor {
     }
 
     fn error(&self, status: u16, code: &str, text: &str) -> FakeResponse {
-        let member = |pointers: &[&'static str]| pointers.first().map_or("error", |pointer| pointer.trim_start_matches('/'));
-        FakeResponse::json(status, &json!({ member(self.habits.error_code): code, member(self.habits.error_text): text }))
+        let member =
+            |pointers: &[&'static str]| pointers.first().map_or("error", |pointer| pointer.trim_start_matches('/'));
+        FakeResponse::json(
+            status,
+            &json!({ member(self.habits.error_code): code, member(self.habits.error_text): text }),
+        )
     }
 }
 

@@ -38,10 +38,7 @@ pub(super) fn given(base_url: &Url, answer: &wire::Client) -> Result<Management,
 pub(super) fn renewed(base_url: &Url, before: &Management, answer: &wire::Client) -> Management {
     let uri = answer.management_uri.as_deref().and_then(|uri| own(base_url, uri));
     let token = answer.management_token.clone().filter(|token| is_bearer(token.expose_secret()));
-    Management {
-        uri: uri.unwrap_or_else(|| before.uri.clone()),
-        token: token.unwrap_or_else(|| before.token.clone()),
-    }
+    Management { uri: uri.unwrap_or_else(|| before.uri.clone()), token: token.unwrap_or_else(|| before.token.clone()) }
 }
 
 /// How a client is managed, if it can be.

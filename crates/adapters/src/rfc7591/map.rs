@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use registrar_core::{Error, ErrorKind, Response, Result};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member, Place, Pointer, Policy,
-    Severity, decide,
+    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member, Pointer,
+    Policy, Position, Severity, decide,
     field::{JsonType, lookup},
     metadata::{REGISTERED_UNTYPED, SERVER_ASSIGNED},
 };
@@ -187,8 +187,8 @@ fn grants(metadata: &ClientMetadata, preset: &Preset, losses: &mut Losses) -> Re
 
 fn authentication(metadata: &ClientMetadata, preset: &Preset, losses: &mut Losses) {
     if let Some(method) = preset.secret_method.filter(|_| !metadata.is_public()) {
-        let reasons = shared::secret_reasons!("this server tells only confidential clients from public ones");
-        shared::shared_secret(metadata, method, &reasons, losses);
+        let why = "this server tells only confidential clients from public ones";
+        shared::shared_secret(metadata, method, why, losses);
     }
 }
 
@@ -202,30 +202,29 @@ fn defaults(metadata: &ClientMetadata, preset: &Preset, losses: &mut Losses) {
     };
     let method = metadata.token_endpoint_auth_method.is_none();
     assume("token_endpoint_auth_method", method, AuthMethod::ClientSecretBasic.encode());
-    assume("grant_types", metadata.grant_types.is_none(), metadata.effective_grant_types().to_vec().encode());
-    assume("response_types", metadata.response_types.is_none(), metadata.effective_response_types().to_vec().encode());
+    assume("grant_types", metadata.grant_types.is_none(), json!(metadata.effective_grant_types()));
+    assume("response_types", metadata.response_types.is_none(), json!(metadata.effective_response_types()));
 }
 
 /// What a client is, in canonical terms. What no registry knows is in `vendor.rfc7591`, except what could not be
 /// sent back, above all what may be a secret.
 pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<ClientSpec> {
     let mut issues = Issues::lenient();
-    let (metadata, unknown) = ClientMetadata::decode(&client.members, &Place::root(), &mut issues);
+    let (metadata, unknown) = ClientMetadata::decode(&client.members, &Position::root(), &mut issues);
     if let Some(issue) = issues.as_slice().first() {
         let member = issue.pointer.as_str().trim_start_matches("#/");
-        return Err(response.malformed(&format!("member `{}` is of an unexpected type", registrar_core::error::sanitise(member, 64))));
+        return Err(response
+            .malformed(&format!("member `{}` is of an unexpected type", registrar_core::error::sanitise(member, 64))));
     }
     let unknown: Map<String, Value> = unknown.into_iter().filter(|(name, _)| fault(name).is_none()).collect();
-    let vendor = shared::kept_members(KIND, unknown);
-    Ok(ClientSpec { metadata: Box::new(metadata), policy: Policy::default(), vendor })
+    Ok(ClientSpec::new(metadata, Policy::default(), shared::kept_members(KIND, unknown)))
 }
 
 /// Checks `vendor.rfc7591`: it is for members that the standards do not have.
 pub(super) fn validate(spec: &ClientSpec, issues: &mut Issues) {
-    let at = Pointer::root().child("vendor").child(KIND);
     for name in spec.vendor_members(KIND).keys() {
         if let Some((code, detail)) = fault(name) {
-            issues.push(at.child(name), code, detail);
+            issues.push(shared::vendor_member(KIND, name), code, detail);
         }
     }
 }

@@ -124,8 +124,14 @@ static DESCRIPTOR: Descriptor = Descriptor {
     settings: &[
         ("base_url", "the server's origin, with the path below which its URLs are"),
         ("token", "initial access token: env:NAME or file:PATH; absent where registration is open"),
-        ("preset", "the server's habits: standard (default), oidc-provider, django-oauth-toolkit, canaille, lemonldap, autional, hydra, rauthy, keycloak"),
-        ("registration_path", "the registration endpoint, below base_url or as a whole URL; default by preset, /register"),
+        (
+            "preset",
+            "the server's habits: standard (default), oidc-provider, django-oauth-toolkit, canaille, lemonldap, autional, hydra, rauthy, keycloak",
+        ),
+        (
+            "registration_path",
+            "the registration endpoint, below base_url or as a whole URL; default by preset, /register",
+        ),
         ("discovery_path", "the server's metadata; default by preset, /.well-known/openid-configuration"),
     ],
     limits: Limits { name_max: None, redirect_uris_min: 0, scopes_min: 0, requests_per_second: None },
@@ -150,7 +156,8 @@ struct Config {
 
 fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     let base_url = settings.url("base_url");
-    let credential = if settings.has("token") { settings.secret("token").map(Credential::Bearer) } else { Some(Credential::None) };
+    let credential =
+        if settings.has("token") { settings.secret("token").map(Credential::Bearer) } else { Some(Credential::None) };
     let names: Vec<&'static str> = PRESETS.iter().map(|preset| preset.name).collect();
     let chosen = settings.choice("preset", &names);
     let preset = PRESETS.iter().find(|preset| preset.name == chosen)?;
@@ -160,7 +167,8 @@ fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
         return None;
     }
     let open = matches!(credential, Some(Credential::None));
-    let config = Config { base_url: base_url.clone()?, registration: registration?, discovery: discovery?, preset, open };
+    let config =
+        Config { base_url: base_url.clone()?, registration: registration?, discovery: discovery?, preset, open };
     Some(Blueprint {
         base_url: base_url?,
         credential: credential?,
@@ -364,7 +372,12 @@ impl Adapter for Rfc7591 {
         new && has_shared_secret(&method(shown, desired, self.config.preset))
     }
 
-    async fn update(&self, target: &Target, current: &ClientSpec, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
+    async fn update(
+        &self,
+        target: &Target,
+        current: &ClientSpec,
+        desired: &ClientSpec,
+    ) -> Result<Mapped<VendorClient>> {
         let offered = self.config.preset.management != Managed::Not;
         let management = self.management(target, offered, "changing a client")?;
         let Mapped { value: request, mut losses } = self.update_request(management, target, current, desired)?;

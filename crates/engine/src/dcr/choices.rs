@@ -1,10 +1,12 @@
 //! OpenID Connect RP Metadata Choices 1.0: a client lists what it can do, the server picks one value of each list and
 //! answers with that.
 
+use std::collections::BTreeMap;
+
 use registrar_core::{Adapter, Error, ErrorKind, Result};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Place, Pointer,
-    Policy, Severity, field, validate,
+    AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, NewRegistration, Pointer, Policy,
+    Position, Severity, field, validate,
 };
 use serde_json::{Value, json};
 
@@ -144,7 +146,7 @@ fn words(value: &Value) -> Option<Vec<String>> {
 
 /// The metadata with one member set, and the rules that it breaks then.
 fn with(metadata: &ClientMetadata, member: &str, value: Value) -> (ClientMetadata, Vec<Issue>) {
-    let (root, mut issues) = (Place::root(), Issues::new());
+    let (root, mut issues) = (Position::root(), Issues::new());
     let at = root.child("metadata");
     let mut object = metadata.encode();
     object.insert(member.to_owned(), value);
@@ -155,7 +157,7 @@ fn with(metadata: &ClientMetadata, member: &str, value: Value) -> (ClientMetadat
 
 /// Whether the vendor holds what the metadata has at `path`.
 pub(super) fn holds(adapter: &dyn Adapter, metadata: &ClientMetadata, path: &str) -> bool {
-    let spec = ClientSpec::new(metadata.clone(), Policy::default());
+    let spec = ClientSpec::new(metadata.clone(), Policy::default(), BTreeMap::new());
     // more than was asked for, as by vendors that always add refresh_token, is not a lack
     let lacks = |l: &Loss| l.severity == Severity::Security || l.kind != LossKind::Widened;
     let lost = |l: &Loss| l.field == path && l.is_refusable() && lacks(l);

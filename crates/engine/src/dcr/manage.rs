@@ -85,7 +85,7 @@ impl Engine {
             };
         }
         let mut issues = registrar_model::Issues::lenient();
-        let at = registrar_model::Place::root();
+        let at = registrar_model::Position::root();
         Ok(ClientMetadata::decode(&metadata, &at, &mut issues).0)
     }
 

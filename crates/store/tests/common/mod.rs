@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use registrar_core::Outcome;
-use registrar_model::{ClientSpec, Hidden, Issues, OperationId, Place, Registration, RegistrationId, State};
+use registrar_model::{ClientSpec, Hidden, Issues, OperationId, Position, Registration, RegistrationId, State};
 use registrar_store::{
     Action, Intent, Lease, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange, Store,
     StoreError,
@@ -17,7 +17,7 @@ pub const NOW: i64 = 1_767_225_600_000;
 
 pub fn spec(value: &Value) -> ClientSpec {
     let mut issues = Issues::lenient();
-    let (spec, unknown) = ClientSpec::decode(value.as_object().unwrap(), &Place::root(), &mut issues);
+    let (spec, unknown) = ClientSpec::decode(value.as_object().unwrap(), &Position::root(), &mut issues);
     assert!(issues.is_empty() && unknown.is_empty(), "{issues:?} {unknown:?}");
     spec
 }

@@ -171,7 +171,8 @@ fn replacing_is_exact() {
         }
         let read = now(adapter.read(&target)).unwrap().spec;
         assert!(diff(&expected, &read).is_empty(), "case {case}: expected {expected:?}, found {read:?}");
-        let reported: BTreeSet<String> = account(&second, &read, mapped.losses).into_iter().map(|l| l.field.to_string()).collect();
+        let reported: BTreeSet<String> =
+            account(&second, &read, mapped.losses).into_iter().map(|l| l.field.to_string()).collect();
         assert_eq!(diff(&second, &read), reported, "case {case}");
     }
     assert!(updated >= 200, "only {updated} were updated");

@@ -126,7 +126,11 @@ pub(super) fn client(metadata: Value, own: Value) -> ClientSpec {
 
 /// The documented client.
 pub(super) fn target() -> Target {
-    Target { client_id: "123e4567-e89b-12d3-a456-426614174000".parse().unwrap(), vendor_ref: "MyApp".to_owned(), management: None }
+    Target {
+        client_id: "123e4567-e89b-12d3-a456-426614174000".parse().unwrap(),
+        vendor_ref: "MyApp".to_owned(),
+        management: None,
+    }
 }
 
 /// What a read of this wire client shows.

@@ -102,7 +102,8 @@ pub(super) fn accept(body: Map<String, Value>, habits: &Preset) -> Result<Map<St
     if habits.one_grant {
         one_grant(&mut out)?;
     }
-    if let Some(method) = habits.secret_method.filter(|_| out.get("token_endpoint_auth_method") != Some(&json!("none"))) {
+    if let Some(method) = habits.secret_method.filter(|_| out.get("token_endpoint_auth_method") != Some(&json!("none")))
+    {
         out.insert("token_endpoint_auth_method".to_owned(), json!(method));
     }
     out.retain(|name, value| {
@@ -129,7 +130,9 @@ fn is_known(name: &str, habits: &Preset) -> bool {
 fn typed(name: &str, value: Value, habits: &Preset) -> Result<Value, Refusal> {
     let strings = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
     let ok = match name {
-        "jwks" if habits.jwks_text => value.as_str().is_some_and(|t| serde_json::from_str::<Map<String, Value>>(t).is_ok()),
+        "jwks" if habits.jwks_text => {
+            value.as_str().is_some_and(|t| serde_json::from_str::<Map<String, Value>>(t).is_ok())
+        }
         "jwks" => value.get("keys").is_some_and(Value::is_array),
         "default_max_age" => value.is_u64(),
         "software_statement" => {

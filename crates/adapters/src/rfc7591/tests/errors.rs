@@ -13,23 +13,101 @@ use crate::{
 fn refused_registrations_by_code() {
     for (preset, status, body, kind, code) in [
         // RFC 7591 §3.2.2
-        ("standard", 400, r#"{"error":"invalid_redirect_uri","error_description":"The redirection URI http://sketchy.example.com is not allowed by this server."}"#, K::InvalidRedirectUri, "invalid_redirect_uri"),
-        ("standard", 400, r#"{"error":"invalid_client_metadata","error_description":"The grant type 'authorization_code' must be registered along with the response type 'code' but found only 'implicit' instead."}"#, K::Validation, "invalid_client_metadata"),
+        (
+            "standard",
+            400,
+            r#"{"error":"invalid_redirect_uri","error_description":"The redirection URI http://sketchy.example.com is not allowed by this server."}"#,
+            K::InvalidRedirectUri,
+            "invalid_redirect_uri",
+        ),
+        (
+            "standard",
+            400,
+            r#"{"error":"invalid_client_metadata","error_description":"The grant type 'authorization_code' must be registered along with the response type 'code' but found only 'implicit' instead."}"#,
+            K::Validation,
+            "invalid_client_metadata",
+        ),
         ("standard", 400, r#"{"error":"invalid_software_statement"}"#, K::Validation, "invalid_software_statement"),
-        ("standard", 400, r#"{"error":"unapproved_software_statement"}"#, K::Validation, "unapproved_software_statement"),
+        (
+            "standard",
+            400,
+            r#"{"error":"unapproved_software_statement"}"#,
+            K::Validation,
+            "unapproved_software_statement",
+        ),
         // measured: oidc-provider, django-oauth-toolkit, canaille
-        ("oidc-provider", 400, r#"{"error":"invalid_redirect_uri","error_description":"redirect_uris must not contain fragments"}"#, K::InvalidRedirectUri, "invalid_redirect_uri"),
-        ("oidc-provider", 400, r#"{"error":"invalid_request","error_description":"client registration request must be a JSON object"}"#, K::Validation, "invalid_request"),
-        ("oidc-provider", 401, r#"{"error":"invalid_token","error_description":"invalid token provided"}"#, K::UpstreamAuthentication, "invalid_token"),
-        ("django-oauth-toolkit", 400, r#"{"error":"invalid_client_metadata","error_description":"redirect_uris: redirect uri URI validation error. fragment not allowed: https://a.example/cb#f"}"#, K::InvalidRedirectUri, "invalid_client_metadata"),
-        ("django-oauth-toolkit", 401, r#"{"error":"access_denied","error_description":"Authentication required to register a client"}"#, K::UpstreamAuthentication, "access_denied"),
+        (
+            "oidc-provider",
+            400,
+            r#"{"error":"invalid_redirect_uri","error_description":"redirect_uris must not contain fragments"}"#,
+            K::InvalidRedirectUri,
+            "invalid_redirect_uri",
+        ),
+        (
+            "oidc-provider",
+            400,
+            r#"{"error":"invalid_request","error_description":"client registration request must be a JSON object"}"#,
+            K::Validation,
+            "invalid_request",
+        ),
+        (
+            "oidc-provider",
+            401,
+            r#"{"error":"invalid_token","error_description":"invalid token provided"}"#,
+            K::UpstreamAuthentication,
+            "invalid_token",
+        ),
+        (
+            "django-oauth-toolkit",
+            400,
+            r#"{"error":"invalid_client_metadata","error_description":"redirect_uris: redirect uri URI validation error. fragment not allowed: https://a.example/cb#f"}"#,
+            K::InvalidRedirectUri,
+            "invalid_client_metadata",
+        ),
+        (
+            "django-oauth-toolkit",
+            401,
+            r#"{"error":"access_denied","error_description":"Authentication required to register a client"}"#,
+            K::UpstreamAuthentication,
+            "access_denied",
+        ),
         ("django-oauth-toolkit", 404, r#"{"error":"not_found"}"#, K::NotFound, "not_found"),
-        ("canaille", 400, r#"{"error":"access_denied","error_description":"The resource owner or authorization server denied the request"}"#, K::UpstreamAuthentication, "access_denied"),
-        ("canaille", 400, r#"{"error":"invalid_client_metadata","error_description":"Invalid claim: 'jwks'"}"#, K::Validation, "invalid_client_metadata"),
+        (
+            "canaille",
+            400,
+            r#"{"error":"access_denied","error_description":"The resource owner or authorization server denied the request"}"#,
+            K::UpstreamAuthentication,
+            "access_denied",
+        ),
+        (
+            "canaille",
+            400,
+            r#"{"error":"invalid_client_metadata","error_description":"Invalid claim: 'jwks'"}"#,
+            K::Validation,
+            "invalid_client_metadata",
+        ),
         // idpyoidc
-        ("standard", 400, r#"{"error":"invalid_configuration_parameter"}"#, K::Validation, "invalid_configuration_parameter"),
-        ("hydra", 403, r#"{"error":{"code":403,"status":"Forbidden","message":"The requested action was forbidden"}}"#, K::UpstreamAuthorization, "Forbidden"),
-        ("autional", 400, r#"{"code":40000001,"message":"redirect_uris is required"}"#, K::InvalidRedirectUri, "40000001"),
+        (
+            "standard",
+            400,
+            r#"{"error":"invalid_configuration_parameter"}"#,
+            K::Validation,
+            "invalid_configuration_parameter",
+        ),
+        (
+            "hydra",
+            403,
+            r#"{"error":{"code":403,"status":"Forbidden","message":"The requested action was forbidden"}}"#,
+            K::UpstreamAuthorization,
+            "Forbidden",
+        ),
+        (
+            "autional",
+            400,
+            r#"{"code":40000001,"message":"redirect_uris is required"}"#,
+            K::InvalidRedirectUri,
+            "40000001",
+        ),
     ] {
         let (adapter, _) = answered(preset, &[(status, body)]);
         let error = now(adapter.create(&portal())).unwrap_err();
@@ -92,7 +170,8 @@ fn a_server_that_wants_an_initial_access_token_says_which_setting() {
     let (open, _) = answered("standard", &[(401, r#"{"error":"invalid_token"}"#)]);
     let error = now(open.create(&portal())).unwrap_err();
     assert!(error.detail().contains("set the backend's `token`"), "{error}");
-    let (adapter, _) = over_fake(&VENDOR, FakeVendor::default(), "wrong", json!({ "registration_path": "/connect/clients" }));
+    let (adapter, _) =
+        over_fake(&VENDOR, FakeVendor::default(), "wrong", json!({ "registration_path": "/connect/clients" }));
     let error = now(adapter.create(&portal())).unwrap_err();
     assert_eq!(error.kind(), K::UpstreamAuthentication);
     assert!(error.detail().contains("check the backend's `token`"), "{error}");

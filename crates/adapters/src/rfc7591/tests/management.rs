@@ -16,7 +16,8 @@ fn a_client_lives_by_its_own_token_and_every_answer_may_change_it() {
     let (adapter, wire) = faked("standard");
     let created = now(adapter.create(&portal())).unwrap().value;
     let updated = now(adapter.update(&created.target(), &created.spec, &renamed())).unwrap().value;
-    let tokens = |client: &registrar_core::VendorClient| client.management.as_ref().map(|m| m.token.expose_secret().to_owned());
+    let tokens =
+        |client: &registrar_core::VendorClient| client.management.as_ref().map(|m| m.token.expose_secret().to_owned());
     assert_ne!(tokens(&created), tokens(&updated), "adp_05: the new one is handed on");
     assert_eq!(now(adapter.read(&created.target())).unwrap_err().kind(), K::NotFound, "the old one is dead");
     now(adapter.read(&updated.target())).unwrap();
@@ -99,11 +100,15 @@ fn ssrf_a_record_of_another_origin_is_not_followed_either() {
 
 #[test]
 fn an_update_cannot_move_a_client_to_another_origin() {
-    let shown = answer(json!({ "registration_client_uri": "https://evil.example/1", "registration_access_token": "new" }));
+    let shown =
+        answer(json!({ "registration_client_uri": "https://evil.example/1", "registration_access_token": "new" }));
     let (adapter, _) = answered("standard", &[(200, &shown)]);
     let client = now(adapter.read(&target())).unwrap();
     let management = client.management.unwrap();
-    assert_eq!((management.uri.as_str(), management.token.expose_secret()), ("https://server.example.com/register/s6BhdRkqt3", "new"));
+    assert_eq!(
+        (management.uri.as_str(), management.token.expose_secret()),
+        ("https://server.example.com/register/s6BhdRkqt3", "new")
+    );
 }
 
 #[test]

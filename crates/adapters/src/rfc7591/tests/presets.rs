@@ -1,7 +1,10 @@
 //! What servers do otherwise, as measured or read in their sources (standards §12, §14; vendors §3.9).
 
 use registrar_core::{Adapter, ErrorKind as K, ExposeSecret as _};
-use registrar_model::{AuthMethod, ClientSpec, LossKind, Severity, account::{account, diff, effective}};
+use registrar_model::{
+    AuthMethod, ClientSpec, LossKind, Severity,
+    account::{account, diff, effective},
+};
 use serde_json::{Value, json};
 
 use super::support::{answer, answered, faked, last, metadata, target};
@@ -20,7 +23,12 @@ fn full() -> ClientSpec {
 }
 
 /// The accounting law: exactly the reported fields differ.
-fn settle(sent: &ClientSpec, shown: &ClientSpec, predicted: Vec<registrar_model::Loss>, preset: &str) -> Vec<registrar_model::Loss> {
+fn settle(
+    sent: &ClientSpec,
+    shown: &ClientSpec,
+    predicted: Vec<registrar_model::Loss>,
+    preset: &str,
+) -> Vec<registrar_model::Loss> {
     let losses = account(sent, shown, predicted);
     let differ = diff(sent, shown);
     let reported = losses.iter().map(|l| l.field.to_string()).filter(|f| !f.starts_with("vendor.")).collect();
@@ -46,7 +54,8 @@ fn every_preset_registers_reads_changes_and_deletes() {
         assert_eq!(read.spec, client.spec, "{}", preset.name);
         let record = effective(&sent, &client.spec, &losses).unwrap();
 
-        let less = metadata(json!({ "redirect_uris": ["https://a.example/cb2"], "client_name": "B", "scope": "openid" }));
+        let less =
+            metadata(json!({ "redirect_uris": ["https://a.example/cb2"], "client_name": "B", "scope": "openid" }));
         let updated = now(adapter.update(&target, &record, &less)).unwrap();
         let shown = updated.value.spec.flatten();
         assert_eq!(shown["metadata.client_name"], json!("B"), "{}", preset.name);
@@ -76,8 +85,14 @@ fn what_a_server_is_known_not_to_keep_is_told_before_the_call() {
         (plan.value[0].body().unwrap(), plan.losses)
     };
     let (body, losses) = lost("django-oauth-toolkit", &full());
-    assert_eq!(body, json!({ "redirect_uris": ["https://a.example/cb"], "client_name": "A", "grant_types": ["authorization_code"] }));
-    assert_eq!((loss(&losses, "metadata.scope").kind, loss(&losses, "metadata.scope").severity), (LossKind::Dropped, Severity::Security));
+    assert_eq!(
+        body,
+        json!({ "redirect_uris": ["https://a.example/cb"], "client_name": "A", "grant_types": ["authorization_code"] })
+    );
+    assert_eq!(
+        (loss(&losses, "metadata.scope").kind, loss(&losses, "metadata.scope").severity),
+        (LossKind::Dropped, Severity::Security)
+    );
     assert_eq!(loss(&losses, "metadata.contacts").kind, LossKind::LocalOnly);
     let (body, losses) = lost("oidc-provider", &full());
     assert!(body.get("client_name#fr").is_none() && body.get("scope").is_some());
@@ -90,21 +105,31 @@ fn what_a_server_is_known_not_to_keep_is_told_before_the_call() {
 #[test]
 fn django_oauth_toolkit_has_one_grant_and_one_secret_method() {
     let (adapter, wire) = faked("django-oauth-toolkit");
-    let two = metadata(json!({ "redirect_uris": ["https://a.example/cb"], "grant_types": ["authorization_code", "client_credentials"] }));
+    let two = metadata(
+        json!({ "redirect_uris": ["https://a.example/cb"], "grant_types": ["authorization_code", "client_credentials"] }),
+    );
     let error = now(adapter.create(&two)).unwrap_err();
     assert_eq!((error.kind(), error.issues()[0].pointer.as_str()), (K::UnsupportedValue, "#/metadata/grant_types"));
     assert!(wire.sent.lock().unwrap().is_empty());
-    let post = metadata(json!({ "redirect_uris": ["https://a.example/cb"], "grant_types": ["authorization_code"], "token_endpoint_auth_method": "client_secret_post" }));
+    let post = metadata(
+        json!({ "redirect_uris": ["https://a.example/cb"], "grant_types": ["authorization_code"], "token_endpoint_auth_method": "client_secret_post" }),
+    );
     let created = now(adapter.create(&post)).unwrap();
     let losses = account(&post, &created.value.spec, created.losses);
-    for (field, kind) in [("metadata.grant_types", LossKind::Widened), ("metadata.token_endpoint_auth_method", LossKind::Substituted)] {
+    for (field, kind) in
+        [("metadata.grant_types", LossKind::Widened), ("metadata.token_endpoint_auth_method", LossKind::Substituted)]
+    {
         assert_eq!((loss(&losses, field).kind, loss(&losses, field).severity), (kind, Severity::Functional), "{field}");
     }
     // measured: an update from public to confidential tells no secret
     let public = metadata(json!({ "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "none" }));
-    let shown = answer(json!({ "client_secret": null, "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "client_secret_basic" }));
+    let shown = answer(
+        json!({ "client_secret": null, "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "client_secret_basic" }),
+    );
     let (adapter, _) = answered("django-oauth-toolkit", &[(200, &shown)]);
-    let updated = now(adapter.update(&target(), &public, &metadata(json!({ "redirect_uris": ["https://a.example/cb"] })))).unwrap();
+    let updated =
+        now(adapter.update(&target(), &public, &metadata(json!({ "redirect_uris": ["https://a.example/cb"] }))))
+            .unwrap();
     assert_eq!(loss(&updated.losses, "vendor.rfc7591.client_secret").severity, Severity::Functional);
 }
 
@@ -133,9 +158,14 @@ fn canaille_merges_so_that_removing_needs_a_word() {
     let put = last(&wire).2;
     // measured, 0.3.6 with authlib 1.7.0: these are taken; null is refused or fails for lists, methods and types
     for (member, value) in [
-        ("client_uri", json!("")), ("jwks_uri", json!("")), ("contacts", json!([])), ("default_max_age", Value::Null),
-        ("require_auth_time", json!(false)), ("application_type", json!("web")),
-        ("token_endpoint_auth_method", json!("client_secret_basic")), ("grant_types", json!(["authorization_code"])),
+        ("client_uri", json!("")),
+        ("jwks_uri", json!("")),
+        ("contacts", json!([])),
+        ("default_max_age", Value::Null),
+        ("require_auth_time", json!(false)),
+        ("application_type", json!("web")),
+        ("token_endpoint_auth_method", json!("client_secret_basic")),
+        ("grant_types", json!(["authorization_code"])),
     ] {
         assert_eq!(put.get(member), Some(&value), "{member}");
     }
@@ -162,10 +192,18 @@ fn canaille_shows_nulls_and_empty_lists() {
     let (adapter, _) = answered("canaille", &[(200, shown)]);
     let shown = now(adapter.read(&target())).unwrap().spec.flatten();
     let names: Vec<&str> = shown.keys().map(|k| k.trim_start_matches("metadata.")).collect();
-    assert_eq!(names, [
-        "application_type", "client_name", "id_token_signed_response_alg", "redirect_uris", "require_auth_time",
-        "require_signed_request_object", "token_endpoint_auth_method",
-    ]);
+    assert_eq!(
+        names,
+        [
+            "application_type",
+            "client_name",
+            "id_token_signed_response_alg",
+            "redirect_uris",
+            "require_auth_time",
+            "require_signed_request_object",
+            "token_endpoint_auth_method",
+        ]
+    );
 }
 
 #[test]
@@ -202,7 +240,8 @@ fn rauthy_makes_a_secret_with_every_update_and_deletes_nothing() {
     let created = now(adapter.create(&portal())).unwrap().value;
     let renamed = metadata(json!({ "redirect_uris": ["https://a.example/cb"], "client_name": "Renamed" }));
     let updated = now(adapter.update(&created.target(), &created.spec, &renamed)).unwrap().value;
-    let secret = |client: &registrar_core::VendorClient| client.secret.as_ref().map(|s| s.value.expose_secret().to_owned());
+    let secret =
+        |client: &registrar_core::VendorClient| client.secret.as_ref().map(|s| s.value.expose_secret().to_owned());
     assert!(secret(&updated).is_some() && secret(&updated) != secret(&created));
     assert_eq!(now(adapter.delete(&updated.target())).unwrap_err().kind(), K::UnsupportedByBackend);
 }

@@ -29,19 +29,46 @@ fn registration_is_where_the_preset_or_the_setting_says() {
     for (settings, wanted) in [
         (json!({ "base_url": "https://v.example" }), "https://v.example/register"),
         (json!({ "base_url": "https://v.example/", "preset": "oidc-provider" }), "https://v.example/reg"),
-        (json!({ "base_url": "https://v.example/o", "preset": "django-oauth-toolkit" }), "https://v.example/o/register/"),
-        (json!({ "base_url": "https://v.example/realms/r", "preset": "keycloak" }), "https://v.example/realms/r/clients-registrations/openid-connect"),
+        (
+            json!({ "base_url": "https://v.example/o", "preset": "django-oauth-toolkit" }),
+            "https://v.example/o/register/",
+        ),
+        (
+            json!({ "base_url": "https://v.example/realms/r", "preset": "keycloak" }),
+            "https://v.example/realms/r/clients-registrations/openid-connect",
+        ),
         (json!({ "base_url": "https://v.example/p", "registration_path": "/a/b" }), "https://v.example/p/a/b"),
-        (json!({ "base_url": "https://v.example/p", "registration_path": "https://v.example/p/a/b/" }), "https://v.example/p/a/b/"),
+        (
+            json!({ "base_url": "https://v.example/p", "registration_path": "https://v.example/p/a/b/" }),
+            "https://v.example/p/a/b/",
+        ),
     ] {
         assert_eq!(registers_at(&settings), wanted, "{settings}");
     }
     for bad in [
-        "register", "", "/", "//evil.example/x", "https://evil.example/register", "https://v.example.evil.example/x",
-        "/a/../b", "/a//b", "/a?b", "/a#b", "/%2e%2e/b", "/a\\b",
+        "register",
+        "",
+        "/",
+        "//evil.example/x",
+        "https://evil.example/register",
+        "https://v.example.evil.example/x",
+        "/a/../b",
+        "/a//b",
+        "/a?b",
+        "/a#b",
+        "/%2e%2e/b",
+        "/a\\b",
     ] {
-        assert_eq!(issues(&json!({ "base_url": "https://v.example", "registration_path": bad })), ["registration_path"], "{bad}");
-        assert_eq!(issues(&json!({ "base_url": "https://v.example", "discovery_path": bad })), ["discovery_path"], "{bad}");
+        assert_eq!(
+            issues(&json!({ "base_url": "https://v.example", "registration_path": bad })),
+            ["registration_path"],
+            "{bad}"
+        );
+        assert_eq!(
+            issues(&json!({ "base_url": "https://v.example", "discovery_path": bad })),
+            ["discovery_path"],
+            "{bad}"
+        );
     }
 }
 
@@ -49,7 +76,10 @@ fn registration_is_where_the_preset_or_the_setting_says() {
 fn the_token_is_optional_and_everything_else_is_checked() {
     assert!(issues(&json!({ "base_url": "https://v.example" })).is_empty());
     assert!(issues(&json!({ "base_url": "https://v.example", "token": "t" })).is_empty());
-    assert_eq!(issues(&json!({ "base_url": "http://v.example", "preset": "standrad", "tokn": "t" })), ["base_url", "preset", "tokn"]);
+    assert_eq!(
+        issues(&json!({ "base_url": "http://v.example", "preset": "standrad", "tokn": "t" })),
+        ["base_url", "preset", "tokn"]
+    );
     let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
     let open = json!({ "base_url": "https://v.example" });
     let mut cursor = Settings::new(open.as_object().unwrap(), &literal);
@@ -59,9 +89,14 @@ fn the_token_is_optional_and_everything_else_is_checked() {
 #[test]
 fn presets_have_names_of_their_own_and_can_be_configured() {
     for preset in PRESETS {
-        assert!(issues(&json!({ "base_url": "https://v.example", "preset": preset.name })).is_empty(), "{}", preset.name);
+        assert!(
+            issues(&json!({ "base_url": "https://v.example", "preset": preset.name })).is_empty(),
+            "{}",
+            preset.name
+        );
         assert_eq!(PRESETS.iter().filter(|other| other.name == preset.name).count(), 1);
-        let described = VENDOR.descriptor.settings.iter().any(|(key, text)| *key == "preset" && text.contains(preset.name));
+        let described =
+            VENDOR.descriptor.settings.iter().any(|(key, text)| *key == "preset" && text.contains(preset.name));
         assert!(described, "{} is not in the descriptor", preset.name);
         assert!(include_str!("../docs.md").contains(preset.name), "{} is not in docs.md", preset.name);
         for name in preset.keeps.unwrap_or_default().iter().chain(preset.unshown).chain(preset.fixed) {

@@ -17,7 +17,10 @@ fn the_example_of_rfc_7591_is_read() {
     assert_eq!((secret.value.expose_secret(), secret.expires_at), ("cf136dc3c1fc93f31185e5885805d", 2_893_276_800));
     let shown = client.spec.flatten();
     for (field, value) in [
-        ("metadata.redirect_uris", json!(["https://client.example.org/callback", "https://client.example.org/callback2"])),
+        (
+            "metadata.redirect_uris",
+            json!(["https://client.example.org/callback", "https://client.example.org/callback2"]),
+        ),
         ("metadata.grant_types", json!(["authorization_code", "refresh_token"])),
         ("metadata.client_name", json!("My Example Client")),
         ("metadata.client_name#ja-Jpan-JP", json!("\u{30af}\u{30e9}\u{30a4}\u{30a2}\u{30f3}\u{30c8}\u{540d}")),
@@ -50,7 +53,8 @@ fn adp_06_an_update_is_the_whole_client_without_what_only_the_server_says() {
         members.as_object_mut().unwrap().remove(assigned);
     }
     let (adapter, wire) = answered("standard", &[(200, &answer(members.clone()))]);
-    let current = metadata(json!({ "redirect_uris": ["https://client.example.org/callback"], "contacts": ["a@b.example"] }));
+    let current =
+        metadata(json!({ "redirect_uris": ["https://client.example.org/callback"], "contacts": ["a@b.example"] }));
     let updated = now(adapter.update(&target(), &current, &metadata(members))).unwrap();
     let (method, path, body) = last(&wire);
     assert_eq!((method.as_str(), path.as_str()), ("PUT", "/register/s6BhdRkqt3"));
@@ -98,7 +102,8 @@ fn clients_without_redirect_grants_say_that_they_have_no_response_types() {
 
 #[test]
 fn adp_13_what_the_server_answers_is_the_truth() {
-    let asked = metadata(json!({ "redirect_uris": ["https://a.example/cb"], "scope": "openid profile", "software_id": "s" }));
+    let asked =
+        metadata(json!({ "redirect_uris": ["https://a.example/cb"], "scope": "openid profile", "software_id": "s" }));
     let shown = answer(json!({
         "redirect_uris": ["https://a.example/cb"], "scope": "openid", "token_endpoint_auth_method": "client_secret_post"
     }));
@@ -108,7 +113,10 @@ fn adp_13_what_the_server_answers_is_the_truth() {
     assert_eq!(loss(&losses, "metadata.scope").kind, LossKind::Narrowed);
     assert_eq!(loss(&losses, "metadata.software_id").kind, LossKind::LocalOnly);
     let method = loss(&losses, "metadata.token_endpoint_auth_method");
-    assert_eq!((method.kind, method.severity, &method.got), (LossKind::Defaulted, Severity::Info, &Some(json!("client_secret_post"))));
+    assert_eq!(
+        (method.kind, method.severity, &method.got),
+        (LossKind::Defaulted, Severity::Info, &Some(json!("client_secret_post")))
+    );
 }
 
 #[test]
@@ -127,9 +135,14 @@ fn adp_01_02_03_lenient_reading() {
 #[test]
 fn answers_of_the_wrong_type_are_malformed_and_quoted_nowhere() {
     for bad in [
-        json!({ "client_id": 7 }), json!({ "client_id": "" }), json!({ "client_secret": ["CANARY"] }),
-        json!({ "redirect_uris": "CANARY" }), json!({ "scope": ["CANARY b"] }), json!({ "jwks": "CANARY" }),
-        json!({ "registration_client_uri": 7 }), json!({ "default_max_age": "CANARY" }),
+        json!({ "client_id": 7 }),
+        json!({ "client_id": "" }),
+        json!({ "client_secret": ["CANARY"] }),
+        json!({ "redirect_uris": "CANARY" }),
+        json!({ "scope": ["CANARY b"] }),
+        json!({ "jwks": "CANARY" }),
+        json!({ "registration_client_uri": 7 }),
+        json!({ "default_max_age": "CANARY" }),
     ] {
         let (adapter, _) = answered("standard", &[(201, &answer(bad.clone()))]);
         let error = now(adapter.create(&portal())).unwrap_err();
@@ -151,10 +164,16 @@ fn unknown_members_are_kept_except_what_could_be_a_secret() {
 fn vendor_members_are_for_what_no_standard_has() {
     let (adapter, wire) = faked("standard");
     for (member, word) in [
-        ("client_id", "server"), ("registration_access_token", "server"), ("scope", "metadata.scope"),
-        ("client_name#fr", "metadata.client_name#fr"), ("vp_formats_supported", "metadata"), ("my_password", "secret"),
+        ("client_id", "server"),
+        ("registration_access_token", "server"),
+        ("scope", "metadata.scope"),
+        ("client_name#fr", "metadata.client_name#fr"),
+        ("vp_formats_supported", "metadata"),
+        ("my_password", "secret"),
     ] {
-        let spec = spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb"] }, "vendor": { "rfc7591": { member: "x" } } }));
+        let spec = spec(
+            json!({ "metadata": { "redirect_uris": ["https://a.example/cb"] }, "vendor": { "rfc7591": { member: "x" } } }),
+        );
         let error = now(adapter.create(&spec)).unwrap_err();
         assert_eq!(error.kind(), K::Validation, "{member}");
         assert_eq!(error.issues()[0].pointer.as_str(), format!("#/vendor/rfc7591/{member}"));
@@ -179,7 +198,9 @@ fn a_secret_goes_only_to_who_can_use_it() {
     let without = answer(json!({ "client_secret": null }));
     let (adapter, _) = answered("standard", &[(201, &without)]);
     assert_eq!(now(adapter.create(&portal())).unwrap_err().outcome(), Outcome::Unknown);
-    let keyed = metadata(json!({ "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://a.example/jwks" }));
+    let keyed = metadata(
+        json!({ "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://a.example/jwks" }),
+    );
     let (adapter, _) = answered("standard", &[(201, &without)]);
     assert!(now(adapter.create(&keyed)).unwrap().value.secret.is_none());
 }
@@ -190,11 +211,15 @@ fn a_client_that_becomes_confidential_gets_its_secret_from_the_update() {
     let public = metadata(json!({ "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "none" }));
     let created = now(adapter.create(&public)).unwrap().value;
     assert!(created.secret.is_none());
-    let confidential = metadata(json!({ "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "client_secret_post" }));
+    let confidential = metadata(
+        json!({ "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "client_secret_post" }),
+    );
     let updated = now(adapter.update(&created.target(), &created.spec, &confidential)).unwrap().value;
     assert_eq!(updated.spec.metadata.token_endpoint_auth_method, Some(AuthMethod::ClientSecretPost));
     assert!(updated.secret.is_some());
-    let again = metadata(json!({ "redirect_uris": ["https://a.example/cb2"], "token_endpoint_auth_method": "client_secret_post" }));
+    let again = metadata(
+        json!({ "redirect_uris": ["https://a.example/cb2"], "token_endpoint_auth_method": "client_secret_post" }),
+    );
     let again = now(adapter.update(&updated.target(), &updated.spec, &again)).unwrap().value;
     assert!(again.secret.is_none(), "the same secret is no news");
 }
