@@ -84,9 +84,9 @@ impl RegistrationRow {
         Ok(Box::new(Self {
             id: id.to_string(),
             version: stored_version(*version),
-            spec: json(spec, SPEC)?,
+            spec: json(spec.as_ref(), SPEC)?,
             // comparing is cheaper than encoding, and they mostly are equal, or even one and the same
-            observed: (observed != spec).then(|| json(observed, SPEC)).transpose()?,
+            observed: (observed != spec).then(|| json(observed.as_ref(), SPEC)).transpose()?,
             search: search::haystack(&registration),
             rest: registration,
         }))
