@@ -6,6 +6,7 @@ use registrar_core::{Error, ErrorKind, IdempotencyClass, Result, VendorClient};
 use registrar_model::{ClientSpec, Issues, Loss, Position, State, account};
 use registrar_store::{Action, Operation, OperationState, RegistrationChange};
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use crate::{
     backend::Backend,
@@ -232,23 +233,19 @@ struct Listed {
     backend: Arc<Backend>,
     /// Unix milliseconds; what the vendor showed by then is in the list.
     began: i64,
-    /// Unix milliseconds.
-    ended: i64,
+    /// When it was complete, by a clock that nobody sets back.
+    ended: Instant,
     clients: Vec<VendorClient>,
 }
 
 impl Round {
     async fn list(&mut self, backend: &Arc<Backend>) -> Result<&Listed> {
         let listed = match self.listed.take() {
-            Some(listed)
-                if Arc::ptr_eq(&listed.backend, backend) && now_ms().saturating_sub(listed.ended) < millis(FRESH) =>
-            {
-                listed
-            }
+            Some(listed) if Arc::ptr_eq(&listed.backend, backend) && listed.ended.elapsed() < FRESH => listed,
             _ => {
                 let began = now_ms();
                 let clients = complete_list(backend).await?;
-                Listed { backend: Arc::clone(backend), began, ended: now_ms(), clients }
+                Listed { backend: Arc::clone(backend), began, ended: Instant::now(), clients }
             }
         };
         Ok(self.listed.insert(listed))

@@ -1,6 +1,6 @@
 //! What one round of reconciliation costs the vendor.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use registrar_core::Outcome;
 use registrar_store::{MemoryStore, OperationState};
@@ -11,21 +11,22 @@ use crate::rig::{Answer, Faulty, Line, at, caller, gateway, just, line_to, opera
 const ROUND: usize = 20;
 
 /// As many creates as a round takes, whose answers were all lost.
-async fn lost(kind: &str) -> (Arc<MemoryStore>, Arc<Line>, Arc<registrar_engine::Engine>) {
-    let inner = Arc::new(MemoryStore::new());
+async fn lost(kind: &str) -> (Arc<Faulty>, Arc<Line>, Arc<registrar_engine::Engine>) {
+    let store = Faulty::over(&Arc::new(MemoryStore::new()));
     let line = vendor(kind);
-    let engine = gateway(&Faulty::over(&inner), &line);
+    let engine = gateway(&store, &line);
     for i in 0..ROUND {
         line.after_write(just(Answer::Lost));
         let lost = engine.create(&caller(None), request(kind, &format!("Lost {}", i / 2))).await.unwrap_err();
         assert_eq!(lost.error.outcome(), Outcome::Unknown);
     }
-    (inner, line, engine)
+    (store, line, engine)
 }
 
 #[tokio::test]
 async fn one_list_finds_every_lost_create() {
-    let (inner, line, engine) = lost("loop").await;
+    let (store, line, engine) = lost("loop").await;
+    let inner = Arc::clone(&store.inner);
     assert_eq!(engine.reconcile().await.unwrap(), ROUND);
     assert_eq!(line.reads(), 1, "a list");
     let done = operations(&inner, OperationState::Succeeded).await;
@@ -44,7 +45,8 @@ async fn one_list_finds_every_lost_create() {
 /// Absence is seen in two lists, one in each round.
 #[tokio::test]
 async fn two_lists_prove_that_nothing_was_made() {
-    let (inner, _, _) = lost("loop").await;
+    let (store, _, _) = lost("loop").await;
+    let inner = Arc::clone(&store.inner);
     let elsewhere = line_to(Arc::clone(&vendor("loop").fake));
     let engine = gateway(&Faulty::over(&inner), &elsewhere);
     engine.recover().await.unwrap();
@@ -62,10 +64,26 @@ async fn two_lists_prove_that_nothing_was_made() {
 /// A list is of one round: what was made after it is found in the next.
 #[tokio::test]
 async fn a_list_is_read_anew_in_every_round() {
-    let (inner, line, engine) = lost("loop").await;
+    let (store, line, engine) = lost("loop").await;
+    let inner = Arc::clone(&store.inner);
     engine.reconcile().await.unwrap();
     line.after_write(just(Answer::Lost));
     engine.create(&caller(None), request("loop", "Later")).await.unwrap_err();
     assert_eq!((engine.reconcile().await.unwrap(), line.reads()), (1, 2));
     assert_eq!(operations(&inner, OperationState::Succeeded).await.len(), ROUND + 1);
+}
+
+/// An old list could show a client that was deleted since.
+#[tokio::test(start_paused = true)]
+async fn a_list_of_five_seconds_ago_is_read_anew() {
+    for (millis, reads) in [(4_999, 1), (5_000, 2)] {
+        let (store, line, engine) = lost("loop").await;
+        store.after_finish(Box::new(move || {
+            Box::pin(async move {
+                tokio::time::advance(Duration::from_millis(millis)).await;
+                None
+            })
+        }));
+        assert_eq!((engine.reconcile().await.unwrap(), line.reads()), (ROUND, reads), "{millis} ms");
+    }
 }
