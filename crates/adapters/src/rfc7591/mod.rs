@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use http::Method;
 use registrar_core::{
     Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Http, IdempotencyClass, IssuedSecret, Limits,
-    Management, OpSupport, Ops, PlannedRequest, Request, Response, Result, SecretModel, Settings, Support, Target,
+    Management, Offers, OpSupport, Ops, PlannedRequest, Request, Response, Result, SecretModel, Settings, Support, Target,
     UpdateStyle, Vendor, VendorClient, Verified, endpoint,
 };
 use registrar_model::{AuthMethod, ClientSpec, Issues, Mapped, loss};
@@ -207,7 +207,11 @@ struct Rfc7591 {
 
 impl Rfc7591 {
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
-        let (body, losses) = map::to_wire(desired, self.config.preset)?;
+        let (body, mut losses) = map::to_wire(desired, self.config.preset)?;
+        if self.config.preset.management == Managed::Not {
+            losses.push(manage::not_offered());
+            loss::sort(&mut losses);
+        }
         let url = self.config.registration.clone();
         Ok(losses.with(shared::write(Method::POST, url, Effect::Once, "create", &body)?))
     }
@@ -342,6 +346,8 @@ impl Adapter for Rfc7591 {
         let mut created = self.client(&answer, &response)?;
         match manage::given(&self.config.base_url, &answer) {
             Ok(management) => created.management = Some(management),
+            // the plan has it already
+            Err(_) if self.config.preset.management == Managed::Not => {}
             Err(loss) => losses.push(loss),
         }
         let method = method(&created.spec, desired, self.config.preset);
@@ -357,6 +363,13 @@ impl Adapter for Rfc7591 {
         };
         loss::sort(&mut losses);
         Ok(Mapped { value: created, losses })
+    }
+
+    fn offers(&self, target: &Target) -> Offers {
+        let managed = self.config.preset.management;
+        let usable = manage::usable(&self.config.base_url, target, "").is_ok();
+        let offered = usable && managed != Managed::Not;
+        Offers { read: offered, update: offered, delete: usable && managed == Managed::Whole }
     }
 
     async fn read(&self, target: &Target) -> Result<VendorClient> {

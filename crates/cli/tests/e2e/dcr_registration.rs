@@ -246,7 +246,7 @@ fn dcr_33_plain_http_is_for_one_machine_only() {
     let public = |url: &str, registration: &str| {
         Gateway::start_edited("none", |text| {
             let text = text.replace("http://127.0.0.1:0\"\n[store]", &format!("{url}\"\n[store]"));
-            format!("{text}\n[registration]\naccess = \"open\"\n{registration}")
+            format!("{text}\n[registration]\nroot = true\naccess = \"open\"\n{registration}")
         })
     };
     let plain = public("http://gw.example", "");

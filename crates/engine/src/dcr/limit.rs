@@ -2,14 +2,15 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use registrar_core::{Error, ErrorKind, Result};
 
-/// How many callers are remembered; more than that are refused until some may ask again anyway.
+/// How many askers are remembered one by one.
 const MAX_CALLERS: usize = 65_536;
 
 /// So many in so much time.
@@ -38,45 +39,100 @@ impl Rate {
     }
 }
 
-/// Who is counted: a route as a whole, or one address at it.
-type Counted = (Option<String>, Option<IpAddr>);
+/// Somebody who asks without a token, as far as they can be told apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Asker {
+    /// A client address.
+    Address(IpAddr),
+    /// The name that a proxy of ours has for an address that it does not tell (RFC 7239 §6.3).
+    Named(Arc<str>),
+}
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Asker {
+    /// As it is counted by itself.
+    fn alone(&self) -> Self {
+        match self {
+            Self::Address(address) => Self::Address(network(*address)),
+            Self::Named(_) => self.clone(),
+        }
+    }
+
+    /// As it is counted together with its neighbours; names have none that could be told.
+    fn crowd(&self) -> Self {
+        match self {
+            Self::Address(address) => Self::Address(crowd(*address)),
+            Self::Named(_) => Self::Named("_".into()),
+        }
+    }
+}
+
+/// Who is counted: a route as a whole, or one asker at it.
+type Counted = (Option<String>, Option<Asker>);
 
 /// Counts registrations.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
     /// When each may be served as if it had never asked.
     full_at: Mutex<HashMap<Counted, Instant>>,
+    /// The same of larger networks, for those that find the table above full.
+    crowded: Mutex<HashMap<Counted, Instant>>,
 }
 
 impl Limiter {
-    /// Counts one more.
+    /// Counts one more. Where more askers are remembered than there is room for, the new ones of a network (IPv4 /24, IPv6
+    /// /32) share one bucket of [`CROWD`] times the rate: those who fill the table do not shut out everybody else.
     ///
     /// # Errors
     /// [`ErrorKind::RateLimited`] with how long to wait; then it is not counted.
-    pub(crate) fn take(&self, route: Option<&str>, address: Option<IpAddr>, rate: Rate, now: Instant) -> Result<()> {
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (route.map(str::to_owned), address.map(network));
-        if full_at.len() >= MAX_CALLERS && !full_at.contains_key(&key) {
-            full_at.retain(|_, at| *at > now);
-            if full_at.len() >= MAX_CALLERS {
-                return Err(limited(Duration::from_secs(60)));
-            }
+    pub(crate) fn take(&self, route: Option<&str>, asker: Option<&Asker>, rate: Rate, now: Instant) -> Result<()> {
+        let key = |asker: Option<Asker>| (route.map(str::to_owned), asker);
+        if let Some(result) = count(&self.full_at, key(asker.map(Asker::alone)), rate, now) {
+            return result;
         }
-        let each = rate.period / rate.count.max(1);
-        let at = full_at.get(&key).copied().unwrap_or(now).max(now);
-        let next = at + each;
-        let allowed = now + rate.period;
-        if next > allowed {
-            return Err(limited(next.duration_since(allowed)));
-        }
-        full_at.insert(key, next);
-        Ok(())
+        let shared = Rate { count: rate.count.saturating_mul(CROWD), ..rate };
+        let crowded = count(&self.crowded, key(asker.map(Asker::crowd)), shared, now);
+        crowded.unwrap_or_else(|| Err(limited(Duration::from_secs(60))))
     }
 }
 
+/// How many askers a crowded network is taken for.
+const CROWD: u32 = 16;
+
+/// Counts one more in a table; `None` when it is full and does not know this one.
+fn count(table: &Mutex<HashMap<Counted, Instant>>, key: Counted, rate: Rate, now: Instant) -> Option<Result<()>> {
+    let mut full_at = table.lock().unwrap_or_else(PoisonError::into_inner);
+    if full_at.len() >= MAX_CALLERS && !full_at.contains_key(&key) {
+        full_at.retain(|_, at| *at > now);
+        if full_at.len() >= MAX_CALLERS {
+            return None;
+        }
+    }
+    let each = rate.period / rate.count.max(1);
+    let at = full_at.get(&key).copied().unwrap_or(now).max(now);
+    let next = at + each;
+    let allowed = now + rate.period;
+    if next > allowed {
+        return Some(Err(limited(next.duration_since(allowed))));
+    }
+    full_at.insert(key, next);
+    Some(Ok(()))
+}
+
 fn limited(wait: Duration) -> Error {
-    let detail = "too many registrations; wait as long as Retry-After says";
-    Error::new(ErrorKind::RateLimited, detail).with_retry_after(Some(wait.max(Duration::from_secs(1))))
+    let wait = wait.max(Duration::from_secs(1));
+    // rounded up: whoever comes back then is served
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let detail = format!("too many registrations; ask again in {seconds} seconds");
+    Error::new(ErrorKind::RateLimited, detail).with_retry_after(Some(Duration::from_secs(seconds)))
 }
 
 /// One household has a whole IPv6 network (RFC 6177): its /64 counts as one.
@@ -90,6 +146,20 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The network that a provider has.
+fn crowd(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, ..] = v6.segments();
+            IpAddr::from([a, b, 0, 0, 0, 0, 0, 0])
+        }
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            IpAddr::from([a, b, c, 0])
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +170,7 @@ mod tests {
         let rate = Rate::parse("3/minute").unwrap();
         let ask = |address: &str, after: u64| {
             let later = now + Duration::from_secs(after);
-            limiter.take(Some("r"), Some(address.parse().unwrap()), rate, later).is_ok()
+            limiter.take(Some("r"), Some(&Asker::Address(address.parse().unwrap())), rate, later).is_ok()
         };
         assert_eq!(
             [ask("1.2.3.4", 0), ask("1.2.3.4", 0), ask("1.2.3.4", 0), ask("1.2.3.4", 0)],
@@ -112,6 +182,28 @@ mod tests {
         assert!(!ask("1.2.3.4", 20));
         assert!(ask("2001:db8::1", 0) && ask("2001:db8::2", 0) && ask("2001:db8::3", 0));
         assert!(!ask("2001:db8::4", 0), "the same network");
+    }
+
+    #[test]
+    fn whoever_fills_the_table_does_not_shut_out_the_others() {
+        let (limiter, now) = (Limiter::default(), Instant::now());
+        let rate = Rate::parse("1/hour").unwrap();
+        let ask = |address: IpAddr| limiter.take(Some("r"), Some(&Asker::Address(address)), rate, now);
+        // one /32 of IPv6 has more networks than the table has room for
+        for n in 0..u32::try_from(MAX_CALLERS).unwrap() {
+            let [a, b] = [u16::try_from(n >> 16).unwrap(), u16::try_from(n & 0xffff).unwrap()];
+            ask(IpAddr::from([0x2001, 0xdb8, a, b, 0, 0, 0, 1])).unwrap();
+        }
+        for n in 0..CROWD {
+            ask(IpAddr::from([0x2001, 0xdb8, 0xffff, u16::try_from(n).unwrap(), 0, 0, 0, 1])).unwrap();
+        }
+        let refused = ask(IpAddr::from([0x2001, 0xdb8, 0xffff, 0xffff, 0, 0, 0, 1])).unwrap_err();
+        assert_eq!(refused.retry_after(), Some(Duration::from_secs(225)), "a sixteenth of an hour");
+        assert!(refused.detail().contains("225 seconds"), "{}", refused.detail());
+        ask("203.0.113.8".parse().unwrap()).unwrap();
+        assert!(limiter.take(Some("r"), Some(&Asker::Named("_a".into())), rate, now).is_ok());
+        // whoever was counted before is counted as before
+        assert!(ask(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use registrar_core::{Error, ErrorKind, Result, SecretString};
+use registrar_core::{Error, ErrorKind, Offers, Result, SecretString};
 use registrar_model::{ClientMetadata, Hidden, NewRegistration, Registration, RegistrationId, State};
 use registrar_store::OperationState;
 use serde_json::{Map, Value};
@@ -69,6 +69,15 @@ impl Engine {
         }
     }
 
+    /// What a client can do with its own registration: a server need not have RFC 7592.
+    ///
+    /// # Errors
+    /// The backend is gone from the configuration, or the vendor's credentials for this client cannot be opened.
+    pub async fn offers(&self, holder: &Holder) -> Result<Offers> {
+        let backend = self.runtime.load().backend(&holder.registration.backend)?;
+        Ok(backend.adapter.offers(&self.target(&holder.registration).await?))
+    }
+
     /// The client's metadata as it is now (RFC 7592 §2.1): the record, corrected by what the vendor shows.
     ///
     /// # Errors
@@ -92,7 +101,7 @@ impl Engine {
     /// How the vendor's client differs from the record.
     async fn seen(&self, registration: &Registration) -> Result<Vec<registrar_model::account::Drift>> {
         let backend = self.runtime.load().backend(&registration.backend)?;
-        if !backend.adapter.descriptor().operations.read.is_supported() {
+        if !backend.adapter.offers(&self.target(registration).await?).read {
             return Ok(Vec::new());
         }
         match self.live(registration.id).await {

@@ -66,8 +66,8 @@ impl Information<'_> {
         out.insert("grant_types".to_owned(), json!(grants));
         out.insert("response_types".to_owned(), json!(responses));
         for (name, value) in m.encode() {
-            // some clients refuse an answer for a single one of these
-            if !value.is_null() && value != "" {
+            // some clients refuse an answer for a single empty member, others for one of the lists that is not there
+            if ALWAYS.contains(&name.as_str()) || !is_empty(&value) {
                 out.insert(name, value);
             }
         }
@@ -95,6 +95,20 @@ impl Information<'_> {
     }
 }
 
+/// The members that clients insist on.
+const ALWAYS: [&str; 3] = ["redirect_uris", "grant_types", "response_types"];
+
+/// Whether a member says nothing, also where a vendor says it.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 fn warning(uri: &str) -> String {
     format!("{uri}: another application may claim this scheme; use a reversed domain name (RFC 8252 section 7.1)")
 }
@@ -109,7 +123,10 @@ fn unrecorded(operation: OperationId) -> String {
 
 /// A loss of something that the client asked for, and that it can see; without the values, which stand beside it.
 fn reported(loss: &Loss) -> Option<Value> {
-    let name = loss.field.strip_prefix("metadata.")?;
+    let name = match &*loss.field {
+        "management" => "management",
+        field => field.strip_prefix("metadata.")?,
+    };
     (!matches!(loss.kind, LossKind::LocalOnly | LossKind::Defaulted))
         .then(|| json!({ "field": name, "kind": loss.kind, "severity": loss.severity, "reason": loss.reason }))
 }
@@ -119,11 +136,13 @@ pub(super) struct Refusal {
     error: Error,
     operation: Option<String>,
     statement: Option<Statement>,
+    /// The methods that are allowed instead.
+    allow: Option<&'static str>,
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self { error, operation: None, statement: None }
+        Self { error, operation: None, statement: None, allow: None }
     }
 }
 
@@ -184,6 +203,11 @@ fn code(kind: ErrorKind) -> (StatusCode, &'static str) {
 }
 
 impl Refusal {
+    /// The same refusal, of a method; these are allowed.
+    pub(super) fn with_allow(self, methods: &'static str) -> Self {
+        Self { allow: Some(methods), ..self }
+    }
+
     pub(super) fn answer(&self, context: &Context) -> Response {
         let kind = self.error.kind();
         let (status, mut error) = code(kind);
@@ -208,6 +232,9 @@ impl Refusal {
                 _ => "Bearer realm=\"registrar\", error=\"invalid_token\"",
             };
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if let Some(methods) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(methods));
         }
         if matches!(status.as_u16(), 429 | 503) || kind == ErrorKind::IdempotencyInProgress {
             let seconds = self.error.retry_after().map_or(1, |w| w.as_secs().max(1));
