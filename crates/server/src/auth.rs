@@ -126,7 +126,8 @@ fn local(app: &App, request: &Parts) -> Result<Principal> {
 /// page can keep it from that; other clients say neither.
 fn is_from_elsewhere(request: &Parts, host: Option<&str>, public_url: &str) -> bool {
     let cross_site = request.headers.get_all("sec-fetch-site").iter().any(|site| site == "cross-site");
-    let authority = |url: &str| url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or(rest).to_owned());
+    let authority =
+        |url: &str| url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or(rest).to_owned());
     let is_own = |origin: &HeaderValue| {
         let origin = origin.to_str().ok().and_then(authority);
         let same = |own: &str| origin.as_deref().is_some_and(|origin| origin.eq_ignore_ascii_case(own));

@@ -183,7 +183,9 @@ mod tests {
             let (_, value) = ask(&[("content-type", good)], b"\xef\xbb\xbf{\"a\": 1}").await.unwrap();
             assert_eq!(value, serde_json::json!({"a": 1}), "{good}");
         }
-        for bad in ["", "text/plain", "application/json; charset=utf-16", "application/jsonx", "application/jwt", "json"] {
+        for bad in
+            ["", "text/plain", "application/json; charset=utf-16", "application/jsonx", "application/jwt", "json"]
+        {
             let error = ask(&[("content-type", bad)], b"{}").await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::UnsupportedMediaType, "{bad}");
             assert_eq!(error.detail().contains("software_statement"), bad == "application/jwt", "{}", error.detail());

@@ -20,9 +20,8 @@ pub(super) fn given(base_url: &Url, answer: &wire::Client) -> Result<Management,
         return Err(unmanageable(reason));
     };
     let Some(uri) = own(base_url, uri) else {
-        let reason = "the server's registration_client_uri is not a URL of base_url's scheme, host and port, and a token \
-                      is sent nowhere else, so that the gateway cannot read, change or delete this client; a server \
-                      behind a proxy must be told its public URL";
+        let reason = "the server's registration_client_uri leads to another origin than the server's own, and a token is sent \
+                      nowhere else, so that the gateway cannot read, change or delete this client";
         return Err(unmanageable(reason));
     };
     if !is_bearer(token.expose_secret()) {

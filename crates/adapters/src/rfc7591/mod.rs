@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use http::Method;
 use registrar_core::{
     Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Http, IdempotencyClass, IssuedSecret, Limits,
-    Management, Offers, OpSupport, Ops, PlannedRequest, Request, Response, Result, SecretModel, Settings, Support, Target,
-    UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+    Management, Offers, OpSupport, Ops, PlannedRequest, Request, Response, Result, SecretModel, Settings, Support,
+    Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
 };
 use registrar_model::{AuthMethod, ClientSpec, Issues, Mapped, loss};
 use serde_json::{Map, Value};
@@ -210,7 +210,6 @@ impl Rfc7591 {
         let (body, mut losses) = map::to_wire(desired, self.config.preset)?;
         if self.config.preset.management == Managed::Not {
             losses.push(manage::not_offered());
-            loss::sort(&mut losses);
         }
         let url = self.config.registration.clone();
         Ok(losses.with(shared::write(Method::POST, url, Effect::Once, "create", &body)?))

@@ -22,7 +22,7 @@ pub fn missing_for_openid(members: &Map<String, Value>) -> Vec<&'static str> {
 /// Keeps the grants whose endpoints a document names: a client registers for what it reads there.
 #[must_use]
 pub fn servable(grants: Vec<&'static str>, members: &Map<String, Value>) -> Vec<&'static str> {
-    let served = |grant: &&str| needs(grant).iter().all(|name| has(members, name));
+    let served = |grant: &&str| unserved(grant, members).is_empty();
     let mut kept: Vec<&'static str> = grants.into_iter().filter(served).collect();
     // it is a by-product of a grant that a user consents to
     if !kept.iter().any(|grant| matches!(*grant, "authorization_code" | DEVICE | CIBA)) {
@@ -31,11 +31,16 @@ pub fn servable(grants: Vec<&'static str>, members: &Map<String, Value>) -> Vec<
     kept
 }
 
+/// Lists the endpoints that a document lacks for a grant.
+pub(crate) fn unserved(grant: &str, members: &Map<String, Value>) -> Vec<&'static str> {
+    needs(grant).iter().copied().filter(|name| !has(members, name)).collect()
+}
+
 const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const CIBA: &str = "urn:openid:params:grant-type:ciba";
 
 /// The endpoints without which a grant cannot be served.
-pub(crate) fn needs(grant: &str) -> &'static [&'static str] {
+fn needs(grant: &str) -> &'static [&'static str] {
     match grant {
         "authorization_code" => &OAUTH,
         "implicit" => &["authorization_endpoint"],
@@ -71,17 +76,14 @@ mod tests {
             (json!({}), vec![]),
             (json!({ "token_endpoint": token }), vec!["client_credentials"]),
             (json!({ "authorization_endpoint": token }), vec!["implicit"]),
-            (json!({ "token_endpoint": token, "device_authorization_endpoint": token }), vec![
-                "refresh_token",
-                "client_credentials",
-                DEVICE,
-            ]),
-            (json!({ "token_endpoint": token, "authorization_endpoint": token }), vec![
-                "authorization_code",
-                "refresh_token",
-                "client_credentials",
-                "implicit",
-            ]),
+            (
+                json!({ "token_endpoint": token, "device_authorization_endpoint": token }),
+                vec!["refresh_token", "client_credentials", DEVICE],
+            ),
+            (
+                json!({ "token_endpoint": token, "authorization_endpoint": token }),
+                vec!["authorization_code", "refresh_token", "client_credentials", "implicit"],
+            ),
             (json!({ "token_endpoint": "", "authorization_endpoint": 1 }), vec![]),
         ] {
             assert_eq!(servable(all(), &members(value.clone())), kept, "{value}");

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use choices::{MAX_CHOICES, choices};
+pub(crate) use discovery::unserved;
 pub use discovery::{missing_for_oauth, missing_for_openid, servable};
 pub(crate) use kept::Kept;
 pub(crate) use limit::Limiter;
@@ -485,6 +486,7 @@ impl Engine {
 
 fn closed() -> Error {
     Error::new(ErrorKind::Forbidden, "registration is closed here; the operator of this gateway can open it")
+        .with_advice("open it with `access` in [registration] or `registration` of a route: \"token\" or \"open\"")
 }
 
 fn unauthenticated() -> Error {

@@ -29,7 +29,8 @@ fn node(entry: &str) -> Option<Asker> {
     if let Some(address) = address(entry) {
         return Some(Asker::Address(address.to_canonical()));
     }
-    let name = entry.split(':').next().filter(|name| name.starts_with('_') && (2..=LONGEST_NAME).contains(&name.len()))?;
+    let name =
+        entry.split(':').next().filter(|name| name.starts_with('_') && (2..=LONGEST_NAME).contains(&name.len()))?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     name.bytes().all(plain).then(|| Asker::Named(name.into()))
 }
@@ -104,7 +105,8 @@ mod tests {
     fn a_hidden_address_has_its_own_name_and_anything_else_has_none() {
         assert_eq!(node("_gazonk"), Some(Asker::Named("_gazonk".into())));
         assert_eq!(node("\"_SEVKISEK:_x\""), Some(Asker::Named("_SEVKISEK".into())));
-        for odd in ["", "unknown", "UNKNOWN", "_", "_a b", "300.1.1.1", "1.2.3", "[2001:db8::1", "[2001:db8::1]x", "a.example"]
+        for odd in
+            ["", "unknown", "UNKNOWN", "_", "_a b", "300.1.1.1", "1.2.3", "[2001:db8::1", "[2001:db8::1]x", "a.example"]
         {
             assert_eq!(node(odd), None, "{odd:?}");
         }

@@ -79,7 +79,8 @@ mod tests {
     #[test]
     fn the_path_of_the_public_url_stands_after_the_well_known_segment() {
         let at = |path: &str| inserted("https://gw.example/idp/eu", path);
-        let found = |is_for_openid, route: Option<&str>| Some(Inserted { is_for_openid, route: route.map(str::to_owned) });
+        let found =
+            |is_for_openid, route: Option<&str>| Some(Inserted { is_for_openid, route: route.map(str::to_owned) });
         assert_eq!(at("/.well-known/oauth-authorization-server/idp/eu"), found(false, None));
         assert_eq!(at("/.well-known/oauth-authorization-server/idp/eu/loop-eu/"), found(false, Some("loop-eu")));
         assert_eq!(at("/.well-known/openid-configuration/idp/eu/a%2Db"), found(true, Some("a-b")));

@@ -311,7 +311,10 @@ fn caller(context: &Context, principal: String, body: Option<(&Parts, &Map<Strin
 fn no_root(app: &App) -> Error {
     let routes = app.engine().registering();
     if routes.is_empty() {
-        return Error::new(ErrorKind::Forbidden, "registration is closed here; the operator of this gateway can open it");
+        return Error::new(
+            ErrorKind::Forbidden,
+            "registration is closed here; the operator of this gateway can open it",
+        );
     }
     let named: Vec<String> = routes.iter().take(NAMED).map(|name| endpoint(app, Some(name))).collect();
     let more = if routes.len() > NAMED { " and others" } else { "" };
@@ -346,7 +349,9 @@ fn check_transport(app: &App, headers: &HeaderMap, proxies: usize) -> Result<()>
     let through = headers.get("x-forwarded-proto").filter(|_| proxies > 0);
     let secure = match through {
         // each of several proxies may have written its own
-        Some(schemes) => schemes.as_bytes().split(|b| *b == b',').all(|s| s.trim_ascii().eq_ignore_ascii_case(b"https")),
+        Some(schemes) => {
+            schemes.as_bytes().split(|b| *b == b',').all(|s| s.trim_ascii().eq_ignore_ascii_case(b"https"))
+        }
         None => public.starts_with("https://") || loopback(),
     };
     if secure {

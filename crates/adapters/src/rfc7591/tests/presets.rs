@@ -31,7 +31,8 @@ fn settle(
 ) -> Vec<registrar_model::Loss> {
     let losses = account(sent, shown, predicted);
     let differ = diff(sent, shown);
-    let reported = losses.iter().map(|l| l.field.to_string()).filter(|f| !f.starts_with("vendor.") && f != "management").collect();
+    let reported =
+        losses.iter().map(|l| l.field.to_string()).filter(|f| !f.starts_with("vendor.") && f != "management").collect();
     assert_eq!(differ, reported, "{preset}");
     losses
 }
