@@ -307,7 +307,11 @@ mod tests {
         assert_eq!((Pointer::from(one.child(&shorter)).as_str(), most.len()), (&*most, MAX_POINTER));
         for long in [&name, &escaped] {
             let longer = one.child(long);
-            assert_eq!(Pointer::from(longer.child("y").child(7)).as_str(), format!("#/{name}"), "nothing is left out between");
+            assert_eq!(
+                Pointer::from(longer.child("y").child(7)).as_str(),
+                format!("#/{name}"),
+                "nothing is left out between"
+            );
             assert_eq!(Pointer::root().child(&name).child(long).child("y").as_str(), format!("#/{name}"));
         }
     }
