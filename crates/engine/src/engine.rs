@@ -112,8 +112,8 @@ pub enum SecretState {
 pub struct NewSecret {
     /// The secret.
     pub value: SecretString,
-    /// Unix seconds; 0 means never.
-    pub expires_at: i64,
+    /// Unix seconds; 0 means never. `None` where the vendor shows a time that cannot be read.
+    pub expires_at: Option<i64>,
     /// Unix seconds until which the one before still works, where the vendor documents it.
     pub previous_valid_until: Option<i64>,
 }
