@@ -32,7 +32,7 @@ const BYTES: u64 = 52_000;
 
 #[test]
 fn a_creation_asks_for_memory_no_more_often_than_it_did() {
-    let (_vendor, runtime, router) = set_up();
+    let (_vendor, runtime, router) = set_up().unwrap();
     create(&runtime, &router, WARM_UP).unwrap();
     let AllocationInfo { count_total, bytes_total, .. } = measure(|| create(&runtime, &router, COUNTED).unwrap());
     let (allocations, bytes) = (count_total / COUNTED, bytes_total / COUNTED);
@@ -51,7 +51,7 @@ const LONGEST: usize = 64 * 1024;
 /// (`MAX_FINDINGS`).
 #[test]
 fn a_body_costs_no_more_than_its_length() {
-    let (_vendor, runtime, router) = set_up();
+    let (_vendor, runtime, router) = set_up().unwrap();
     create(&runtime, &router, WARM_UP).unwrap();
     for (name, body) in hostile() {
         assert!(body.len() <= LONGEST, "{name}: {}", body.len());
@@ -144,14 +144,14 @@ fn post(runtime: &Runtime, router: &axum::Router, path: &str, body: String) -> F
 }
 
 /// The simulated vendor has threads of its own: only the gateway's is counted.
-fn set_up() -> ((Runtime, FakeHost), Runtime, axum::Router) {
-    let vendor = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+fn set_up() -> Fallible<((Runtime, FakeHost), Runtime, axum::Router)> {
+    let vendor = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let fakes = registrar_adapters::fakes().into_iter().filter(|f| f.kind() == KIND).collect();
-    let host = vendor.block_on(FakeHost::start(SocketAddr::from(([127, 0, 0, 1], 0)), fakes)).unwrap();
+    let host = vendor.block_on(FakeHost::start(SocketAddr::from(([127, 0, 0, 1], 0)), fakes))?;
     host.without_ledger();
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let router = runtime.block_on(async { gateway(&host) }).unwrap();
-    ((vendor, host), runtime, router)
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let router = runtime.block_on(async { gateway(&host) })?;
+    Ok(((vendor, host), runtime, router))
 }
 
 fn gateway(host: &FakeHost) -> Fallible<axum::Router> {
