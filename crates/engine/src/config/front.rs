@@ -17,7 +17,8 @@ pub(super) fn warn_of_route(
         return;
     }
     let missing = dcr::missing_for_oauth(&own.discovery);
-    if !missing.is_empty() && !(s.has("discovery") && own.discovery.is_empty()) {
+    let is_elsewhere = s.has("discovery") && own.discovery.is_empty();
+    if !missing.is_empty() && !is_elsewhere {
         let message = format!(
             "clients may register here, and the route's discovery document lacks {}: those that start from it cannot go on, and \
              leave a client behind with each try",
