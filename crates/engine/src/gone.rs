@@ -318,18 +318,21 @@ fn unread(error: Error) -> Error {
 /// The server does not take the gateway's token for one client.
 fn lost(error: &Error) -> Error {
     let vendor: VendorDetail = error.vendor().cloned().unwrap_or_default();
-    let detail = match vendor.status {
-        Some(404 | 410) => {
+    let (detail, advice) = match vendor.status {
+        Some(404 | 410) => (
             "the server does not know the URL that it gave for managing this client, which has never worked; that does not \
-             prove that the client is gone. Look for it at the server: where it is gone, register it anew"
-        }
-        _ => {
+             prove that the client is gone",
+            "look for the client at the server; where it is gone, register it anew",
+        ),
+        _ => (
             "the server does not accept the token that it gave the gateway for this client: the client was switched off or \
-             removed there, or its token was replaced; nothing proves which. Look for it at the server: where it is \
-             switched off, switch it on again; where it is gone or its token was replaced, register it anew"
-        }
+             removed there, or its token was replaced, and nothing proves which",
+            "look for the client at the server: where it is switched off, switch it on again; where it is gone or its \
+             token was replaced, register it anew",
+        ),
     };
     Error::new(ErrorKind::UpstreamAuthentication, detail)
+        .with_advice(advice)
         .with_vendor(vendor)
         .with_backend(error.backend().unwrap_or_default())
         .with_management_lost()

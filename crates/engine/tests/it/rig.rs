@@ -257,13 +257,13 @@ impl Http for Line {
             && step().await == Answer::Refused
         {
             let (headers, body) = (http::HeaderMap::new(), Bytes::new());
-            return Ok(Response { status: 429, headers, body, effect: request.effect });
+            return Ok(Response::new(429, headers, body, request.effect).about(request.subject()));
         }
         let (method, path) = (request.method.as_str(), request.url.path());
         self.sent.lock().unwrap().push((method.to_owned(), path.to_owned()));
         if let Some((status, text)) = self.front.lock().unwrap().as_ref().and_then(|front| front(method, path)) {
             let (headers, body) = (http::HeaderMap::new(), Bytes::from_static(text.as_bytes()));
-            return Ok(Response { status, headers, body, effect: request.effect });
+            return Ok(Response::new(status, headers, body, request.effect).about(request.subject()));
         }
         let token = request.bearer.as_ref().map_or(self.token.as_str(), |own| own.expose_secret());
         let answer = self.fake.handle(&FakeRequest {
@@ -291,7 +291,7 @@ impl Http for Line {
             echo(method, &mut value);
             body = Bytes::from(value.to_string());
         }
-        Ok(Response { status: answer.status, headers, body, effect: request.effect })
+        Ok(Response::new(answer.status, headers, body, request.effect).about(request.subject()))
     }
 }
 
