@@ -218,7 +218,11 @@ impl Refusal {
 
     pub(super) fn answer(&self, context: &Context) -> Response {
         let kind = self.error.kind();
-        let (status, mut error) = code(kind);
+        let (status, mut error) = match code(kind) {
+            // the token of this client that the gateway has, not the caller's own
+            _ if self.error.is_management_lost() => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+            known => known,
+        };
         error = match self.statement {
             Some(Statement::Invalid) => "invalid_software_statement",
             Some(Statement::Unapproved) => "unapproved_software_statement",
@@ -254,6 +258,9 @@ impl Refusal {
     /// One ASCII sentence (RFC 7591 §3.2.2) that names every member at fault as this face knows it.
     fn description(&self) -> String {
         let text = match (self.error.kind(), self.error.issues()) {
+            _ if self.error.is_management_lost() => {
+                "the server that holds this client does not let the gateway manage it at present".to_owned()
+            }
             (ErrorKind::NotFound, _) => "the registration access token is not valid for this client".to_owned(),
             (_, []) => self.error.detail().to_owned(),
             (_, issues) => {
