@@ -24,6 +24,7 @@ mod resolve;
 mod rotate;
 pub mod routing;
 mod seal;
+mod unread;
 pub mod writes;
 
 pub use backend::{AlwaysOpen, Backend, Connect, ConnectOptions, Connection, Gate};
