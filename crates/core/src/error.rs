@@ -221,6 +221,9 @@ impl Error {
         };
         let detail = match issues.as_slice() {
             [one] => format!("{}: {}", one.pointer, one.detail),
+            many if many.len() >= registrar_model::issue::MAX_FINDINGS => {
+                format!("{} problems or more; `errors` has the first", many.len())
+            }
             many => format!("{} members have problems; see `errors`", many.len()),
         };
         Self::new(kind, detail).with_issues(issues)

@@ -194,6 +194,12 @@ fn code(kind: ErrorKind) -> (StatusCode, &'static str) {
 }
 
 impl Refusal {
+    /// Whether the request was refused for what is in it.
+    pub(super) fn is_for_content(&self) -> bool {
+        use StatusCode as S;
+        matches!(code(self.error.kind()).0, S::BAD_REQUEST | S::PAYLOAD_TOO_LARGE | S::UNSUPPORTED_MEDIA_TYPE)
+    }
+
     pub(super) fn answer(&self, context: &Context) -> Response {
         let kind = self.error.kind();
         let (mut status, mut error) = code(kind);
