@@ -40,7 +40,7 @@ pub(super) fn to_wire(spec: &ClientSpec, preset: &Preset) -> Result<(Map<String,
     let mut body = spec.vendor_members(KIND);
     // every member, whatever it is: `encode` and the struct come from one list
     let metadata = spec.metadata.encode();
-    for (name, value) in metadata.into_iter().filter(|(_, value)| !says_nothing(value)) {
+    for (name, value) in metadata.into_iter().filter(|(_, value)| value.is_object() || !says_nothing(value)) {
         if keeps(preset, &name) {
             if preset.unshown.contains(&name.as_str()) {
                 let reason = "the server holds it and never shows it; the gateway's record keeps it";
