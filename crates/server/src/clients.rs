@@ -281,8 +281,18 @@ pub(crate) fn parse(id: Id) -> Result<RegistrationId> {
 }
 
 /// The gateway-owned members that PUT ignores. `backend` is not among them: it is compared.
-pub(crate) const IDENTITY: [&str; 9] =
-    ["id", "kind", "client_id", "client_id_issued_at", "version", "state", "created_at", "updated_at", "unused_until"];
+pub(crate) const IDENTITY: [&str; 10] = [
+    "id",
+    "kind",
+    "client_id",
+    "client_id_issued_at",
+    "version",
+    "state",
+    "management",
+    "created_at",
+    "updated_at",
+    "unused_until",
+];
 
 /// What a GET showed may be sent back by PUT: the gateway-owned members are left out, they cannot be changed.
 fn without_identity(body: Value) -> Value {

@@ -316,15 +316,6 @@ pub(super) fn error(response: &Response) -> Error {
     }
 }
 
-/// Whether a 404 is BitGo's own about a client: nothing else answers with its error document, and for a path that it does
-/// not know it says so.
-pub(super) fn is_own(error: &Error) -> bool {
-    let Some(vendor) = error.vendor() else { return false };
-    let message = vendor.message.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let is_path = ["route", "api call", "path", "endpoint"].iter().any(|word| message.contains(word));
-    (vendor.code.is_some() || vendor.request_id.is_some()) && !is_path
-}
-
 const STEP_UP: &str = "BitGo wants a step-up with a one-time password (OTP) for this call";
 const STEP_UP_ADVICE: &str = "unlock the backend's session or use a token that needs none";
 

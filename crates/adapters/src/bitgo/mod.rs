@@ -12,7 +12,7 @@ use http::Method;
 use registrar_core::{
     Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Error, ErrorKind, Http, IdempotencyClass, Limits,
     OpSupport, Ops, Outcome, PlannedRequest, Request, Response, Result, SecretModel, Settings, Support, Target,
-    UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+    UpdateStyle, Vendor, VendorClient, VendorDetail, Verified, endpoint,
 };
 use registrar_model::{ClientSpec, Issues, Mapped, Scope};
 use serde_json::{Value, json};
@@ -300,7 +300,8 @@ impl Adapter for BitGo {
         // a 404 of anybody else says that `base_url` leads elsewhere
         match self.send(request).await {
             Ok(_) => Ok(()),
-            Err(error) if error.vendor().and_then(|vendor| vendor.status) == Some(404) && map::is_own(&error) => Ok(()),
+            // no such client, and not no such address
+            Err(error) if error.vendor().is_some_and(names_a_client) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -309,6 +310,12 @@ impl Adapter for BitGo {
 /// The error with the client that the answer names.
 fn naming(error: Error, response: &Response) -> Error {
     refusal::with_client(error, response, map::SHAPE.ids)
+}
+
+/// Whether a 404 is about a client: BitGo says so in the error's name or sentence.
+fn names_a_client(vendor: &VendorDetail) -> bool {
+    let mut texts = vendor.code.iter().chain(&vendor.message);
+    vendor.status == Some(404) && texts.any(|text| text.to_ascii_lowercase().contains("client"))
 }
 
 #[cfg(all(test, feature = "fakes"))]

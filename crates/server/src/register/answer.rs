@@ -203,7 +203,8 @@ impl Refusal {
     pub(super) fn answer(&self, context: &Context) -> Response {
         let kind = self.error.kind();
         let (mut status, mut error) = code(kind);
-        if self.error.is_passing() {
+        // the token of this client that the gateway has, not the caller's own; or what passes by itself
+        if self.error.is_management_lost() || self.error.is_passing() {
             (status, error) = (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable");
         }
         error = match self.statement {
@@ -227,6 +228,10 @@ impl Refusal {
                 _ => "Bearer realm=\"registrar\", error=\"invalid_token\"",
             };
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        // the vendor has the client and takes no such write: it can be read (RFC 7592 §2.3)
+        if kind == ErrorKind::MethodNotAllowed && self.error.vendor().is_some() {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
         }
         if matches!(status.as_u16(), 429 | 503) || kind == ErrorKind::IdempotencyInProgress {
             let seconds = self.error.retry_after().map_or(1, |w| w.as_secs().max(1));
@@ -262,6 +267,9 @@ impl Refusal {
             self.error.issues().iter().take(8).map(one).collect::<Vec<_>>().join("; ")
         };
         let text = match (self.error.kind(), self.reason()) {
+            _ if self.error.is_management_lost() => {
+                "the server that holds this client does not let the gateway manage it at present".to_owned()
+            }
             (ErrorKind::NotFound, _) => "the registration access token is not valid for this client".to_owned(),
             // whose credential is refused is nothing that a client could use
             (ErrorKind::UpstreamAuthentication | ErrorKind::UpstreamAuthorization, _) => {
