@@ -15,7 +15,7 @@ pub const KEY_LIFETIME: Duration = Duration::from_hours(24);
 pub const SECRET_WINDOW: Duration = Duration::from_mins(10);
 
 /// How many random bits make a key that nobody guesses.
-const LEAST_BITS: u32 = 128;
+const LEAST_BITS: u64 = 128;
 /// Random text of that length has at least as many different characters: with fewer it is a repetition.
 const LEAST_DISTINCT: usize = 7;
 
@@ -98,14 +98,14 @@ impl Idempotency {
             // a separator adds little
             (has(|b| !b.is_ascii_alphanumeric()), 2),
         ];
-        let is_hex = text.bytes().all(|b| b.is_ascii_hexdigit()) && !(kinds[1].0 && kinds[2].0);
-        let letters: u32 = if is_hex { 16 } else { kinds.iter().filter(|(there, _)| *there).map(|(_, n)| n).sum() };
+        let is_hex = text.bytes().all(|b| b.is_ascii_hexdigit()) && kinds[1].0 != kinds[2].0;
+        let letters: u64 = if is_hex { 16 } else { kinds.iter().filter(|(there, _)| *there).map(|(_, n)| n).sum() };
         let mut distinct: Vec<u8> = text.bytes().collect();
         distinct.sort_unstable();
         distinct.dedup();
-        // whole bits of two characters at once, so that 39 digits are enough
-        let pairs = u32::try_from(text.len() / 2).unwrap_or(u32::MAX);
-        distinct.len() >= LEAST_DISTINCT && pairs.saturating_mul((letters * letters).ilog2()) >= LEAST_BITS
+        // whole bits of eight characters at once: those of one are a fraction
+        let bits = u64::from(letters.pow(8).ilog2()) * text.len() as u64 / 8;
+        distinct.len() >= LEAST_DISTINCT && bits >= LEAST_BITS
     }
 
     /// What the caller's half of the sealing key is made of.
