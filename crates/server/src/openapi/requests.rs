@@ -3,12 +3,7 @@
 
 use registrar_engine::dcr;
 use registrar_model::{
-    FieldInfo, JsonType,
-    member::{MAX_ITEMS, PRIVATE_KEY_MEMBERS},
-    request::MAX_LABELS,
-    text::MAX_TEXT,
-    uri::MAX_URI,
-    validate::MAX_NAME,
+    FieldInfo, JsonType, jwk::PRIVATE_MEMBERS, request::MAX_LABELS, text::MAX_TEXT, uri::MAX_URI, validate::MAX_NAME,
 };
 use serde_json::{Map, Value, json};
 
@@ -99,7 +94,7 @@ fn member(field: &FieldInfo) -> Value {
 
 /// A JWK Set of public keys (RFC 7517 §5).
 fn jwks() -> Value {
-    let private: Map<String, Value> = PRIVATE_KEY_MEMBERS.iter().map(|m| ((*m).to_owned(), json!(false))).collect();
+    let private: Map<String, Value> = PRIVATE_MEMBERS.iter().map(|m| ((*m).to_owned(), json!(false))).collect();
     let key = with(&Value::Object(private), json!({ "kty": { "type": "string" } }));
     json!({
         "type": ["object", "null"], "required": ["keys"],
