@@ -83,7 +83,7 @@ impl Http for ToFake {
         for (name, value) in answer.headers {
             headers.insert(name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap());
         }
-        Ok(Response { status: answer.status, headers, body: answer.body, effect: request.effect })
+        Ok(Response::new(answer.status, headers, answer.body, request.effect).about(request.subject()))
     }
 }
 
@@ -95,7 +95,7 @@ impl Http for Canned {
     async fn send(&self, request: Request) -> Result<Response> {
         self.0.record(&request);
         let (status, headers, body) = self.0.canned.lock().unwrap().remove(0);
-        Ok(Response { status, headers, body, effect: request.effect })
+        Ok(Response::new(status, headers, body, request.effect).about(request.subject()))
     }
 }
 

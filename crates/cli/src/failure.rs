@@ -29,7 +29,7 @@ impl Failure {
 
     /// From an error of the gateway's own parts.
     pub(crate) fn of(error: &registrar_core::Error) -> Self {
-        let mut text = format!("error: {}", error.detail());
+        let mut text = format!("error: {}", error.detail_with_advice());
         for issue in error.issues() {
             text.push_str(&format!("\n  {}: {}", issue.pointer, issue.detail));
         }

@@ -1,11 +1,11 @@
 //! What an adapter does.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
-use registrar_model::{ClientId, ClientSpec, Issue, Issues, Mapped};
+use registrar_model::{AuthMethod, ClientId, ClientSpec, Issue, Issues, Mapped};
 use secrecy::SecretString;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::Value;
@@ -25,6 +25,8 @@ pub struct Target {
     pub vendor_ref: String,
     /// As the vendor gave it last, where it gives one ([`VendorClient::management`]).
     pub management: Option<Management>,
+    /// The authentication method on record: what an answer that leaves the method out means.
+    pub auth_method: Option<AuthMethod>,
 }
 
 /// Where and with which token one client is managed (RFC 7592 §3), where the vendor issues both with the client.
@@ -48,8 +50,9 @@ impl fmt::Debug for Management {
 pub struct IssuedSecret {
     /// The secret; shown once.
     pub value: SecretString,
-    /// Unix seconds; 0 means never (RFC 7591 §3.2.1).
-    pub expires_at: i64,
+    /// Unix seconds; 0 means never (RFC 7591 §3.2.1). `None` where the vendor shows a time that cannot be read: never 0
+    /// then.
+    pub expires_at: Option<i64>,
     /// Unix seconds until which the secret before this one still works, where the vendor documents it.
     pub previous_valid_until: Option<i64>,
 }
@@ -65,6 +68,8 @@ pub struct VendorClient {
     pub client_id_issued_at: Option<i64>,
     /// Everything that the vendor shows, in canonical terms; members that have none are in `vendor`.
     pub spec: ClientSpec,
+    /// The canonical fields that the answer shows in a form that cannot be read; `spec` does not have them.
+    pub unread: Vec<Cow<'static, str>>,
     /// Present only where the vendor issues one at that moment.
     pub secret: Option<IssuedSecret>,
     /// How the client is managed from now on; any answer may replace what was given before (RFC 7592 §2.1, §2.2), and the
@@ -80,6 +85,7 @@ impl VendorClient {
             client_id: self.client_id.clone(),
             vendor_ref: self.vendor_ref.clone(),
             management: self.management.clone(),
+            auth_method: self.spec.metadata.token_endpoint_auth_method.clone(),
         }
     }
 }

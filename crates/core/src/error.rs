@@ -2,8 +2,10 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use registrar_model::{Issue, Loss};
+use registrar_model::{ClientId, Issue, Loss};
 use serde::{Deserialize, Serialize};
+
+use crate::adapter::Management;
 
 /// `Result` with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -164,12 +166,24 @@ struct Inner {
     kind: ErrorKind,
     outcome: Outcome,
     detail: Cow<'static, str>,
+    advice: Option<Cow<'static, str>>,
     issues: Vec<Issue>,
     losses: Vec<Loss>,
     vendor: Option<VendorDetail>,
+    client: Option<NamedClient>,
     backend: Option<String>,
     retry_after: Option<Duration>,
     hopeless: bool,
+    passing: bool,
+}
+
+/// The client that a vendor's answer names although the call failed: it may exist.
+#[derive(Clone, Debug)]
+pub struct NamedClient {
+    /// Its `client_id`.
+    pub client_id: ClientId,
+    /// How it can be managed, where the answer says so.
+    pub management: Option<Management>,
 }
 
 /// An error. Its texts are safe for callers: no secret, no part of a vendor's raw answer.
@@ -184,12 +198,15 @@ impl Error {
             kind,
             outcome: Outcome::NotPerformed,
             detail: detail.into(),
+            advice: None,
             issues: Vec::new(),
             losses: Vec::new(),
             vendor: None,
+            client: None,
             backend: None,
             retry_after: None,
             hopeless: false,
+            passing: false,
         }))
     }
 
@@ -204,6 +221,9 @@ impl Error {
         };
         let detail = match issues.as_slice() {
             [one] => format!("{}: {}", one.pointer, one.detail),
+            many if many.len() >= registrar_model::issue::MAX_FINDINGS => {
+                format!("{} problems or more; `errors` has the first", many.len())
+            }
             many => format!("{} members have problems; see `errors`", many.len()),
         };
         Self::new(kind, detail).with_issues(issues)
@@ -226,6 +246,29 @@ impl Error {
     #[must_use]
     pub fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
+        self
+    }
+
+    /// The same error with what an administrator or operator can do about it: settings, requests to `/v1`. It is told
+    /// on `/v1` and in the log, and never at `/register`.
+    #[must_use]
+    pub fn with_advice(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
+        self.0.advice = Some(advice.into());
+        self
+    }
+
+    /// The same error with the client that the vendor's answer names.
+    #[must_use]
+    pub fn with_client(mut self, client_id: ClientId, management: Option<Management>) -> Self {
+        self.0.client = Some(NamedClient { client_id, management });
+        self
+    }
+
+    /// The same error as a condition that is not the caller's and that passes or is mended: at `/register` it is
+    /// `temporarily_unavailable`, whatever its kind.
+    #[must_use]
+    pub fn passing(mut self) -> Self {
+        self.0.passing = true;
         self
     }
 
@@ -288,10 +331,37 @@ impl Error {
         self.0.outcome
     }
 
-    /// The sentence for this occurrence.
+    /// The sentence for this occurrence, for everybody.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.0.detail
+    }
+
+    /// What an administrator or operator can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.0.advice.as_deref()
+    }
+
+    /// The sentence and the advice, for `/v1` and the log.
+    #[must_use]
+    pub fn detail_with_advice(&self) -> Cow<'_, str> {
+        match &self.0.advice {
+            None => Cow::Borrowed(&self.0.detail),
+            Some(advice) => Cow::Owned(format!("{}; {advice}", self.0.detail)),
+        }
+    }
+
+    /// The client that the vendor's answer names.
+    #[must_use]
+    pub fn client(&self) -> Option<&NamedClient> {
+        self.0.client.as_ref()
+    }
+
+    /// Whether it is a condition that passes; see [`Error::passing`].
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        self.0.passing
     }
 
     /// The members at fault.
@@ -375,7 +445,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.kind.slug(), self.0.detail)
+        write!(f, "{}: {}", self.0.kind.slug(), self.detail_with_advice())
     }
 }
 

@@ -11,7 +11,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::Url;
 
-use crate::error::{Error, ErrorKind, Outcome, Result, VendorDetail};
+use crate::{
+    error::{Error, ErrorKind, Outcome, Result, VendorDetail},
+    secrets::Secrets,
+};
 
 /// Room for the text of a usual registration, so that it does not grow while it is written.
 const USUAL_BODY: usize = 512;
@@ -38,6 +41,17 @@ impl Effect {
     }
 }
 
+/// The subject of a call. The same status means something else for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A client that does not exist yet: nothing can be missing but the endpoint.
+    NewClient,
+    /// One client that is known.
+    Client,
+    /// The vendor's API as a whole: a list, a check.
+    Service,
+}
+
 /// A request to a vendor, without the backend's credential.
 #[derive(Clone)]
 pub struct Request {
@@ -60,6 +74,16 @@ impl Request {
     #[must_use]
     pub fn new(method: Method, url: Url, effect: Effect, operation: &'static str) -> Self {
         Self { method, url, body: None, effect, operation, bearer: None }
+    }
+
+    /// The subject of the call.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        match self.operation {
+            "create" => Subject::NewClient,
+            "list" | "check" => Subject::Service,
+            _ => Subject::Client,
+        }
     }
 
     /// The same request with a JSON body.
@@ -105,6 +129,10 @@ pub struct Response {
     pub body: Bytes,
     /// What the request that led here would do if repeated.
     pub effect: Effect,
+    /// The subject of the request that led here.
+    pub subject: Subject,
+    /// The credential that was sent: it must not be repeated from anything that the answer says.
+    pub secrets: Secrets,
 }
 
 /// The body is not shown: it may hold a secret.
@@ -118,6 +146,30 @@ impl fmt::Debug for Response {
 }
 
 impl Response {
+    /// An answer about one client, to a request without a credential.
+    #[must_use]
+    pub fn new(status: u16, headers: HeaderMap, body: Bytes, effect: Effect) -> Self {
+        Self { status, headers, body, effect, subject: Subject::Client, secrets: Secrets::default() }
+    }
+
+    /// The same answer to a call about something else.
+    #[must_use]
+    pub fn about(self, subject: Subject) -> Self {
+        Self { subject, ..self }
+    }
+
+    /// The same answer to a request that sent these secrets.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// The body without a byte order mark (RFC 8259 §8.1 allows to ignore one).
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        self.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.body)
+    }
+
     /// True for 2xx.
     #[must_use]
     pub fn is_success(&self) -> bool {
@@ -137,10 +189,10 @@ impl Response {
     /// unknown, because the vendor may well have done it.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         // the path of a fault costs time, so it is looked for only when there is one
-        if let Ok(value) = serde_json::from_slice(&self.body) {
+        if let Ok(value) = serde_json::from_slice(self.text()) {
             return Ok(value);
         }
-        let mut de = serde_json::Deserializer::from_slice(&self.body);
+        let mut de = serde_json::Deserializer::from_slice(self.text());
         let decoded = serde_path_to_error::deserialize(&mut de);
         match decoded {
             Ok(value) => match de.end() {
@@ -162,18 +214,20 @@ impl Response {
         }
     }
 
-    /// The body as any JSON; `None` when it is not JSON.
+    /// The body as any JSON, without the secrets of the call; `None` when it is not JSON.
     #[must_use]
     pub fn value(&self) -> Option<Value> {
-        serde_json::from_slice(&self.body).ok()
+        let mut value = serde_json::from_slice(self.text()).ok()?;
+        self.secrets.hide_in(&mut value);
+        Some(value)
     }
 
     /// An answer that cannot be understood.
     #[must_use]
     pub fn malformed(&self, what: &str) -> Error {
-        let form = if self.body.trim_ascii().is_empty() {
+        let form = if self.text().trim_ascii().is_empty() {
             " (the body is empty)"
-        } else if self.body.trim_ascii_start().starts_with(b"<") {
+        } else if self.text().trim_ascii_start().starts_with(b"<") {
             " (the body is HTML or XML)"
         } else {
             ""
@@ -189,47 +243,68 @@ impl Response {
         self.header("retry-after").and_then(|v| v.trim().parse::<u64>().ok()).map(std::time::Duration::from_secs)
     }
 
-    /// The error that the status alone says, for adapters to refine by the vendor's own code. A 4xx means that nothing
-    /// was done; a 5xx proves nothing about a write.
+    /// The error that the status says for a call of this subject, for adapters to refine by the vendor's own code. A 4xx
+    /// means that nothing was done; a 5xx proves nothing about a write.
     #[must_use]
     pub fn error_by_status(&self, detail: VendorDetail) -> Error {
         let unanswered = self.effect.outcome_if_unanswered();
+        let nothing = Outcome::NotPerformed;
         let (kind, text, outcome) = match self.status {
             300..400 => (
                 ErrorKind::UpstreamMalformed,
                 "the vendor answered with a redirect, which is never followed",
                 unanswered,
             ),
-            400 | 422 => (ErrorKind::Validation, "the vendor refused the registration", Outcome::NotPerformed),
-            401 => (
-                ErrorKind::UpstreamAuthentication,
-                "the vendor does not accept the gateway's credential; check the backend's token",
-                Outcome::NotPerformed,
-            ),
-            403 => (
-                ErrorKind::UpstreamAuthorization,
-                "the gateway's credential lacks a right at the vendor",
-                Outcome::NotPerformed,
-            ),
-            404 => (ErrorKind::NotFound, "the vendor does not know this client", Outcome::NotPerformed),
+            400 | 422 => (ErrorKind::Validation, "the vendor refused the registration", nothing),
+            401 => (ErrorKind::UpstreamAuthentication, "the vendor does not accept the gateway's credential", nothing),
+            403 => (ErrorKind::UpstreamAuthorization, "the gateway's credential lacks a right at the vendor", nothing),
+            // only a client that is known can be missing; everything else is at a wrong address or switched off
+            404 | 405 | 410 | 501 if self.subject != Subject::Client => return self.no_endpoint(detail),
+            404 => (ErrorKind::NotFound, "the vendor does not know this client", nothing),
             408 => (ErrorKind::OutcomeUnknown, "the vendor gave up waiting for the request", unanswered),
-            409 => (ErrorKind::AlreadyExists, "the vendor reports a conflict", Outcome::NotPerformed),
-            413 => (ErrorKind::UpstreamRejected, "the vendor refused the size of the request", Outcome::NotPerformed),
-            429 => (ErrorKind::UpstreamRateLimited, "the vendor limits the rate of requests", Outcome::NotPerformed),
-            400..500 => (ErrorKind::UpstreamRejected, "the vendor refused the request", Outcome::NotPerformed),
+            409 => (ErrorKind::AlreadyExists, "the vendor reports a conflict", nothing),
+            413 => (ErrorKind::UpstreamRejected, "the vendor refused the size of the request", nothing),
+            429 => (ErrorKind::UpstreamRateLimited, "the vendor limits the rate of requests", nothing),
+            400..500 => (ErrorKind::UpstreamRejected, "the vendor refused the request", nothing),
             503 => (ErrorKind::UpstreamUnavailable, "the vendor is not available", unanswered),
             500..600 => (ErrorKind::UpstreamError, "the vendor failed", unanswered),
             _ => (ErrorKind::UpstreamMalformed, "the vendor answered with an unexpected status", unanswered),
         };
-        let kind = if kind == ErrorKind::OutcomeUnknown && outcome == Outcome::NotPerformed {
-            ErrorKind::UpstreamTimeout
-        } else {
-            kind
-        };
-        Error::new(kind, text)
+        let kind =
+            if kind == ErrorKind::OutcomeUnknown && outcome == nothing { ErrorKind::UpstreamTimeout } else { kind };
+        let error = Error::new(kind, text)
             .with_outcome(outcome)
             .with_retry_after(self.retry_after())
-            .with_vendor(VendorDetail { status: Some(self.status), ..detail })
+            .with_vendor(self.repeatable(detail));
+        if self.status == 401 { error.with_advice("check the backend's `token`") } else { error }
+    }
+
+    /// There is nothing at the address of the vendor's clients, or it does not take this call: the operator's problem.
+    fn no_endpoint(&self, detail: VendorDetail) -> Error {
+        let status = self.status;
+        let text = match self.subject {
+            Subject::NewClient => format!("the vendor takes no registrations at this address (status {status})"),
+            Subject::Client | Subject::Service => {
+                format!("the vendor offers nothing at this address (status {status})")
+            }
+        };
+        Error::new(ErrorKind::UpstreamRejected, text)
+            .with_advice(
+                "check the backend's `base_url` and the path settings of its kind, and whether the vendor has registration \
+                 switched on",
+            )
+            .with_vendor(self.repeatable(detail))
+    }
+
+    /// What the vendor said, without the secrets of the call.
+    fn repeatable(&self, detail: VendorDetail) -> VendorDetail {
+        let hide = |text: Option<String>| text.map(|text| self.secrets.hide(&text).into_owned());
+        VendorDetail {
+            status: Some(self.status),
+            code: hide(detail.code),
+            message: hide(detail.message),
+            request_id: hide(detail.request_id),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod error;
 pub mod fake;
 pub mod http;
 pub mod path;
+pub mod secrets;
 pub mod settings;
 pub mod vendor;
 
@@ -18,10 +19,11 @@ pub use credential::{ClientCredentials, Credential};
 pub use descriptor::{
     DeleteModel, Descriptor, IdempotencyClass, Limits, OpSupport, Ops, SecretModel, Support, UpdateStyle, Verified,
 };
-pub use error::{Error, ErrorKind, Outcome, Result, VendorDetail};
+pub use error::{Error, ErrorKind, NamedClient, Outcome, Result, VendorDetail};
 pub use fake::{Fake, FakeRequest, FakeResponse};
-pub use http::{Effect, Http, Request, Response};
+pub use http::{Effect, Http, Request, Response, Subject};
 pub use path::endpoint;
 pub use secrecy::{ExposeSecret, SecretString};
+pub use secrets::Secrets;
 pub use settings::{SettingIssue, Settings};
 pub use vendor::{Blueprint, Vendor};

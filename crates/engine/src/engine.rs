@@ -112,8 +112,8 @@ pub enum SecretState {
 pub struct NewSecret {
     /// The secret.
     pub value: SecretString,
-    /// Unix seconds; 0 means never.
-    pub expires_at: i64,
+    /// Unix seconds; 0 means never. `None` where the vendor shows a time that cannot be read.
+    pub expires_at: Option<i64>,
     /// Unix seconds until which the one before still works, where the vendor documents it.
     pub previous_valid_until: Option<i64>,
 }
@@ -164,6 +164,8 @@ pub struct Engine {
     pub(crate) instance: Arc<str>,
     pub(crate) options: EngineOptions,
     pub(crate) limiter: dcr::Limiter,
+    /// Requests for registration that were refused for what is in them.
+    pub(crate) refusals: dcr::Limiter,
     pub(crate) places: dcr::Places,
     pub(crate) retries: dcr::Retries,
     vault: tokio::sync::OnceCell<Vault>,
@@ -195,6 +197,7 @@ impl Engine {
             instance: uuid::Uuid::now_v7().to_string().into(),
             options: EngineOptions::default(),
             limiter: dcr::Limiter::default(),
+            refusals: dcr::Limiter::default(),
             places: dcr::Places::default(),
             retries: dcr::Retries::default(),
             vault: tokio::sync::OnceCell::new(),

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use registrar_core::{Error, ErrorKind, Outcome, Result, SecretString, VendorDetail};
 use registrar_model::{Loss, OperationId, Registration, RegistrationId, State};
 use registrar_store::{
@@ -115,7 +116,7 @@ pub(crate) const UNDELIVERED: &str = "undelivered";
 #[derive(Serialize, Deserialize)]
 struct SealedSecret {
     value: String,
-    expires_at: i64,
+    expires_at: Option<i64>,
     previous_valid_until: Option<i64>,
 }
 
@@ -306,15 +307,16 @@ impl Engine {
             };
             Some(with_state(current, state))
         });
+        // without it, nobody can manage the client that the answer names
+        let management = error.client().and_then(|client| client.management.as_ref());
+        let management = match operation.registration {
+            Some(id) => self.kept(id, management).await.map(|sealed| URL_SAFE_NO_PAD.encode(sealed)),
+            None => None,
+        };
         let now = now_ms();
         let state = if outcome == Outcome::Unknown { OperationState::Unknown } else { OperationState::Failed };
         let update = Arc::new(OperationUpdate {
-            evidence: json!({
-                "code": error.kind().slug(),
-                "vendor": error.vendor(),
-                "errors": (!error.issues().is_empty()).then(|| error.issues()),
-            })
-            .into(),
+            evidence: of_failure(&error, management).into(),
             // nothing was done, and it may work next time: the same key may try again
             release_key: outcome == Outcome::NotPerformed && error.is_retryable(),
             refund: if outcome == Outcome::NotPerformed { Kept::paid_by(operation) } else { None },
@@ -435,6 +437,26 @@ fn secret_state(operation: &Operation) -> SecretState {
     if lost && evidence(DELIVERED).is_none() { SecretState::Undelivered } else { SecretState::Expired }
 }
 
+/// The evidence of a failure; `management` is what the answer gave to manage the client that it names, sealed.
+fn of_failure(error: &Error, management: Option<String>) -> Value {
+    let mut evidence = json!({
+        "code": error.kind().slug(),
+        "vendor": error.vendor(),
+        "errors": (!error.issues().is_empty()).then(|| error.issues()),
+    });
+    let more = [
+        ("advice", error.advice().map(|advice| json!(advice))),
+        ("client_id", error.client().map(|client| json!(client.client_id))),
+        ("management", management.map(Value::String)),
+    ];
+    for (name, value) in more {
+        if let Some(value) = value {
+            evidence[name] = value;
+        }
+    }
+    evidence
+}
+
 /// The recorded failure of an operation, as it was told to the first caller.
 fn failure_of(operation: &Operation) -> Error {
     let evidence = |name: &str| operation.evidence.get(name).filter(|v| !v.is_null());
@@ -444,6 +466,9 @@ fn failure_of(operation: &Operation) -> Error {
         .with_backend(operation.backend.clone());
     if let Some(vendor) = evidence("vendor").and_then(|v| serde_json::from_value::<VendorDetail>(v.clone()).ok()) {
         error = error.with_vendor(vendor);
+    }
+    if let Some(advice) = evidence("advice").and_then(Value::as_str) {
+        error = error.with_advice(advice.to_owned());
     }
     if let Some(issues) = evidence("errors").and_then(|v| serde_json::from_value(v.clone()).ok()) {
         error = error.with_issues(issues);

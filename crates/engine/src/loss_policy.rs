@@ -20,16 +20,16 @@ pub fn admit(policy: OnLoss, allow: &[String], losses: &[Loss]) -> Result<(), Er
         OnLoss::RefuseAny => "would not survive",
         OnLoss::RefuseSecurity | OnLoss::Report => "would weaken security",
     };
-    let detail = format!(
-        "the backend cannot hold this registration as it is: {} {what}. To accept that, name the field in `allow_loss`",
-        names.join(", ")
-    );
+    let detail = format!("the server cannot hold this registration as it is: {} {what}", names.join(", "));
     let issues = refused.iter().map(|l| Issue {
         pointer: pointer(&l.field),
         code: IssueCode::Unsupported,
         detail: l.reason.to_string(),
     });
-    Err(Error::new(ErrorKind::UnsupportedByBackend, detail).with_issues(issues.collect()).with_losses(losses.to_vec()))
+    Err(Error::new(ErrorKind::UnsupportedByBackend, detail)
+        .with_advice("to accept that, name the field in `allow_loss`")
+        .with_issues(issues.collect())
+        .with_losses(losses.to_vec()))
 }
 
 fn is_refused(policy: OnLoss, loss: &Loss) -> bool {

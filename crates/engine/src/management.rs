@@ -58,6 +58,7 @@ impl Engine {
             client_id: registration.client_id.clone(),
             vendor_ref: registration.vendor_ref.clone(),
             management,
+            auth_method: registration.observed.metadata.token_endpoint_auth_method.clone(),
         })
     }
 

@@ -323,7 +323,8 @@ impl Engine {
         for orphan in orphans {
             let client = match client_id_of(orphan) {
                 Some(client_id) => {
-                    let target = Target { vendor_ref: client_id.to_string(), client_id, management: None };
+                    let vendor_ref = client_id.to_string();
+                    let target = Target { client_id, vendor_ref, management: None, auth_method: None };
                     look.backend.adapter.read(&target).await.ok()
                 }
                 None => None,

@@ -123,7 +123,11 @@ impl Engine {
             listed.into_iter().find(|c| c.client_id == client_id)
         } else {
             let vendor_ref = vendor_ref.unwrap_or_else(|| client_id.to_string());
-            match backend.adapter.read(&Target { client_id: client_id.clone(), vendor_ref, management: None }).await {
+            match backend
+                .adapter
+                .read(&Target { client_id: client_id.clone(), vendor_ref, management: None, auth_method: None })
+                .await
+            {
                 Ok(client) => Some(client),
                 Err(error) if error.kind() == ErrorKind::NotFound => None,
                 Err(error) => return Err(error),

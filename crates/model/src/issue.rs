@@ -2,32 +2,83 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-/// A JSON Pointer (RFC 6901) in URI-fragment form (`#/metadata/redirect_uris/0`), as RFC 9457 §3 shows them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Pointer(String);
+/// How many findings one check tells. The check ends there: one long body must not buy more work than its bytes.
+pub const MAX_FINDINGS: usize = 100;
+
+/// How long a pointer may be, in bytes. A longer one ends at the last member or element that fits.
+pub const MAX_POINTER: usize = 512;
+
+/// A JSON Pointer (RFC 6901) in URI-fragment form (`#/metadata/redirect_uris/0`), as RFC 9457 §3 shows them; at most
+/// [`MAX_POINTER`] bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(from = "String")]
+pub struct Pointer {
+    text: String,
+    /// Whether a token did not fit: the ones below it are left out as well, or the pointer would lead elsewhere.
+    cut: bool,
+}
 
 impl Pointer {
     /// The whole document.
     #[must_use]
     pub fn root() -> Self {
-        Self("#".to_owned())
+        Self::from("#".to_owned())
     }
 
     /// This pointer, one member or index deeper.
     #[must_use]
     pub fn child<'t>(&self, token: impl Into<ReferenceToken<'t>>) -> Self {
         let mut deeper = self.clone();
-        token.into().append_to(&mut deeper.0);
+        deeper.append(token.into());
         deeper
     }
 
     /// The text, `#` first.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Appends `/` and the token, if that fits; `~` and `/` in it are escaped (RFC 6901 §3).
+    fn append(&mut self, token: ReferenceToken<'_>) {
+        if self.cut {
+            return;
+        }
+        let before = self.text.len();
+        self.text.push('/');
+        match token {
+            ReferenceToken::Member(name) => {
+                for c in name.chars() {
+                    match c {
+                        '~' => self.text.push_str("~0"),
+                        '/' => self.text.push_str("~1"),
+                        c => self.text.push(c),
+                    }
+                    if self.text.len() > MAX_POINTER {
+                        break;
+                    }
+                }
+            }
+            ReferenceToken::Index(index) => self.text.push_str(&index.to_string()),
+        }
+        if self.text.len() > MAX_POINTER {
+            self.text.truncate(before);
+            self.cut = true;
+        }
+    }
+}
+
+impl From<String> for Pointer {
+    fn from(text: String) -> Self {
+        Self { text, cut: false }
+    }
+}
+
+impl Serialize for Pointer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
     }
 }
 
@@ -38,25 +89,6 @@ pub enum ReferenceToken<'t> {
     Member(&'t str),
     /// The index of an element.
     Index(usize),
-}
-
-impl ReferenceToken<'_> {
-    /// Appends `/` and the token; `~` and `/` in it are escaped (RFC 6901 §3).
-    fn append_to(self, pointer: &mut String) {
-        pointer.push('/');
-        match self {
-            Self::Member(name) => {
-                for c in name.chars() {
-                    match c {
-                        '~' => pointer.push_str("~0"),
-                        '/' => pointer.push_str("~1"),
-                        c => pointer.push(c),
-                    }
-                }
-            }
-            Self::Index(index) => pointer.push_str(&index.to_string()),
-        }
-    }
 }
 
 impl<'t, S: AsRef<str> + ?Sized> From<&'t S> for ReferenceToken<'t> {
@@ -97,7 +129,7 @@ impl From<&Position<'_>> for Pointer {
             None => Self::root(),
             Some((above, token)) => {
                 let mut pointer = Self::from(above);
-                token.append_to(&mut pointer.0);
+                pointer.append(token);
                 pointer
             }
         }
@@ -118,7 +150,7 @@ impl From<&Self> for Pointer {
 
 impl fmt::Display for Pointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -163,10 +195,12 @@ pub struct Issue {
     pub detail: String,
 }
 
-/// The list of findings of one check: all of them, never only the first.
+/// The list of findings of one check: not only the first, up to [`MAX_FINDINGS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Issues {
     found: Vec<Issue>,
+    /// How many were pushed, repeated ones included.
+    pushed: usize,
     lenient: bool,
 }
 
@@ -181,7 +215,7 @@ impl Issues {
     /// are found, the rules for callers' input are not applied.
     #[must_use]
     pub fn lenient() -> Self {
-        Self { found: Vec::new(), lenient: true }
+        Self { lenient: true, ..Self::default() }
     }
 
     /// Whether the rules for callers' input are left out.
@@ -190,12 +224,22 @@ impl Issues {
         self.lenient
     }
 
-    /// Adds a finding, once.
+    /// Adds a finding, once. After [`MAX_FINDINGS`] it does nothing.
     pub fn push(&mut self, at: impl Into<Pointer>, code: IssueCode, detail: impl Into<String>) {
+        if self.is_full() {
+            return;
+        }
+        self.pushed += 1;
         let issue = Issue { pointer: at.into(), code, detail: detail.into() };
         if !self.found.contains(&issue) {
             self.found.push(issue);
         }
+    }
+
+    /// True when no more is told, so that the check may end. Repeated findings count, too: comparing them is work.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.pushed >= MAX_FINDINGS
     }
 
     /// True when nothing was found.
@@ -253,5 +297,32 @@ mod tests {
         let position = at.child(index);
         assert_eq!(Pointer::from(&position).as_str(), "#/metadata/a~1b~0c~01/10");
         assert_eq!(Pointer::from(position), Pointer::root().child("metadata").child(&member).child(index));
+    }
+
+    #[test]
+    fn a_long_pointer_ends_at_the_last_token_that_fits() {
+        let (root, name, shorter, escaped) = (Position::root(), "n".repeat(255), "n".repeat(254), "/".repeat(255));
+        let one = root.child(&name);
+        let most = format!("#/{name}/{shorter}");
+        assert_eq!((Pointer::from(one.child(&shorter)).as_str(), most.len()), (&*most, MAX_POINTER));
+        for long in [&name, &escaped] {
+            let longer = one.child(long);
+            assert_eq!(
+                Pointer::from(longer.child("y").child(7)).as_str(),
+                format!("#/{name}"),
+                "nothing is left out between"
+            );
+            assert_eq!(Pointer::root().child(&name).child(long).child("y").as_str(), format!("#/{name}"));
+        }
+    }
+
+    #[test]
+    fn findings_are_told_once_and_not_without_end() {
+        let mut issues = Issues::new();
+        for n in 0..1_000_usize {
+            issues.push(Position::root().child(n / 2), IssueCode::InvalidValue, "x");
+        }
+        assert!(issues.is_full());
+        assert_eq!(issues.as_slice().len(), MAX_FINDINGS / 2, "each once, and repetitions count");
     }
 }

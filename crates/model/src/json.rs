@@ -13,13 +13,17 @@ use crate::issue::{Issue, IssueCode, Issues, Pointer, Position};
 
 /// How deep objects and arrays may nest.
 pub const MAX_DEPTH: usize = 32;
+/// How long the name of a member may be, in bytes: no registered one has more than 60.
+pub const MAX_MEMBER_NAME: usize = 256;
+/// How many members an object may have.
+pub const MAX_MEMBERS: usize = 1_000;
 
 /// Why a body is not acceptable JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JsonError {
     /// Not JSON at all; the sentence says where (line and column), never what.
     Malformed(String),
-    /// JSON, but with duplicate members, too deep, or with NUL in a string.
+    /// JSON, but with duplicate members, too deep, too wide, or with NUL in a string.
     Refused(Vec<Issue>),
 }
 
@@ -33,7 +37,8 @@ pub fn text(value: &impl Serialize, size: usize) -> serde_json::Result<String> {
     String::from_utf8(out).map_err(serde_json::Error::custom)
 }
 
-/// Parses a body strictly.
+/// Parses a body strictly. After [`MAX_FINDINGS`](crate::issue::MAX_FINDINGS) the rest is not read: the work for a body is
+/// at most proportional to its length.
 ///
 /// # Errors
 /// [`JsonError`], without any part of the input in its text.
@@ -82,6 +87,11 @@ impl Strict<'_> {
             return Err(E::custom("too deep"));
         }
         Ok(self.depth + 1)
+    }
+
+    /// Ends the parsing when no more would be told.
+    fn go_on<E: serde::de::Error>(&self) -> Result<(), E> {
+        if self.issues.borrow().is_full() { Err(E::custom("too many findings")) } else { Ok(()) }
     }
 }
 
@@ -137,6 +147,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
             seq.next_element_seed(Strict { at: &self.at.child(items.len()), depth, issues: self.issues })?
         {
             items.push(item);
+            self.go_on()?;
         }
         Ok(Value::Array(items))
     }
@@ -148,6 +159,10 @@ impl<'de> Visitor<'de> for Strict<'_> {
             if name.contains('\0') {
                 self.issues.borrow_mut().push(self.at, IssueCode::ForbiddenCharacter, "NUL in a member name");
             }
+            if name.len() > MAX_MEMBER_NAME {
+                let detail = format!("a member name is longer than {MAX_MEMBER_NAME} bytes");
+                self.issues.borrow_mut().push(self.at, IssueCode::TooLong, detail);
+            }
             let value = map.next_value_seed(Strict { at: &self.at.child(&name), depth, issues: self.issues })?;
             match members.entry(name) {
                 Entry::Vacant(free) => {
@@ -158,9 +173,12 @@ impl<'de> Visitor<'de> for Strict<'_> {
                     self.issues.borrow_mut().push(self.at.child(taken.key()), IssueCode::DuplicateMember, detail);
                 }
             }
-        }
-        if members.len() > 1_000 {
-            return Err(A::Error::custom("too many members"));
+            if members.len() > MAX_MEMBERS {
+                let detail = format!("an object has more than {MAX_MEMBERS} members");
+                self.issues.borrow_mut().push(self.at, IssueCode::TooLong, detail);
+                return Err(A::Error::custom("too many members"));
+            }
+            self.go_on()?;
         }
         Ok(Value::Object(members))
     }
@@ -169,6 +187,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::issue::MAX_FINDINGS;
 
     fn codes(body: &str) -> Vec<(String, IssueCode)> {
         match parse(body.as_bytes()) {
@@ -193,6 +212,35 @@ mod tests {
         assert!(parse(deep(MAX_DEPTH).as_bytes()).is_ok());
         assert_eq!(codes(&deep(MAX_DEPTH + 1)), [("#".to_owned(), IssueCode::TooLong)]);
         assert_eq!(codes(&deep(100_000)), [("#".to_owned(), IssueCode::TooLong)]);
+    }
+
+    #[test]
+    fn long_names_and_wide_objects_are_refused() {
+        let named = |n: usize| format!(r#"{{"a":{{"{}":1}}}}"#, "n".repeat(n));
+        assert!(parse(named(MAX_MEMBER_NAME).as_bytes()).is_ok());
+        assert_eq!(codes(&named(MAX_MEMBER_NAME + 1)), [("#/a".to_owned(), IssueCode::TooLong)]);
+        let wide = |n: usize| format!("{{{}}}", (0..n).map(|i| format!("\"m{i}\":1")).collect::<Vec<_>>().join(","));
+        assert!(parse(wide(MAX_MEMBERS).as_bytes()).is_ok());
+        assert_eq!(codes(&wide(MAX_MEMBERS + 1)), [("#".to_owned(), IssueCode::TooLong)]);
+    }
+
+    #[test]
+    fn a_hundred_findings_are_enough() {
+        let nul = r#""\u0000""#;
+        let list = |n: usize, item: &str| vec![item; n].join(",");
+        let twice: String = (0..200).map(|i| format!("\"m{i}\":0,\"m{i}\":0,")).collect();
+        for (body, told) in [
+            (format!("[{}]", list(4_000, nul)), MAX_FINDINGS),
+            (format!("{{{twice}\"end\":0}}"), MAX_FINDINGS),
+            // one finding, and one place, however often
+            (format!("{{{}}}", list(4_000, "\"a\":1")), 1),
+            (format!("{{{}}}", list(4_000, &format!("{nul}:1"))), 2),
+        ] {
+            assert_eq!(codes(&body).len(), told, "{}", &body[..40]);
+            // nothing behind them is read: not even that it is no JSON
+            let cut = &body[..body.len() / 2];
+            assert_eq!(codes(cut), codes(&body));
+        }
     }
 
     #[test]

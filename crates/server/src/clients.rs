@@ -22,6 +22,9 @@ use crate::{
     used,
 };
 
+/// How many labels a list may be filtered by: each is a subquery.
+pub(crate) const MAX_LABEL_FILTERS: usize = 16;
+
 pub(crate) type Id = std::result::Result<Path<String>, PathRejection>;
 
 /// `POST /v1/clients`, `?dry_run=true`
@@ -96,7 +99,16 @@ fn filter(query: &Query) -> Result<RegistrationFilter> {
     }
     for label in query.all("label") {
         let (key, value) = label.split_once(':').ok_or_else(|| invalid("`label` must be KEY:VALUE"))?;
-        filter.labels.push((key.to_owned(), value.to_owned()));
+        let label = (key.to_owned(), value.to_owned());
+        if !filter.labels.contains(&label) {
+            if filter.labels.len() == MAX_LABEL_FILTERS {
+                return Err(Error::new(
+                    ErrorKind::InvalidRequest,
+                    format!("`label` may be given {MAX_LABEL_FILTERS} times; equal ones count once"),
+                ));
+            }
+            filter.labels.push(label);
+        }
     }
     filter.q = query.get("q").filter(|q| !q.is_empty()).map(str::to_owned);
     Ok(filter)

@@ -76,7 +76,7 @@ impl Context {
         put("type", json!(format!("{}/problems/{code}", self.public_url)));
         put("title", json!(error.kind().title()));
         put("status", json!(status.as_u16()));
-        put("detail", json!(error.detail()));
+        put("detail", json!(error.detail_with_advice()));
         put("code", json!(code));
         put("outcome", json!(error.outcome()));
         put("retryable", json!(error.is_retryable()));

@@ -110,8 +110,10 @@ impl Serialize for Issued<'_> {
 
 fn issued<M: SerializeMap>(out: &mut M, secret: &NewSecret) -> Result<(), M::Error> {
     out.serialize_entry("client_secret", secret.value.expose_secret())?;
-    // RFC 7591 §3.2.1: required with every secret, 0 means never
-    out.serialize_entry("client_secret_expires_at", &secret.expires_at)?;
+    // RFC 7591 §3.2.1: required with every secret, 0 means never. A time that cannot be read is neither
+    if let Some(end) = secret.expires_at {
+        out.serialize_entry("client_secret_expires_at", &end)?;
+    }
     if let Some(until) = secret.previous_valid_until {
         out.serialize_entry("previous_secret_valid_until", &until)?;
     }

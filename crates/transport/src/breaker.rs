@@ -226,7 +226,7 @@ mod tests {
             let request = Request::new(Method::GET, "https://v.example/".parse().unwrap(), effect, "x");
             let deadline = Instant::now() + Duration::from_secs(15);
             let inner = service_fn(move |_: Call| {
-                let answer = |status| Response { status, headers: HeaderMap::new(), body: bytes::Bytes::new(), effect };
+                let answer = |status| Response::new(status, HeaderMap::new(), bytes::Bytes::new(), effect);
                 let error = |cause| Fault::new(cause, Error::new(ErrorKind::UpstreamUnavailable, "x"));
                 std::future::ready(vendor.map(answer).map_err(error))
             });

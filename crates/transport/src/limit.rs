@@ -175,7 +175,7 @@ mod tests {
 
     fn answer(status: u16, retry_after: Option<&'static str>) -> Response {
         let headers = retry_after.map(|value| ("retry-after".parse().unwrap(), HeaderValue::from_static(value)));
-        Response { status, headers: HeaderMap::from_iter(headers), body: Bytes::new(), effect: Effect::Read }
+        Response::new(status, HeaderMap::from_iter(headers), Bytes::new(), Effect::Read)
     }
 
     #[tokio::test(start_paused = true)]

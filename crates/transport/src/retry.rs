@@ -140,7 +140,7 @@ mod tests {
     fn answer(status: u16, retry_after: Option<&'static str>) -> Result<Response, Fault> {
         let headers = retry_after.map(|value| ("retry-after".parse().unwrap(), HeaderValue::from_static(value)));
         let headers = HeaderMap::from_iter(headers);
-        Ok(Response { status, headers, body: bytes::Bytes::new(), effect: Effect::Read })
+        Ok(Response::new(status, headers, bytes::Bytes::new(), Effect::Read))
     }
 
     fn fault(cause: Cause) -> Result<Response, Fault> {

@@ -95,7 +95,7 @@ pub(crate) async fn exchange(
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             normalise_retry_after(&mut headers);
         }
-        Ok(Response { status: status.as_u16(), headers, body, effect })
+        Ok(Response::new(status.as_u16(), headers, body, effect))
     };
     let ended = timeout_at(deadline, answer).await;
     ended.unwrap_or_else(|_| Err(fault::timed_out(effect, status)))

@@ -298,7 +298,7 @@ mod tests {
 
     fn answer(status: u16, body: &str) -> Response {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        Response { status, headers: HeaderMap::new(), body, effect: Effect::Read }
+        Response::new(status, HeaderMap::new(), body, Effect::Read)
     }
 
     #[test]

@@ -308,8 +308,12 @@ fn unknown_client(kind: &'static str) -> Result<(), String> {
         let client = created(&rig, "Known").await?;
         // where every client has a token of its own, nobody's is one that was never issued
         let management = client.management.clone().map(|m| Management { token: SecretString::from("nobody"), ..m });
-        let nobody =
-            Target { client_id: "nobody".parse().map_err(|_| "id")?, vendor_ref: "nobody".to_owned(), management };
+        let nobody = Target {
+            client_id: "nobody".parse().map_err(|_| "id")?,
+            vendor_ref: "nobody".to_owned(),
+            management,
+            auth_method: None,
+        };
         let ops = rig.adapter.descriptor().operations;
         let read = rig.adapter.read(&nobody).await.err();
         ensure(read.as_ref().is_some_and(|e| e.kind() == ErrorKind::NotFound), || format!("read: {read:?}"))?;
@@ -323,8 +327,12 @@ fn unknown_client(kind: &'static str) -> Result<(), String> {
         }
         // an id that would climb out of the collection never reaches the vendor
         for hostile in ["..", ".", "", "a\r\nb"] {
-            let target =
-                Target { client_id: client.client_id.clone(), vendor_ref: hostile.to_owned(), management: None };
+            let target = Target {
+                client_id: client.client_id.clone(),
+                vendor_ref: hostile.to_owned(),
+                management: None,
+                auth_method: None,
+            };
             let before = rig.host.ledger(None).iter().filter(|e| e.method != "GET").count();
             let refused = rig.adapter.update(&target, &client.spec, &plain("Renamed")?).await;
             let after = rig.host.ledger(None).iter().filter(|e| e.method != "GET").count();

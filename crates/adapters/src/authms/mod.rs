@@ -186,6 +186,7 @@ impl Authms {
             vendor_ref: mem::take(&mut client.client_id),
             client_id_issued_at: client.created_at.as_deref().and_then(shared::unix_seconds),
             spec: map::from_wire(client, response)?,
+            unread: Vec::new(),
             secret: None,
             management: None,
         })
@@ -252,9 +253,11 @@ impl Adapter for Authms {
                 return Err(shared::no_secret(&response, "a confidential client came without a secret"));
             }
             None => None,
-            Some(secret) => {
-                Some(IssuedSecret { value: SecretString::from(secret), expires_at: 0, previous_valid_until: None })
-            }
+            Some(secret) => Some(IssuedSecret {
+                value: SecretString::from(secret),
+                expires_at: Some(0),
+                previous_valid_until: None,
+            }),
         };
         Ok(Mapped { value: created, losses })
     }
@@ -324,7 +327,7 @@ impl Adapter for Authms {
         let rotated_at = data.rotated_at.as_deref().and_then(shared::unix_seconds);
         Ok(IssuedSecret {
             value: SecretString::from(secret),
-            expires_at: 0,
+            expires_at: Some(0),
             previous_valid_until: rotated_at.map(|t| t + ROTATION_GRACE_SECONDS),
         })
     }

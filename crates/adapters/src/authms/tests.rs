@@ -10,7 +10,12 @@ use crate::harness::{loss, now, over_answers, over_fake, portal, settings, spec}
 const CREATED: &str = include_str!("fixtures/created.json");
 
 fn target() -> Target {
-    Target { client_id: "app-123".parse().unwrap(), vendor_ref: "app-123".to_owned(), management: None }
+    Target {
+        client_id: "app-123".parse().unwrap(),
+        vendor_ref: "app-123".to_owned(),
+        management: None,
+        auth_method: None,
+    }
 }
 
 fn faked(more: Value) -> (std::sync::Arc<dyn registrar_core::Adapter>, std::sync::Arc<crate::harness::Wire>) {
@@ -177,7 +182,7 @@ fn trap_36_errors_of_three_shapes_by_status() {
             No,
             "administrator role required",
         ),
-        (404, r#"{"code":61001641,"message":"Client not found"}"#, K::NotFound, No, "Client not found"),
+        (404, r#"{"code":61001641,"message":"Client not found"}"#, K::UpstreamRejected, No, "Client not found"),
         (
             409,
             r#"{"title":"Conflict","status":409,"detail":"max 2","request_id":"r"}"#,

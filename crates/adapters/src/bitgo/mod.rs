@@ -213,6 +213,7 @@ impl BitGo {
             vendor_ref: mem::take(&mut client.client_id),
             client_id_issued_at: None,
             spec: map::from_wire(client, response)?,
+            unread: Vec::new(),
             secret: None,
             management: None,
         };
@@ -258,8 +259,11 @@ impl Adapter for BitGo {
         let response = self.send(request).await?;
         let (mut created, secret) = self.client(&response)?;
         // optional in the documented answer
-        created.secret =
-            secret.map(|s| IssuedSecret { value: SecretString::from(s), expires_at: 0, previous_valid_until: None });
+        created.secret = secret.map(|s| IssuedSecret {
+            value: SecretString::from(s),
+            expires_at: Some(0),
+            previous_valid_until: None,
+        });
         Ok(Mapped { value: created, losses })
     }
 

@@ -17,7 +17,7 @@ use crate::harness::{configure, loss, now, over_answers, over_fake, portal, sett
 const CREATED: &str = include_str!("fixtures/created.json");
 
 fn target() -> Target {
-    Target { client_id: "pfx-1".parse().unwrap(), vendor_ref: "pfx-1".to_owned(), management: None }
+    Target { client_id: "pfx-1".parse().unwrap(), vendor_ref: "pfx-1".to_owned(), management: None, auth_method: None }
 }
 
 fn faked(
@@ -323,7 +323,11 @@ fn trap_31_t8_absent_grants_are_not_all_grants() {
 fn trap_32_there_is_never_a_date() {
     let (adapter, _) = over_answers(&VENDOR, &[(200, CREATED)]);
     let created = now(adapter.create(&portal())).unwrap().value;
-    assert_eq!((created.client_id_issued_at, created.secret.unwrap().expires_at), (None, 0), "0 is: never expires");
+    assert_eq!(
+        (created.client_id_issued_at, created.secret.unwrap().expires_at),
+        (None, Some(0)),
+        "0 is: never expires"
+    );
 }
 
 #[test]

@@ -276,6 +276,7 @@ impl LoginRadius {
             vendor_ref: client.app_name.clone(),
             client_id_issued_at: client.created_date.as_deref().and_then(shared::unix_seconds),
             spec: map::from_wire(client, &self.config, response)?,
+            unread: Vec::new(),
             secret: None,
             management: None,
         })
@@ -384,7 +385,7 @@ impl Adapter for LoginRadius {
 
 /// No expiry is documented, and a reset invalidates the secret before it at once (trap 26).
 fn issued(secret: String) -> IssuedSecret {
-    IssuedSecret { value: SecretString::from(secret), expires_at: 0, previous_valid_until: None }
+    IssuedSecret { value: SecretString::from(secret), expires_at: Some(0), previous_valid_until: None }
 }
 
 /// Reads a success; one that holds an error instead is that error.

@@ -164,6 +164,7 @@ impl Loop {
             }),
             client_id_issued_at: client.created_at.as_deref().and_then(shared::unix_seconds),
             spec: map::from_wire(client, &self.config, response)?,
+            unread: Vec::new(),
             secret: None,
             management: None,
         })
@@ -224,9 +225,11 @@ impl Adapter for Loop {
             (true, None) => None,
             (true, Some(_)) => return Err(shared::no_secret(&response, "a public client came with a secret")),
             (false, None) => return Err(shared::no_secret(&response, "a confidential client came without a secret")),
-            (false, Some(secret)) => {
-                Some(IssuedSecret { value: SecretString::from(secret), expires_at: 0, previous_valid_until: None })
-            }
+            (false, Some(secret)) => Some(IssuedSecret {
+                value: SecretString::from(secret),
+                expires_at: Some(0),
+                previous_valid_until: None,
+            }),
         };
         Ok(Mapped { value: created, losses })
     }
@@ -295,7 +298,7 @@ impl Adapter for Loop {
             .ok_or_else(|| shared::no_secret(&response, "it holds no new secret"))?;
         Ok(IssuedSecret {
             value: SecretString::from(secret),
-            expires_at: 0,
+            expires_at: Some(0),
             previous_valid_until: Some(Timestamp::now().as_second() + ROTATION_GRACE_SECONDS),
         })
     }

@@ -10,7 +10,12 @@ use crate::harness::{configure, loss, now, over_answers, over_fake, portal, sett
 const CREATED: &str = include_str!("fixtures/created.json");
 
 fn target() -> Target {
-    Target { client_id: "loop_abc".parse().unwrap(), vendor_ref: "loop_abc".to_owned(), management: None }
+    Target {
+        client_id: "loop_abc".parse().unwrap(),
+        vendor_ref: "loop_abc".to_owned(),
+        management: None,
+        auth_method: None,
+    }
 }
 
 fn faked() -> (std::sync::Arc<dyn registrar_core::Adapter>, std::sync::Arc<crate::harness::Wire>) {
@@ -191,7 +196,7 @@ fn every_documented_error_has_its_kind() {
         (401, "insufficient_scope", K::UpstreamAuthorization, No),
         (403, "insufficient_scope", K::UpstreamAuthorization, No),
         (403, "forbidden", K::UpstreamAuthorization, No),
-        (404, "not_found", K::NotFound, No),
+        (404, "not_found", K::UpstreamRejected, No),
         (409, "conflict", K::AlreadyExists, No),
         (422, "unprocessable_entity", K::Validation, No),
         (400, "invalid_scope", K::UnsupportedValue, No),

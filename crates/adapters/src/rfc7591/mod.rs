@@ -241,6 +241,7 @@ impl Rfc7591 {
             vendor_ref: client.id.clone(),
             client_id_issued_at: client.issued_at,
             spec: map::from_wire(client, response)?,
+            unread: Vec::new(),
             secret: None,
             management: None,
         })
@@ -280,7 +281,7 @@ impl Rfc7591 {
 
 /// The secret of an answer.
 fn issued(answer: wire::Client) -> Option<IssuedSecret> {
-    let expires_at = answer.secret_expires_at;
+    let expires_at = Some(answer.secret_expires_at);
     answer.secret.map(|value| IssuedSecret { value, expires_at, previous_valid_until: None })
 }
 

@@ -191,6 +191,13 @@ fn lists_are_filtered_and_paged() {
         let refused = gateway.get(&format!("/v1/clients?{bad}"));
         assert_eq!((refused.status, refused.text("/code")), (400, "invalid-request".to_owned()), "{bad}");
     }
+    let labels = |of: &dyn Fn(usize) -> String| {
+        let query = (0..1_000).map(|n| format!("label={}", of(n))).collect::<Vec<_>>().join("&");
+        gateway.get(&format!("/v1/clients?{query}"))
+    };
+    assert_eq!(labels(&|n| format!("k{n}:v")).status, 400, "each one is a subquery");
+    assert_eq!(labels(&|n| format!("k:{}", n % 17)).status, 400);
+    assert_eq!(labels(&|n| format!("k:{}", n % 16)).status, 200, "equal ones count once");
 }
 
 #[test]

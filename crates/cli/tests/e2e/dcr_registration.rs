@@ -326,6 +326,20 @@ fn dcr_38_keycloak_27294_initial_access_tokens_have_limits_also_at_once() {
     assert_eq!(bearer(&gateway, "POST", "/register", &once, &metadata()).status, 401);
 }
 
+/// Mistakes are no registrations, but work: ten of them count as one.
+#[test]
+fn dcr_39_refused_bodies_are_counted() {
+    let limited = gateway("access = \"open\"\nrate = \"1/hour\"", "");
+    for path in ["/register", "/loop/register"] {
+        let status = |body: &str| crate::http::call(limited.address, "POST", path, &[JSON], body.as_bytes()).status;
+        let mistakes: [&str; 5] =
+            ["", "{", r#"{"redirect_uris":"x"}"#, r#"{"a":"\u0000"}"#, r#"{"redirect_uris":["x"]}"#];
+        let statuses: Vec<u16> = mistakes.iter().cycle().take(11).map(|body| status(body)).collect();
+        assert_eq!(statuses, [vec![400; 10], vec![429]].concat(), "{path}");
+    }
+    assert_eq!(limited.post("/authms/register", &metadata()).status, 201, "each door counts by itself");
+}
+
 #[test]
 fn dcr_39_so_many_registrations_and_no_more() {
     let limited = gateway("access = \"open\"\nrate = \"2/hour\"", "");
@@ -340,6 +354,16 @@ fn dcr_39_so_many_registrations_and_no_more() {
     // a caller cannot say that it is somebody else
     let forged = limited.call("POST", "/register", &[JSON, ("x-forwarded-for", "203.0.113.9")], &metadata());
     assert_eq!(forged.status, 429);
+    // nor is a body waited for, or read, that would not be taken
+    let head = "POST /loop/register HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n";
+    let named = gateway("access = \"open\"\nrate = \"1/hour\"", "");
+    assert_eq!(named.post("/loop/register", &metadata()).status, 201);
+    let mut stream = std::net::TcpStream::connect(named.address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+    let mut status = [0; 12];
+    std::io::Read::read_exact(&mut stream, &mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 429");
     // all together, whoever they are
     let shared = gateway(&format!("{OPEN}\nproxies = 1\nquota = \"1/day\""), "");
     let from =

@@ -9,8 +9,14 @@ use std::{
 
 use registrar_core::{Error, ErrorKind, Result};
 
+use super::Visitor;
+use crate::engine::Engine;
+
 /// How many callers are remembered; more than that are refused until some may ask again anyway.
 const MAX_CALLERS: usize = 65_536;
+
+/// How many refused requests count as much as one registration: whoever writes a client makes mistakes.
+const REFUSALS: u32 = 10;
 
 /// So many in so much time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,16 +68,64 @@ impl Limiter {
                 return Err(limited(Duration::from_secs(60)));
             }
         }
-        let each = rate.period / rate.count.max(1);
-        let at = full_at.get(&key).copied().unwrap_or(now).max(now);
-        let next = at + each;
-        let allowed = now + rate.period;
-        if next > allowed {
-            return Err(limited(next.duration_since(allowed)));
-        }
+        let next = admitted(full_at.get(&key).copied(), rate, now)?;
         full_at.insert(key, next);
         Ok(())
     }
+
+    /// Says what [`Self::take`] would say, and counts nothing.
+    ///
+    /// # Errors
+    /// As [`Self::take`], except that a full table refuses nobody.
+    pub(crate) fn check(&self, route: Option<&str>, address: Option<IpAddr>, rate: Rate, now: Instant) -> Result<()> {
+        let full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (route.map(str::to_owned), address.map(network));
+        admitted(full_at.get(&key).copied(), rate, now).map(|_| ())
+    }
+}
+
+/// When a caller may be served as if it had never asked, once it is served now.
+fn admitted(full_at: Option<Instant>, rate: Rate, now: Instant) -> Result<Instant> {
+    let next = full_at.unwrap_or(now).max(now) + rate.period / rate.count.max(1);
+    let allowed = now + rate.period;
+    if next > allowed { Err(limited(next.duration_since(allowed))) } else { Ok(next) }
+}
+
+impl Engine {
+    /// Refuses a visitor without a token, before its body is read, whose address has registered as often as it may, or
+    /// has sent [`REFUSALS`] times as much that was refused.
+    ///
+    /// # Errors
+    /// [`ErrorKind::RateLimited`].
+    pub fn check_rate(&self, visitor: &Visitor) -> Result<()> {
+        let Some((route, rate)) = self.counted(visitor) else { return Ok(()) };
+        let now = Instant::now();
+        self.refusals.check(route.as_deref(), visitor.address, refusals(rate), now)?;
+        // where the body decides about the route, it is not known yet
+        if route.is_some() { self.limiter.check(route.as_deref(), visitor.address, rate, now) } else { Ok(()) }
+    }
+
+    /// Counts a request for registration that was refused for what is in it: no registration, but work.
+    pub fn count_refusal(&self, visitor: &Visitor) {
+        if let Some((route, rate)) = self.counted(visitor) {
+            // beyond the rate, the next one is refused
+            let _ = self.refusals.take(route.as_deref(), visitor.address, refusals(rate), Instant::now());
+        }
+    }
+
+    /// The named route that counts a visitor, and its rate; `None` for one that has shown a token.
+    fn counted(&self, visitor: &Visitor) -> Option<(Option<String>, Rate)> {
+        if visitor.token.is_some() {
+            return None;
+        }
+        let runtime = self.runtime.load();
+        let route = visitor.route.as_ref().and_then(|name| runtime.routes.iter().find(|r| r.name == *name));
+        Some((visitor.route.clone(), self.door(route).rate))
+    }
+}
+
+fn refusals(rate: Rate) -> Rate {
+    Rate { count: rate.count.saturating_mul(REFUSALS), ..rate }
 }
 
 fn limited(wait: Duration) -> Error {
@@ -112,6 +166,20 @@ mod tests {
         assert!(!ask("1.2.3.4", 20));
         assert!(ask("2001:db8::1", 0) && ask("2001:db8::2", 0) && ask("2001:db8::3", 0));
         assert!(!ask("2001:db8::4", 0), "the same network");
+    }
+
+    #[test]
+    fn a_check_counts_nothing() {
+        let (limiter, now) = (Limiter::default(), Instant::now());
+        let (address, rate) = (Some("1.2.3.4".parse().unwrap()), Rate::parse("2/minute").unwrap());
+        for taken in 0..2 {
+            assert!(limiter.check(Some("r"), address, rate, now).is_ok());
+            assert!(limiter.check(Some("r"), address, rate, now).is_ok());
+            assert!(limiter.take(Some("r"), address, rate, now).is_ok(), "{taken}");
+        }
+        let (check, take) = (limiter.check(Some("r"), address, rate, now), limiter.take(Some("r"), address, rate, now));
+        assert_eq!(check.unwrap_err().retry_after(), take.unwrap_err().retry_after());
+        assert!(limiter.check(Some("other"), address, rate, now).is_ok());
     }
 
     #[test]

@@ -227,7 +227,7 @@ impl Http for Line {
             && step().await == Answer::Refused
         {
             let (headers, body) = (http::HeaderMap::new(), Bytes::new());
-            return Ok(Response { status: 429, headers, body, effect: request.effect });
+            return Ok(Response::new(429, headers, body, request.effect).about(request.subject()));
         }
         let token = request.bearer.as_ref().map_or(self.token.as_str(), |own| own.expose_secret());
         let answer = self.fake.handle(&FakeRequest {
@@ -248,7 +248,7 @@ impl Http for Line {
         for (name, value) in answer.headers {
             headers.insert(name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap());
         }
-        Ok(Response { status: answer.status, headers, body: answer.body, effect: request.effect })
+        Ok(Response::new(answer.status, headers, answer.body, request.effect).about(request.subject()))
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{requests::NAME, with};
+use crate::clients::MAX_LABEL_FILTERS;
 
 /// Text without control characters.
 const PLAIN: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
@@ -27,7 +28,7 @@ pub(super) fn all() -> Value {
         "dry_run": query("dry_run", "Only show what would be sent and lost", json!({ "type": "boolean", "default": false })),
         "strict": query("strict", "Refuse metadata names that no registry knows, instead of ignoring them", json!({ "type": "boolean", "default": false })),
         "backend": query("backend", "Only clients at this backend", json!({ "type": "string", "pattern": NAME })),
-        "label": query("label", "Only clients with this label, as KEY:VALUE; may be repeated", json!({ "type": "array", "items": { "type": "string", "pattern": r"^[^\x00-\x1f\x7f-\x9f:]*:[^\x00-\x1f\x7f-\x9f]*$" } })),
+        "label": query("label", "Only clients with this label, as KEY:VALUE; may be repeated", json!({ "type": "array", "maxItems": MAX_LABEL_FILTERS, "items": { "type": "string", "pattern": r"^[^\x00-\x1f\x7f-\x9f:]*:[^\x00-\x1f\x7f-\x9f]*$" } })),
         "q": query("q", "Only clients whose name or client_id has this text, in any case", text.clone()),
         "limit": query("limit", "How many a page", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 })),
         "cursor": query("cursor", "`next_cursor` of the page before", text.clone()),

@@ -47,7 +47,9 @@ impl Information<'_> {
         // a public client has no secret, whatever a vendor sends (CVE-2026-44476)
         if let Some(secret) = self.secret.filter(|_| !m.is_public()) {
             out.insert("client_secret".to_owned(), json!(secret.value.expose_secret()));
-            out.insert("client_secret_expires_at".to_owned(), json!(secret.expires_at));
+            if let Some(end) = secret.expires_at {
+                out.insert("client_secret_expires_at".to_owned(), json!(end));
+            }
         }
         if let Some(issued_at) = r.client_id_issued_at {
             out.insert("client_id_issued_at".to_owned(), json!(issued_at));
@@ -184,6 +186,12 @@ fn code(kind: ErrorKind) -> (StatusCode, &'static str) {
 }
 
 impl Refusal {
+    /// Whether the request was refused for what is in it.
+    pub(super) fn is_for_content(&self) -> bool {
+        use StatusCode as S;
+        matches!(code(self.error.kind()).0, S::BAD_REQUEST | S::PAYLOAD_TOO_LARGE | S::UNSUPPORTED_MEDIA_TYPE)
+    }
+
     pub(super) fn answer(&self, context: &Context) -> Response {
         let kind = self.error.kind();
         let (status, mut error) = code(kind);
@@ -229,7 +237,7 @@ impl Refusal {
                 issues.iter().take(8).map(one).collect::<Vec<_>>().join("; ")
             }
         };
-        let plain = text.replace(". To accept that, name the field in `allow_loss`", "").replace('\u{a7}', "section ");
+        let plain = text.replace('\u{a7}', "section ");
         let allowed = |c: char| matches!(c, ' ' | '!' | '#'..='[' | ']'..='~');
         plain
             .chars()

@@ -116,11 +116,12 @@ async fn registered(
     let address = address(context, request.headers(), proxies);
     let token = token.as_ref().map(registrar_core::ExposeSecret::expose_secret);
     let visitor = app.engine().visitor(route.as_deref(), token, address).await?;
-    let (head, mut body) = object(request).await?;
-    let caller = caller(context, visitor.principal(), Some((&head, &body)))?;
-    let statement = app.engine().take_statement(&mut body, None)?;
-    let asked = decode(body)?;
-    let done = app.engine().register(&visitor, &caller, asked, statement).await?;
+    app.engine().check_rate(&visitor)?;
+    let done = create(app, context, &visitor, request).await.inspect_err(|refusal| {
+        if refusal.is_for_content() {
+            app.engine().count_refusal(&visitor);
+        }
+    })?;
     let information = Information {
         registration: &done.written.registration,
         metadata: &done.written.registration.spec.metadata,
@@ -130,6 +131,19 @@ async fn registered(
         not_recorded: unrecorded(&done.written),
     };
     Ok(information.answer(app, StatusCode::CREATED))
+}
+
+async fn create(
+    app: &App,
+    context: &Context,
+    visitor: &dcr::Visitor,
+    request: Request,
+) -> std::result::Result<dcr::Registered, Refusal> {
+    let (head, mut body) = object(request).await?;
+    let caller = caller(context, visitor.principal(), Some((&head, &body)))?;
+    let statement = app.engine().take_statement(&mut body, None)?;
+    let asked = decode(body)?;
+    Ok(app.engine().register(visitor, &caller, asked, statement).await?)
 }
 
 /// `GET /register/{id}`

@@ -66,7 +66,7 @@ fn unknown_codes_and_no_codes_are_classified_by_status() {
         ),
         (401, r#"{"error":"invalid_token","error_description":"expired"}"#, K::UpstreamAuthentication, No),
         (403, "", K::UpstreamAuthorization, No),
-        (404, "<html>not found</html>", K::NotFound, No),
+        (404, "<html>not found</html>", K::UpstreamRejected, No),
         (409, "{}", K::AlreadyExists, No),
         (413, "", K::UpstreamRejected, No),
         (429, r#"{"Message":"Too many requests"}"#, K::UpstreamRateLimited, No),

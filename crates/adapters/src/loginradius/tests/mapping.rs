@@ -76,7 +76,7 @@ fn t02_the_name_may_be_chosen_and_is_checked() {
 fn t03_the_secret_is_a_value_of_its_own_and_public_clients_get_none() {
     let (adapter, _) = over_fake();
     let created = now(adapter.create(&portal())).unwrap().value;
-    assert_eq!(created.secret.map(|s| s.expires_at), Some(0));
+    assert_eq!(created.secret.map(|s| s.expires_at), Some(Some(0)));
     // the vendor's object always has one: it is discarded
     let public = client(json!({ "client_name": "Public", "token_endpoint_auth_method": "none" }), json!({}));
     let created = now(adapter.create(&public)).unwrap().value;

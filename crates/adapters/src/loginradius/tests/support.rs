@@ -130,6 +130,7 @@ pub(super) fn target() -> Target {
         client_id: "123e4567-e89b-12d3-a456-426614174000".parse().unwrap(),
         vendor_ref: "MyApp".to_owned(),
         management: None,
+        auth_method: None,
     }
 }
 

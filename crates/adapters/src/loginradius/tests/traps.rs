@@ -224,7 +224,7 @@ fn trap_26_the_old_secret_has_no_grace() {
     let (adapter, _) = over_fake();
     let created = now(adapter.create(&portal())).unwrap().value;
     let rotated = now(adapter.rotate_secret(&created.target())).unwrap();
-    assert_eq!((rotated.expires_at, rotated.previous_valid_until), (0, None));
+    assert_eq!((rotated.expires_at, rotated.previous_valid_until), (Some(0), None));
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn django_oauth_toolkit_has_slashes_and_no_expiry() {
     let (adapter, wire) = answered("django-oauth-toolkit", &[(201, shown), (204, "")]);
     let created = now(adapter.create(&portal())).unwrap().value;
     let secret = created.secret.as_ref().unwrap();
-    assert_eq!((secret.value.expose_secret(), secret.expires_at), ("V0JrEWne", 0));
+    assert_eq!((secret.value.expose_secret(), secret.expires_at), ("V0JrEWne", Some(0)));
     now(adapter.delete(&created.target())).unwrap();
     assert_eq!(last(&wire).1, "/o/register/9hmhZ156/");
 }
@@ -214,7 +214,7 @@ fn lemonldap_names_the_wrong_expiry_and_manages_nothing() {
     let minimal = metadata(json!({ "redirect_uris": ["https://a.example/cb"] }));
     let created = now(adapter.create(&minimal)).unwrap();
     assert_eq!(last(&wire).1, "/oauth2/register");
-    assert_eq!(created.value.secret.as_ref().unwrap().expires_at, 99);
+    assert_eq!(created.value.secret.as_ref().unwrap().expires_at, Some(99));
     assert_eq!(created.value.client_id_issued_at, Some(1_795_248_870), "a text there");
     let security = created.losses.iter().filter(|l| l.severity == Severity::Security && l.is_refusable());
     assert_eq!(security.count(), 0, "a minimal registration needs no allow_loss");

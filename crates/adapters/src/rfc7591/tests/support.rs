@@ -49,6 +49,7 @@ pub(super) fn target() -> Target {
         client_id: "s6BhdRkqt3".parse().unwrap(),
         vendor_ref: "s6BhdRkqt3".to_owned(),
         management: Some(Management { uri, token }),
+        auth_method: None,
     }
 }
 
