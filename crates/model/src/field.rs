@@ -55,6 +55,18 @@ pub enum JsonType {
     Object,
 }
 
+impl JsonType {
+    /// Whether an empty value stands for an absent member of this type.
+    pub(crate) fn takes_empty(self, value: &Value) -> bool {
+        match value {
+            Value::String(_) => true,
+            Value::Array(_) => matches!(self, Self::Strings | Self::Object),
+            Value::Object(_) => self == Self::Object,
+            _ => false,
+        }
+    }
+}
+
 /// One row of the table.
 #[derive(Debug)]
 pub struct FieldInfo {

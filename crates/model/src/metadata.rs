@@ -243,9 +243,9 @@ impl ClientMetadata {
         issues: &mut Issues,
     ) -> Vec<(String, Value)> {
         let mut unknown = Vec::new();
-        // `null` and what is empty count as absent (RFC 7592 §2.2)
-        for (name, value) in object.iter().filter(|(_, v)| !is_empty(v)) {
-            if self.decode_typed(name, value, at, issues) {
+        // `null` counts as absent, and so does what is empty where the name is known (RFC 7592 §2.2)
+        for (name, value) in object.iter().filter(|(_, v)| !v.is_null()) {
+            if says_nothing(name, value) || self.decode_typed(name, value, at, issues) {
                 continue;
             }
             if let Some((base, tag)) = name.split_once('#') {
@@ -276,6 +276,10 @@ impl ClientMetadata {
             } else {
                 unknown.push((name.clone(), value.clone()));
             }
+        }
+        // also of keys that are not kept: which of the two is meant?
+        if self.jwks_uri.is_some() && !issues.is_lenient() && object.get("jwks").is_some_and(|jwks| !is_empty(jwks)) {
+            issues.push(at.child("jwks"), IssueCode::Conflict, BOTH_KEYS);
         }
         unknown
     }
@@ -344,7 +348,7 @@ pub fn meant_by(name: &str) -> Option<&'static str> {
     let written = plain(base);
     let slips = |meant: &&'static str| match meant.len() {
         ..=6 => 1,
-        ..=20 => 2,
+        7..=20 => 2,
         _ => 3,
     };
     let known = FIELDS.iter().map(|f| f.name).chain(REGISTERED_UNTYPED);
@@ -352,6 +356,22 @@ pub fn meant_by(name: &str) -> Option<&'static str> {
     let likeness = |meant: &&'static str| strsim::jaro_winkler(&written, &plain(meant));
     known.filter(near).max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
+
+/// Whether a known member is there and says nothing: an empty text, or what is empty of its own type. Key sets are empty
+/// in every way that servers write them.
+fn says_nothing(name: &str, value: &Value) -> bool {
+    if !is_empty(value) {
+        return false;
+    }
+    let base = name.split('#').next().unwrap_or(name);
+    match FIELDS.iter().find(|f| f.name == base) {
+        Some(field) => (field.localised || base == name) && field.json.takes_empty(value),
+        None => REGISTERED_UNTYPED.contains(&name),
+    }
+}
+
+/// Why keys and a place of keys are refused together.
+pub(crate) const BOTH_KEYS: &str = "`jwks` and `jwks_uri` must not both be present (RFC 7591 §2)";
 
 /// Longer than any name that could be meant, in bytes.
 const MAX_MEMBER: usize = 64;
@@ -498,11 +518,18 @@ mod tests {
         for field in FIELDS.iter() {
             for empty in [json!(null), json!(""), json!([]), json!({})] {
                 let (m, unknown, issues) = read(json!({(field.name): empty}));
-                assert!(issues.is_empty() && unknown.is_empty() && m.encode().is_empty(), "{}: {empty}", field.name);
+                assert!(unknown.is_empty() && m.encode().is_empty(), "{}: {empty}", field.name);
+                // an empty list is no text
+                assert_eq!(
+                    issues.is_empty(),
+                    empty.is_null() || field.json.takes_empty(&empty),
+                    "{}: {empty}",
+                    field.name
+                );
             }
         }
         let (m, unknown, issues) =
-            read(json!({"client_name#fr": "", "vp_formats_supported": {}, "color": "", "jwks": {"keys": []}}));
+            read(json!({"client_name#fr": "", "vp_formats_supported": {}, "jwks": {"keys": []}}));
         assert!(issues.is_empty() && unknown.is_empty() && m.encode().is_empty());
     }
 

@@ -43,7 +43,10 @@ impl Policy {
         let mut out = Self::default();
         for (name, value) in object {
             // what is empty counts as absent, as everywhere
-            if is_empty(value) && FIELDS.iter().any(|f| f.name == name) || out.decode_typed(name, value, at, issues) {
+            if is_empty(value)
+                && FIELDS.iter().any(|f| f.name == name && (value.is_null() || f.json.takes_empty(value)))
+                || out.decode_typed(name, value, at, issues)
+            {
                 continue;
             }
             let known: Vec<&str> = FIELDS.iter().map(|f| f.name).collect();

@@ -135,10 +135,7 @@ impl ClientSpec {
                     Value::Object(members) => {
                         // as everywhere: what is empty is absent
                         let present = members.iter().filter(|(_, v)| !is_empty(v));
-                        let present: Map<String, Value> = present.map(|(k, v)| (k.clone(), v.clone())).collect();
-                        if !present.is_empty() {
-                            spec.vendor.insert(kind.clone(), present);
-                        }
+                        spec.vendor.insert(kind.clone(), present.map(|(k, v)| (k.clone(), v.clone())).collect());
                     }
                     Value::Null => {}
                     other => {

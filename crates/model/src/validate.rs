@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::{
     issue::{IssueCode, Issues, Position},
     member::{AuthMethod, GrantType, StringMember},
-    metadata::{ClientMetadata, check_untyped},
+    metadata::{BOTH_KEYS, ClientMetadata, check_untyped},
     policy::Policy,
     uri::{UrlUse, check_redirect, check_url, origin_fault, web_implicit_fault},
 };
@@ -173,8 +173,7 @@ fn authentication(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
 
 fn keys(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     if m.jwks.is_some() && m.jwks_uri.is_some() {
-        let detail = "`jwks` and `jwks_uri` must not both be present (RFC 7591 §2)";
-        issues.push(at.child("jwks"), IssueCode::Conflict, detail);
+        issues.push(at.child("jwks"), IssueCode::Conflict, BOTH_KEYS);
     }
 }
 

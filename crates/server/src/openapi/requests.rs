@@ -86,7 +86,12 @@ fn member(field: &FieldInfo) -> Value {
         JsonType::Integer => json!({ "type": "integer", "minimum": 0, "maximum": 9_007_199_254_740_991_u64 }),
         JsonType::Object => jwks(),
     };
-    json!({ "anyOf": [rule, super::reference("Absent")], "description": format!("{} ({})", field.doc, field.source) })
+    let absent = match field.json {
+        JsonType::Strings => "AbsentList",
+        JsonType::Object => "AbsentObject",
+        JsonType::String | JsonType::Boolean | JsonType::Integer => "Absent",
+    };
+    json!({ "anyOf": [rule, super::reference(absent)], "description": format!("{} ({})", field.doc, field.source) })
 }
 
 /// A JWK Set of public keys (RFC 7517 §5).
@@ -183,7 +188,9 @@ pub(super) fn schemas() -> Value {
         }),
     );
     json!({
-        "Absent": { "enum": [null, "", [], {}], "description": "As if the member were left out" },
+        "Absent": { "enum": [null, ""], "description": "As if the member were left out" },
+        "AbsentList": { "enum": [null, "", []], "description": "As if the member were left out" },
+        "AbsentObject": { "enum": [null, "", [], {}], "description": "As if the member were left out" },
         "RedirectUri": with(&uri(uris::redirect()), json!({ "type": "string" })),
         "NewClientMetadata": metadata,
         "NewRegistrationMetadata": admin,
