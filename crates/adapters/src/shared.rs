@@ -72,15 +72,6 @@ pub(crate) fn write(
     Request::new(method, url, effect, operation).json(body)
 }
 
-/// Whether a deletion was confirmed: 204 says so by itself; with 200, something in front of the vendor may speak, so that
-/// only a JSON object counts.
-pub(crate) fn deleted(response: &Response) -> Result<()> {
-    if response.status == 204 || response.value().is_some_and(|body| body.is_object()) {
-        return Ok(());
-    }
-    Err(response.malformed("a deletion is confirmed by 204, or by 200 with a JSON object"))
-}
-
 /// Refuses a success that is not one of the documented statuses: 202 is not done yet, 204 has no client in it.
 pub(crate) fn expect(response: &Response, statuses: &[u16]) -> Result<()> {
     if statuses.contains(&response.status) {

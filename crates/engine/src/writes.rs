@@ -180,7 +180,8 @@ impl Engine {
         self.update(caller, current, request, UpdateOptions::default(), turn).await
     }
 
-    async fn update(
+    /// Changes a client in its turn.
+    pub(crate) async fn update(
         self: &Arc<Self>,
         caller: &Caller,
         current: Registration,
@@ -194,10 +195,10 @@ impl Engine {
         let backend = self.usable(&current)?;
         supported(backend.adapter.descriptor().operations.update, &backend, "updating a client")?;
         self.check_vendor_members(&backend, &request.spec)?;
-        let target = self.target(&current).await?;
+        let (current, reach) = self.tried(current, &turn).await?;
         let mapped = backend
             .adapter
-            .preview_update(&target, &current.spec, &request.spec)
+            .preview_update(reach.newest(), &current.spec, &request.spec)
             .map_err(|e| e.with_backend(backend.name.as_str()))?;
         let mut losses = mapped.losses;
         loss::join(&mut losses, request.own_losses());
@@ -221,16 +222,17 @@ impl Engine {
                 };
                 let own = request.own_losses();
                 let NewRegistration { spec, labels, .. } = request;
-                let updated = match backend.adapter.update(&target, &current.spec, &spec).await {
+                let (updated, by) = reach.call(|target| backend.adapter.update(target, &current.spec, &spec)).await;
+                let updated = match updated {
                     Ok(updated) => updated,
-                    Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
+                    Err(error) => return Err(engine.ended(&operation, &backend, &current, &reach, error).await),
                 };
                 let mut client = updated.value;
                 // some vendors issue a new secret with a change, as when a public client becomes confidential
                 let secret = client.secret.take().map(issued);
                 let (losses, shown) = settle(&spec, &client.spec, updated.losses, own);
                 let had_open_writes = current.state == State::Unknown;
-                let management = engine.kept(current.id, client.management.as_ref()).await;
+                let management = engine.credentials_after(current.id, &reach, by, client.management.as_ref()).await;
                 let mut registration = changed(current, shown, client.spec, labels, management);
                 options.keep(&mut registration.hidden);
                 dcr::note_secret(&mut registration.hidden, secret.as_ref());
@@ -350,7 +352,8 @@ pub(crate) fn changed(
     management: Option<Vec<u8>>,
 ) -> Registration {
     let management = management.or(current.hidden.management);
-    let hidden = Hidden { management, unused_until: None, ..current.hidden };
+    let mut hidden = Hidden { management, unused_until: None, ..current.hidden };
+    hidden.notes.management_lost = false;
     let state = state_of(&observed);
     let observed = Arc::new(observed);
     Registration {

@@ -34,7 +34,7 @@ pub use loss::{Loss, LossKind, Losses, Mapped, Severity};
 pub use member::{AuthMethod, GrantType, Jwks, Member, ResponseType, Scope};
 pub use metadata::ClientMetadata;
 pub use policy::Policy;
-pub use registration::{Hidden, Registration, State};
+pub use registration::{Hidden, Notes, Registration, State};
 pub use request::NewRegistration;
 pub use severity::Uses;
 pub use spec::ClientSpec;

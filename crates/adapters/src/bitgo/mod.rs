@@ -12,7 +12,7 @@ use http::Method;
 use registrar_core::{
     Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Error, ErrorKind, Http, IdempotencyClass,
     IssuedSecret, Limits, OpSupport, Ops, Outcome, PlannedRequest, Request, Response, Result, SecretModel,
-    SecretString, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+    SecretString, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, VendorDetail, Verified, endpoint,
 };
 use registrar_model::{ClientSpec, Issues, Mapped, Scope};
 use serde_json::{Value, json};
@@ -302,10 +302,17 @@ impl Adapter for BitGo {
         let request = Request::new(Method::GET, self.item("registrar-check")?, Effect::Read, "check");
         match self.send(request).await {
             Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            // no such client, and not no such address
+            Err(error) if error.vendor().is_some_and(names_a_client) => Ok(()),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a 404 is about a client: BitGo says so in the error's name or sentence.
+fn names_a_client(vendor: &VendorDetail) -> bool {
+    let mut texts = vendor.code.iter().chain(&vendor.message);
+    vendor.status == Some(404) && texts.any(|text| text.to_ascii_lowercase().contains("client"))
 }
 
 #[cfg(all(test, feature = "fakes"))]

@@ -402,7 +402,12 @@ impl Adapter for Rfc7591 {
         let management = self.management(target, offered, "deleting a client")?;
         let request = Request::new(Method::DELETE, management.uri.clone(), Effect::Idempotent, "delete");
         let request = request.with_bearer(management.token.clone());
-        shared::deleted(&self.send(request, Call::Manage, &[204, 200]).await?)
+        // RFC 7592 §2.3 says 204; servers also answer 200, and with nothing. A page may come from something in between
+        let response = self.send(request, Call::Manage, &[204, 200]).await?;
+        if response.body.trim_ascii_start().starts_with(b"<") {
+            return Err(response.malformed("a deletion is not confirmed by a page"));
+        }
+        Ok(())
     }
 
     /// Reads the server's metadata. A registration token cannot be tried without registering something.

@@ -194,7 +194,11 @@ impl Refusal {
 
     pub(super) fn answer(&self, context: &Context) -> Response {
         let kind = self.error.kind();
-        let (status, mut error) = code(kind);
+        let (status, mut error) = match code(kind) {
+            // the token of this client that the gateway has, not the caller's own
+            _ if self.error.is_management_lost() => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+            known => known,
+        };
         error = match self.statement {
             Some(Statement::Invalid) => "invalid_software_statement",
             Some(Statement::Unapproved) => "unapproved_software_statement",
@@ -217,6 +221,10 @@ impl Refusal {
             };
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
+        // the vendor has the client and takes no such write: it can be read (RFC 7592 §2.3)
+        if kind == ErrorKind::MethodNotAllowed && self.error.vendor().is_some() {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        }
         if matches!(status.as_u16(), 429 | 503) || kind == ErrorKind::IdempotencyInProgress {
             let seconds = self.error.retry_after().map_or(1, |w| w.as_secs().max(1));
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -227,6 +235,9 @@ impl Refusal {
     /// One ASCII sentence (RFC 7591 §3.2.2) that names every member at fault as this face knows it.
     fn description(&self) -> String {
         let text = match (self.error.kind(), self.error.issues()) {
+            _ if self.error.is_management_lost() => {
+                "the server that holds this client does not let the gateway manage it at present".to_owned()
+            }
             (ErrorKind::NotFound, _) => "the registration access token is not valid for this client".to_owned(),
             (_, []) => self.error.detail().to_owned(),
             (_, issues) => {

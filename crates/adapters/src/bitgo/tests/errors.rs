@@ -10,9 +10,7 @@ use crate::harness::{now, over_answers, portal};
 fn refusal(status: u16, headers: &Value, body: &str) -> registrar_core::Error {
     let headers = headers.as_object().into_iter().flatten();
     let headers = headers.map(|(k, v)| (k.parse::<http::HeaderName>().unwrap(), v.as_str().unwrap().parse().unwrap()));
-    crate::bitgo::map::error(
-        &Response::new(status, headers.collect(), body.to_owned().into(), Effect::Once),
-    )
+    crate::bitgo::map::error(&Response::new(status, headers.collect(), body.to_owned().into(), Effect::Once))
 }
 
 #[test]
