@@ -1,25 +1,25 @@
 //! What several kinds need while mapping; nothing here knows a vendor.
 
+pub(crate) mod answer;
+pub(crate) mod refusal;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
+#[cfg(feature = "fakes")]
 use jiff::Timestamp;
 use registrar_core::{
-    Effect, Error, ErrorKind, Outcome, PlannedRequest, Request, Response, Result, Settings, VendorDetail, endpoint,
+    Effect, Error, ErrorKind, IssuedSecret, Outcome, PlannedRequest, Request, Response, Result, SecretString, Settings,
+    Subject, endpoint,
 };
 use registrar_model::{
     AuthMethod, ClientId, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Loss, LossKind, Losses,
-    Mapped, Member, Pointer, Position, RedirectUri, Scope, Severity, Uses, fields, jwk::holds_private_key,
+    Mapped, Member, Pointer, Position, RedirectUri, Severity, Uses, fields, jwk::holds_private_key,
     member::StringMember, spec::same_value,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use url::Url;
-
-/// An ISO 8601 time in Unix seconds (RFC 7591 §3.2.1 wants whole seconds); `None` when it cannot be read.
-pub(crate) fn unix_seconds(text: &str) -> Option<i64> {
-    text.parse::<Timestamp>().ok().map(Timestamp::as_second)
-}
 
 /// What the clock of a simulated vendor shows: the real time, because gateways compare it with their own.
 #[cfg(feature = "fakes")]
@@ -36,7 +36,73 @@ pub(crate) fn fake_time_after(milliseconds: u64) -> String {
 
 /// The vendor's `client_id`, checked: an answer without a usable one is an error, never an empty string in the store.
 pub(crate) fn client_id(text: &str, response: &Response) -> Result<ClientId> {
-    text.parse().map_err(|_| response.malformed("the client id is empty or not VSCHAR"))
+    text.parse().map_err(|_| response.malformed("the client id is missing, empty or not VSCHAR"))
+}
+
+/// The secret method in force where the answer to a creation leaves the method out: one silence has one reading. With a
+/// secret it is the confidential method that was asked for, or else the standard's default; without one there is none,
+/// unless keys or certificates were asked for.
+///
+/// Absent where nothing was asked for and nothing else than the standard's default is in force.
+pub(crate) fn silent_method(asked: &ClientMetadata, has_secret: bool) -> Option<AuthMethod> {
+    match asked.auth_method() {
+        AuthMethod::None if has_secret => Some(AuthMethod::ClientSecretBasic),
+        method if has_shared_secret(&method) && !has_secret => Some(AuthMethod::None),
+        _ => asked.token_endpoint_auth_method.clone(),
+    }
+}
+
+/// Whether clients with this method prove themselves with a secret that the vendor issues.
+pub(crate) fn has_shared_secret(method: &AuthMethod) -> bool {
+    match method {
+        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost | AuthMethod::ClientSecretJwt => true,
+        AuthMethod::None
+        | AuthMethod::PrivateKeyJwt
+        | AuthMethod::TlsClientAuth
+        | AuthMethod::SelfSignedTlsClientAuth
+        | AuthMethod::Other(_) => false,
+    }
+}
+
+/// The secret of a new client with this method, as the vendor names it, and what is told when the two do not fit: a public
+/// client must not have one, and one that needs a secret may have got none.
+pub(crate) fn fitting_secret(
+    method: &AuthMethod,
+    secret: Option<IssuedSecret>,
+    losses: &mut Vec<Loss>,
+) -> Option<IssuedSecret> {
+    let (severity, reason) = match (method, &secret) {
+        (AuthMethod::None, Some(_)) => (
+            Severity::Info,
+            "the vendor issued a secret to a public client, which must not have one; it was thrown away",
+        ),
+        (method, None) if has_shared_secret(method) => (
+            Severity::Functional,
+            "the client needs a secret, and the vendor told none; it can authenticate only after a new secret or a new \
+             registration",
+        ),
+        _ => return secret,
+    };
+    losses.push(secret_loss(severity, reason));
+    registrar_model::loss::sort(losses);
+    None
+}
+
+/// A loss of the secret.
+pub(crate) fn secret_loss(severity: Severity, reason: &'static str) -> Loss {
+    Loss {
+        field: "client_secret".into(),
+        kind: LossKind::Dropped,
+        severity,
+        reason: reason.into(),
+        wanted: None,
+        got: None,
+    }
+}
+
+/// A secret that does not expire, as vendors issue them that document no expiry.
+pub(crate) fn lasting_secret(text: String) -> IssuedSecret {
+    IssuedSecret { value: SecretString::from(text), expires_at: Some(0), previous_valid_until: None }
 }
 
 /// The request that an adapter would send, for people; bodies of the four kinds hold no secrets.
@@ -72,9 +138,11 @@ pub(crate) fn write(
     Request::new(method, url, effect, operation).json(body)
 }
 
-/// Refuses a success that is not one of the documented statuses: 202 is not done yet, 204 has no client in it.
+/// Refuses a success that is not one of the documented statuses: 202 is not done yet, 204 has no client in it. A creation
+/// with any other success is read all the same: if the answer names a client, there is one.
 pub(crate) fn expect(response: &Response, statuses: &[u16]) -> Result<()> {
-    if statuses.contains(&response.status) {
+    let created = response.subject == Subject::NewClient && !matches!(response.status, 202 | 204 | 205);
+    if created || statuses.contains(&response.status) {
         return Ok(());
     }
     let what = match response.status {
@@ -119,24 +187,9 @@ pub(crate) fn same_uris(a: &[RedirectUri], b: &[RedirectUri]) -> bool {
     set(a) == set(b)
 }
 
-/// A non-empty list.
-pub(crate) fn list(texts: Vec<String>) -> Option<Vec<String>> {
-    (!texts.is_empty()).then_some(texts)
-}
-
 /// Grant types from a vendor, unknown ones kept.
 pub(crate) fn grants(texts: &[String]) -> Option<Vec<GrantType>> {
     (!texts.is_empty()).then(|| texts.iter().map(|t| GrantType::read(t)).collect())
-}
-
-/// A scope from a vendor's list; a token with a space or another forbidden character is an error, never joined in.
-pub(crate) fn scope(tokens: &[String], response: &Response) -> Result<Option<Scope>> {
-    if tokens.is_empty() {
-        return Ok(None);
-    }
-    Scope::from_tokens(tokens)
-        .map(Some)
-        .ok_or_else(|| response.malformed("a scope is not a scope token (RFC 6749 §3.3)"))
 }
 
 /// Response types that follow from the grants (RFC 7591 §2.1), for vendors that only hold grants.
@@ -358,34 +411,6 @@ pub(crate) fn shared_secret(metadata: &ClientMetadata, method: &str, why: &str, 
     }
 }
 
-/// A text member of an error body.
-pub(crate) fn text(body: Option<&Value>, member: &str) -> Option<String> {
-    let value = body?.get(member)?;
-    match value {
-        Value::String(s) => Some(s.clone()),
-        Value::Number(n) => Some(n.to_string()),
-        _ => None,
-    }
-}
-
-/// The detail of an error whose body says nothing usable.
-pub(crate) fn no_detail() -> VendorDetail {
-    VendorDetail::default()
-}
-
-/// A vendor's 400 that names redirect URIs is the caller's redirect URI (there is no code for it).
-pub(crate) fn refine_redirect(error: Error, words: &[&str]) -> Error {
-    let names_it = error
-        .vendor()
-        .and_then(|v| v.message.as_deref())
-        .is_some_and(|m| words.iter().any(|w| m.to_ascii_lowercase().contains(w)));
-    if error.kind() == ErrorKind::Validation && names_it {
-        error.with_kind(ErrorKind::InvalidRedirectUri)
-    } else {
-        error
-    }
-}
-
 /// The answer is about another client than the one asked for: nothing of it may be used (reliability F49).
 pub(crate) fn other_client(response: &Response) -> Error {
     response.malformed("it is about another client than the one asked for")
@@ -427,22 +452,29 @@ pub(crate) fn derived_response_types(
     }
 }
 
+/// Whether a member is as good as absent: `null`, an empty text, list or object. Vendors add them freely, and they would
+/// only show as drift.
+pub(crate) fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// How many members without a canonical place are kept of one answer.
+pub(crate) const KEPT_MEMBERS: usize = 200;
+/// Bytes of the name of such a member.
+pub(crate) const KEPT_NAME: usize = 128;
+
 /// The members that a vendor shows and that have no canonical place, for [`ClientSpec::vendor`], which does not name a
 /// kind without any. Three sorts are left out: what says nothing (`null`, an empty text, list or object), since vendors
 /// add it freely; the vendor's own times, which would show as drift with every write; and private keys.
 pub(crate) fn kept_members(kind: &str, mut members: Map<String, Value>) -> BTreeMap<String, Map<String, Value>> {
-    members.retain(|name, value| says_something(value) && !is_own_time(name, value) && !holds_private_key(value));
+    members.retain(|name, value| !says_nothing(value) && !is_own_time(name, value) && !holds_private_key(value));
     if members.is_empty() { BTreeMap::new() } else { BTreeMap::from([(kind.to_owned(), members)]) }
-}
-
-fn says_something(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
-        Value::Bool(_) | Value::Number(_) => true,
-    }
 }
 
 /// Whether a member says when the vendor made or changed the client: `created_at`, `UpdatedAt`, `lastModifiedDate`.

@@ -26,6 +26,7 @@ mod rotate;
 pub mod routing;
 mod seal;
 mod sightings;
+mod unread;
 pub mod writes;
 
 pub use backend::{AlwaysOpen, Backend, Connect, ConnectOptions, Connection, Gate};

@@ -2,11 +2,11 @@
 //!
 //! A caller who disconnects changes nothing: the task goes on, and shutdown waits for it.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use registrar_core::{Error, ErrorKind, IssuedSecret, OpSupport, Outcome};
 use registrar_model::{
-    ClientSpec, Hidden, Loss, NewRegistration, OperationId, Registration, RegistrationId, State,
+    ClientSpec, Hidden, Loss, NewRegistration, OperationId, RedirectUri, Registration, RegistrationId, State,
     account::{account, effective},
     loss, patch,
 };
@@ -22,6 +22,7 @@ use crate::{
     loss_policy,
     record::Ongoing,
     reported::Reported,
+    unread::with_unread,
 };
 
 pub use crate::rotate::Rotated;
@@ -96,8 +97,9 @@ impl Engine {
             if let Some(error) = self.is_another(&backend, &request.spec, &created.value).await {
                 return Err(Box::pin(self.failed(&operation, &backend, None, error)).await);
             }
+            let predicted = with_unread(&request.spec, &created.value, created.losses);
             let secret = created.value.secret.take().map(issued);
-            let (losses, shown) = settle(&request.spec, &created.value.spec, created.losses, own);
+            let (losses, shown) = settle(&request.spec, &created.value.spec, predicted, own);
             let management = self.kept(registration, created.value.management.as_ref()).await;
             let hidden = options.hidden(management, secret.as_ref());
             let labels = std::mem::take(&mut request.labels);
@@ -229,8 +231,9 @@ impl Engine {
                 };
                 let mut client = updated.value;
                 // some vendors issue a new secret with a change, as when a public client becomes confidential
+                let predicted = with_unread(&spec, &client, updated.losses);
                 let secret = client.secret.take().map(issued);
-                let (losses, shown) = settle(&spec, &client.spec, updated.losses, own);
+                let (losses, shown) = settle(&spec, &client.spec, predicted, own);
                 let had_open_writes = current.state == State::Unknown;
                 let management = engine.credentials_after(current.id, &reach, by, client.management.as_ref()).await;
                 let mut registration = changed(current, shown, client.spec, labels, management);
@@ -274,8 +277,9 @@ impl Engine {
         Ok(Subject { current, backend, turn })
     }
 
-    /// Whether a vendor answered a create with a client that it did not make just now: one that is registered already,
-    /// or one with none of the redirect URIs that were asked for. Its secret goes no further.
+    /// Reports a create that a vendor answered with a client that it did not make just now: one that is registered here
+    /// already. Its secret goes no further. Vendors normalise and replace redirect URIs (RFC 7591 §3.2.1), so that they
+    /// prove nothing by themselves.
     async fn is_another(
         &self,
         backend: &Backend,
@@ -284,13 +288,19 @@ impl Engine {
     ) -> Option<Error> {
         let [wanted, got] =
             [asked, &client.spec].map(|spec| spec.metadata.redirect_uris.as_deref().unwrap_or_default());
-        let foreign = !wanted.is_empty() && !got.is_empty() && !wanted.iter().any(|uri| got.contains(uri));
-        // asking the registry costs a read, so only where the answer proves nothing by itself: without the secret that
-        // only a new client has
+        let alike = wanted.is_empty() || {
+            let got: HashSet<&RedirectUri> = got.iter().collect();
+            wanted.iter().any(|uri| got.contains(uri))
+        };
+        // the registry is asked only where the answer proves nothing by itself: a secret and our own redirect URI do
+        if client.secret.is_some() && alike {
+            return None;
+        }
         // a store that cannot tell will not record the client either
-        let known = client.secret.is_none() && self.is_registered(backend, client).await.unwrap_or(false);
+        let known = self.is_registered(backend, client).await.unwrap_or(false);
         let detail = "the vendor answered with another client than the one that was asked for";
-        (foreign || known).then(|| Error::new(ErrorKind::UpstreamMalformed, detail).with_outcome(Outcome::Unknown))
+        let error = || Error::new(ErrorKind::UpstreamMalformed, detail).with_outcome(Outcome::Unknown);
+        known.then(|| error().with_client(client.client_id.clone(), None))
     }
 
     fn usable(&self, registration: &Registration) -> Result<Arc<Backend>, Error> {

@@ -8,7 +8,11 @@ use registrar_model::{
 use serde_json::{Map, Value, json};
 
 use super::{Config, KIND, wire};
-use crate::shared::{self, same_set, same_uris};
+use crate::shared::{
+    self,
+    refusal::{self, Shape},
+    same_set, same_uris,
+};
 
 /// How BitGo's clients present their secret: in the body of the token request (its SDK does).
 const AUTH_METHOD: &str = "client_secret_post";
@@ -212,7 +216,7 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
 }
 
 /// What a client at BitGo is, in canonical terms. The secret is not part of it.
-pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<ClientSpec> {
+pub(super) fn from_wire(client: wire::Client) -> ClientSpec {
     let wire::Client {
         client_id: _,
         redirect_uri,
@@ -221,14 +225,14 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
         client_secret: _,
         redirect_domain,
         enterprise,
-        organization_config,
         client_organizations,
         is_active,
         rest,
+        unread: _,
     } = client;
     let metadata = ClientMetadata {
-        redirect_uris: shared::redirects(redirect_uri),
-        scope: shared::scope(&scope.into_tokens(), response)?,
+        redirect_uris: redirect_uri.and_then(shared::redirects),
+        scope,
         token_endpoint_auth_method: Some(AuthMethod::read(AUTH_METHOD)),
         grant_types: Some(shared::CODE_AND_REFRESH.to_vec()),
         response_types: Some(vec![ResponseType::read("code")]),
@@ -237,15 +241,14 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
     let policy = Policy {
         // "Defaults to true when omitted"
         enabled: Some(is_active.unwrap_or(true)),
-        redirect_domains: redirect_domain.and_then(shared::list),
-        tenant: enterprise.filter(|e| !e.is_empty()),
-        organizations: client_organizations.and_then(shared::list),
+        redirect_domains: redirect_domain,
+        tenant: enterprise,
+        organizations: client_organizations,
         ..Policy::default()
     };
     let mut members = rest;
     members.extend(client_type.map(|t| ("clientType".to_owned(), Value::String(t))));
-    members.extend(organization_config.map(|c| ("organizationConfig".to_owned(), c)));
-    Ok(ClientSpec::new(metadata, policy, shared::kept_members(KIND, members)))
+    ClientSpec::new(metadata, policy, shared::kept_members(KIND, members))
 }
 
 /// The state of a client as last seen, in the terms of [`Desired`].
@@ -263,44 +266,47 @@ pub(super) fn current(spec: &ClientSpec) -> Desired<'_> {
     }
 }
 
-/// Classifies an error answer: `{name?, context?, error, requestId}`, but also a list of texts (the router's default
-/// for a body that does not decode) and pages (trap 16). The status decides: BitGo publishes no list of names.
+/// Errors: `{name?, context?, error, requestId}`, but also a list of texts (the router's default for a body that does not
+/// decode) and pages (trap 16).
+pub(super) const SHAPE: Shape = Shape {
+    codes: &["/name"],
+    sentences: &["/error"],
+    request_ids: &["/requestId"],
+    fields: wire::FIELDS,
+    ids: &["clientId"],
+};
+
+/// Classifies an error answer. The status decides: BitGo publishes no list of names.
 pub(super) fn error(response: &Response) -> Error {
+    let error = refusal::classify(response, &SHAPE);
+    let vendor = error.vendor().cloned().unwrap_or_default();
+    let from_header = || response.header("request-id").map(|id| response.secrets.hide(id).into_owned());
+    let request_id = vendor.request_id.or_else(from_header);
+    let error = error.with_vendor(VendorDetail { request_id, ..vendor });
     let body = response.value();
-    let body = body.as_ref();
-    let texts = body.and_then(Value::as_array).and_then(|a| a.first()).and_then(Value::as_str).map(str::to_owned);
-    let detail = VendorDetail {
-        code: shared::text(body, "name"),
-        message: shared::text(body, "error").or(texts),
-        request_id: shared::text(body, "requestId").or_else(|| response.header("request-id").map(str::to_owned)),
-        ..shared::no_detail()
-    };
-    let error = response.error_by_status(detail);
-    let asks_otp = body.and_then(|b| b.get("needsOTP")).is_some_and(|v| !matches!(v, Value::Null | Value::Bool(false)));
+    let asks_otp = body.as_ref().and_then(|b| b.get("needsOTP"));
+    let asks_otp = asks_otp.is_some_and(|v| !matches!(v, Value::Null | Value::Bool(false)));
     let bad_token = response.header("x-auth-required").is_some_and(|v| v.eq_ignore_ascii_case("true"));
     match response.status {
         // an unlock is wanted, the token is not bad
-        401 | 403 if asks_otp => reworded(&error, ErrorKind::UpstreamAuthorization, STEP_UP),
-        401 => reworded(&error, ErrorKind::UpstreamAuthentication, BAD_TOKEN),
-        403 if bad_token => reworded(&error, ErrorKind::UpstreamAuthentication, BAD_TOKEN),
-        _ => shared::refine_redirect(error, &["redirecturi", "redirect uri", "redirect_uri"]),
+        401 | 403 if asks_otp => {
+            refusal::reworded(error, ErrorKind::UpstreamAuthorization, STEP_UP).with_advice(STEP_UP_ADVICE)
+        }
+        401 => refusal::reworded(error, ErrorKind::UpstreamAuthentication, BAD_TOKEN).with_advice(BAD_TOKEN_ADVICE),
+        403 if bad_token => {
+            refusal::reworded(error, ErrorKind::UpstreamAuthentication, BAD_TOKEN).with_advice(BAD_TOKEN_ADVICE)
+        }
+        _ => error,
     }
 }
 
-const STEP_UP: &str = "BitGo wants a step-up with a one-time password (OTP) for this call: unlock the backend's session \
-    or use a token that needs none";
+const STEP_UP: &str = "BitGo wants a step-up with a one-time password (OTP) for this call";
+const STEP_UP_ADVICE: &str = "unlock the backend's session or use a token that needs none";
 
+const BAD_TOKEN: &str = "BitGo does not accept the gateway's credential";
 /// Trap 41: the same token works from one address and not from another.
-const BAD_TOKEN: &str = "BitGo does not accept the gateway's credential; check the backend's token, and whether it is \
-    bound to another IP address (BitGo's long-lived tokens are)";
-
-/// The same error as another kind, with a sentence that says what to do.
-fn reworded(error: &Error, kind: ErrorKind, detail: &'static str) -> Error {
-    Error::new(kind, detail)
-        .with_outcome(error.outcome())
-        .with_retry_after(error.retry_after())
-        .with_vendor(error.vendor().cloned().unwrap_or_default())
-}
+const BAD_TOKEN_ADVICE: &str = "check the backend's `token`, and whether it is bound to another IP address (BitGo's \
+    long-lived tokens are)";
 
 /// Checks the members of `vendor.bitgo` that are sent.
 pub(super) fn validate(members: &Map<String, Value>, issues: &mut registrar_model::Issues) {

@@ -1,6 +1,6 @@
 //! Canonical ⇄ LoginRadius, pure. The wire side of a write is a JSON object, because an update sends only what changes.
 
-use registrar_core::{Error, Response, Result};
+use registrar_core::{Error, Result};
 use registrar_model::{
     AuthMethod, ClientMetadata, ClientSpec, GrantType, Issues, LossKind, Losses, Member, Policy, Severity, decide,
     field::as_set, fields, member::StringMember, unheld,
@@ -341,17 +341,14 @@ fn policy_losses(policy: &Policy, losses: &mut Losses) {
     unheld!(losses, policy, "LoginRadius documents no way to switch a client off"; enabled);
 }
 
-/// What a client is, in canonical terms. Neither secret is part of it.
-pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Response) -> Result<ClientSpec> {
+/// What a client is, in canonical terms. Neither secret is part of it. `silent` is the method in force where the answer does
+/// not say it.
+pub(super) fn from_wire(client: wire::Client, config: &Config, silent: Option<AuthMethod>) -> ClientSpec {
     let wire::Client {
         app_name,
         client_id: _,
         client_secret: _,
-        _secret,
-        _app_id,
-        _protocol,
         created_date: _,
-        _last_modified_date,
         application_type,
         grant_types,
         token_auth_method,
@@ -370,9 +367,8 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         force_reauthentication,
         back_channel_logout,
         rest,
+        unread: _,
     } = client;
-    let text = |value: Option<String>| value.filter(|text| !text.is_empty());
-    let list = |value: Option<Vec<String>>| value.and_then(shared::list);
     let mut own = rest;
     own.retain(|member, _| !members::is_secret(member));
     let mut show = |member: &str, value: Value| own.insert(member.to_owned(), value);
@@ -380,46 +376,46 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         // looser than what the redirect URIs say: not to be overlooked (trap 9)
         show(name::REDIRECT_URI_EXACT_MATCH, json!(false));
     }
-    let spelling = text(application_type);
+    let spelling = application_type;
     let (application_type, known) = spelling.as_deref().map_or((None, true), |s| config.application_types.read(s));
     if !known {
         show(name::APPLICATION_TYPE, json!(spelling));
     }
-    let mut origins = list(allowed_cors_origin);
+    let mut origins = allowed_cors_origin;
     if enable_cors_origin == Some(false) {
         // a list without effect (T18)
         show(name::ALLOWED_CORS_ORIGIN, json!(origins.take()));
     }
     let (logout_uri, logout) = back_channel_logout.as_ref().map(members::split_logout).unwrap_or_default();
     show(name::BACK_CHANNEL_LOGOUT, Value::Object(logout));
-    let jwt = jwt_token_config.unwrap_or_default();
+    let jwt = jwt_token_config;
     show(name::JWT_TOKEN_CONFIG, Value::Object(telling(&jwt.rest)));
 
     let grant_types = grant_types.as_deref().and_then(shared::grants);
     let metadata = ClientMetadata {
         redirect_uris: login_redirect_uri.and_then(shared::redirects),
-        token_endpoint_auth_method: text(token_auth_method).map(|method| AuthMethod::read(&method)),
+        token_endpoint_auth_method: token_auth_method.map(|method| AuthMethod::read(&method)).or(silent),
         response_types: grant_types.as_deref().map(shared::response_types_of).filter(|types| !types.is_empty()),
         grant_types,
         application_type: application_type.map(str::to_owned),
         client_name: Some(app_name),
-        scope: shared::scope(&allowed_scopes.unwrap_or_default(), response)?,
-        id_token_signed_response_alg: text(jwt.algorithm),
+        scope: allowed_scopes,
+        id_token_signed_response_alg: jwt.algorithm,
         userinfo_signed_response_alg: (signed_user_info == Some(true)).then(|| ALGORITHM.to_owned()),
         default_max_age: (force_reauthentication == Some(true)).then_some(0),
-        initiate_login_uri: text(login_url),
-        post_logout_redirect_uris: list(logout_redirect_uri),
+        initiate_login_uri: login_url,
+        post_logout_redirect_uris: logout_redirect_uri,
         backchannel_logout_uri: logout_uri,
         ..ClientMetadata::default()
     };
     let policy = Policy {
         allowed_cors_origins: origins,
-        allowed_web_origins: list(allowed_web_origin),
+        allowed_web_origins: allowed_web_origin,
         access_token_lifetime: jwt.token_ttl,
         id_token_lifetime: jwt.id_token_ttl,
         refresh_token_lifetime: refresh_token_ttl,
-        audiences: list(id_token_audiences),
+        audiences: id_token_audiences,
         ..Policy::default()
     };
-    Ok(ClientSpec::new(metadata, policy, shared::kept_members(KIND, own)))
+    ClientSpec::new(metadata, policy, shared::kept_members(KIND, own))
 }

@@ -2,15 +2,22 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
-use registrar_core::{Error, ErrorKind, Outcome, Response, Result, VendorDetail};
+use registrar_core::{Error, ErrorKind, Outcome, Response, Result};
 use registrar_model::{
     AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy, RedirectUri,
     ResponseType, Scope, Severity, decide, fields, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
-use super::{Config, KIND, wire};
-use crate::shared::{self, same_set};
+use super::{
+    Config, KIND,
+    wire::{self, ClientType},
+};
+use crate::shared::{
+    self,
+    refusal::{self, Shape},
+    same_set,
+};
 
 /// The whole desired state of a client in Loop's terms.
 #[derive(Debug, PartialEq)]
@@ -222,8 +229,8 @@ fn authentication(metadata: &ClientMetadata, config: &Config, losses: &mut Losse
     "confidential"
 }
 
-/// What a client at Loop is, in canonical terms.
-pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Response) -> Result<ClientSpec> {
+/// What a client at Loop is, in canonical terms. `method` is the one in force where Loop does not say it.
+pub(super) fn from_wire(client: wire::Client, config: &Config, method: Option<AuthMethod>) -> ClientSpec {
     let wire::Client {
         id: _,
         client_id: _,
@@ -239,34 +246,34 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         is_first_party,
         enabled,
         created_at: _,
-        _updated_at: _,
         rest,
+        unread: _,
     } = client;
-    let auth_method = match client_type.as_str() {
-        "public" => AuthMethod::None,
-        "confidential" => AuthMethod::read(&config.confidential_auth_method),
-        _ => return Err(response.malformed("`client_type` is neither confidential nor public")),
+    let auth_method = match client_type {
+        ClientType::Public => Some(AuthMethod::None),
+        ClientType::Confidential => Some(AuthMethod::read(&config.confidential_auth_method)),
+        ClientType::Unsaid => method,
     };
     let metadata = ClientMetadata {
-        client_name: Some(client_name),
+        client_name,
         client_uri,
         logo_uri,
-        redirect_uris: shared::redirects(redirect_uris),
-        scope: shared::scope(&allowed_scopes, response)?,
-        token_endpoint_auth_method: Some(auth_method),
+        redirect_uris: redirect_uris.and_then(shared::redirects),
+        scope: allowed_scopes,
+        token_endpoint_auth_method: auth_method,
         grant_types: Some(shared::CODE_AND_REFRESH.to_vec()),
         response_types: Some(vec![ResponseType::read("code")]),
         ..ClientMetadata::default()
     };
     let policy = Policy {
-        enabled: Some(enabled),
-        allowed_cors_origins: shared::list(allowed_origins),
+        enabled,
+        allowed_cors_origins: allowed_origins,
         owner: owner_id,
         tenant: brand_id,
         first_party: is_first_party,
         ..Policy::default()
     };
-    Ok(ClientSpec::new(metadata, policy, shared::kept_members(KIND, rest)))
+    ClientSpec::new(metadata, policy, shared::kept_members(KIND, rest))
 }
 
 /// The state of a client as last seen, in the terms of [`Desired`], for computing a patch.
@@ -284,26 +291,29 @@ pub(super) fn current(spec: &ClientSpec) -> Desired<'_> {
     }
 }
 
-/// Classifies an error answer. Loop's own documents show three envelopes (trap 35): `{error, message}`,
-/// `{error, error_description}` and `{success, error: {code, message}, meta: {requestId}}`.
+/// Loop's own documents show three envelopes (trap 35): `{error, message}`, `{error, error_description}` and `{success,
+/// error: {code, message}, meta: {requestId}}`.
+pub(super) const SHAPE: Shape = Shape {
+    codes: &["/error/code"],
+    sentences: &[],
+    request_ids: &["/meta/requestId"],
+    fields: wire::FIELDS,
+    ids: &["client_id"],
+};
+
+/// Classifies an error answer.
 pub(super) fn error(response: &Response) -> Error {
-    let body = response.value();
-    let body = body.as_ref();
-    let nested = body.and_then(|b| b.get("error")).filter(|e| e.is_object());
-    let code = shared::text(nested, "code").or_else(|| shared::text(body, "error"));
-    let message = shared::text(nested, "message")
-        .or_else(|| shared::text(body, "message"))
-        .or_else(|| shared::text(body, "error_description"));
-    let request_id = shared::text(body.and_then(|b| b.get("meta")), "requestId");
-    let error =
-        response.error_by_status(VendorDetail { code: code.clone(), message, request_id, ..shared::no_detail() });
-    let error = match code.as_deref() {
+    let error = refusal::classify(response, &SHAPE);
+    // a policy refused the request
+    if response.status == 403 && error.kind() != ErrorKind::UpstreamAuthorization {
+        return error;
+    }
+    match refusal::code(&error) {
         // documented with 401 on one page and with 403 on another
         Some("insufficient_scope" | "forbidden") => error.with_kind(ErrorKind::UpstreamAuthorization),
         Some("unauthenticated" | "invalid_token") => error.with_kind(ErrorKind::UpstreamAuthentication),
         Some("rate_limited") => error.with_kind(ErrorKind::UpstreamRateLimited).with_outcome(Outcome::NotPerformed),
         Some("invalid_scope") => error.with_kind(ErrorKind::UnsupportedValue),
         _ => error,
-    };
-    shared::refine_redirect(error, &["redirect_uri", "redirect uri"])
+    }
 }

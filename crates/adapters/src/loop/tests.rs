@@ -229,7 +229,6 @@ fn trap_44_an_answer_without_a_usable_client_id_is_no_success() {
     for body in [
         CREATED.replace("\"client_id\":\"loop_abc\",", ""),
         CREATED.replace("loop_abc", ""),
-        CREATED.replace("\"client_secret\":\"s\"", "\"client_secret\":null"),
         "{}".to_owned(),
         CREATED[..CREATED.len() - 20].to_owned(),
     ] {

@@ -130,7 +130,7 @@ fn django_oauth_toolkit_has_one_grant_and_one_secret_method() {
     let updated =
         now(adapter.update(&target(), &public, &metadata(json!({ "redirect_uris": ["https://a.example/cb"] }))))
             .unwrap();
-    assert_eq!(loss(&updated.losses, "vendor.rfc7591.client_secret").severity, Severity::Functional);
+    assert_eq!(loss(&updated.losses, "client_secret").severity, Severity::Functional);
 }
 
 #[test]
