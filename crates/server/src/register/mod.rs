@@ -33,6 +33,16 @@ use answer::{Information, Refusal};
 /// The paths that hold a token: they are never logged.
 pub(crate) const TICKETS: [&str; 2] = ["/{route}/register/{ticket}", "/{route}/register/{ticket}/"];
 
+/// Whether a route is one of this face.
+pub(crate) fn is_standard(route: &str) -> bool {
+    route.contains("/register") || route.contains("/.well-known/")
+}
+
+/// An error as this face tells it.
+pub(crate) fn refusal(context: &Context, error: Error) -> Response {
+    Refusal::from(error).answer(context)
+}
+
 /// The paths of the standards face.
 pub(crate) fn routes() -> Router<App> {
     let mut router = Router::new();
@@ -314,7 +324,10 @@ async fn object(request: Request) -> Result<(Parts, Map<String, Value>)> {
 /// Client metadata as a registration: nothing but metadata can be asked for here. The engine validates it when it has
 /// chosen from the lists of choices.
 fn decode(body: Map<String, Value>) -> Result<NewRegistration> {
-    NewRegistration::decode_unvalidated(&json!({ "metadata": body })).map_err(Error::validation)
+    let asked = NewRegistration::decode_unvalidated(&json!({ "metadata": body })).map_err(Error::validation)?;
+    // nothing can be allowed here
+    asked.demand_known_keys().map_err(Error::validation)?;
+    Ok(asked)
 }
 
 /// The caller for the journal. Only a key that was sent counts: two strangers behind one address may well ask for the
