@@ -14,7 +14,8 @@ use registrar_core::{
 };
 use registrar_model::{
     AuthMethod, ClientId, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Loss, LossKind, Losses,
-    Mapped, Member, Pointer, Position, RedirectUri, Severity, member::StringMember, spec::same_value,
+    Mapped, Member, Pointer, Position, RedirectUri, Severity, Uses, fields, jwk::holds_private_key,
+    member::StringMember, spec::same_value,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -180,6 +181,12 @@ pub(crate) fn same_set<T: AsRef<str>>(a: &[T], b: &[T]) -> bool {
     set(a) == set(b)
 }
 
+/// The same of redirect URIs, for vendors that look for one that is equal.
+pub(crate) fn same_uris(a: &[RedirectUri], b: &[RedirectUri]) -> bool {
+    let set = |uris: &[RedirectUri]| uris.iter().map(|uri| uri.as_str().to_owned()).collect::<BTreeSet<_>>();
+    set(a) == set(b)
+}
+
 /// Grant types from a vendor, unknown ones kept.
 pub(crate) fn grants(texts: &[String]) -> Option<Vec<GrantType>> {
     (!texts.is_empty()).then(|| texts.iter().map(|t| GrantType::read(t)).collect())
@@ -328,58 +335,79 @@ pub(crate) const CODE_AND_REFRESH: [GrantType; 2] = [GrantType::AuthorizationCod
 /// T8: every client of such a vendor has exactly the grants authorization_code and refresh_token, and the response
 /// type code.
 pub(crate) fn code_and_refresh_only(metadata: &ClientMetadata, vendor: &str, losses: &mut Losses) {
-    const GRANTS: &str = "metadata.grant_types";
-    const RESPONSE_TYPES: &str = "metadata.response_types";
-    let reason = || format!("every {vendor} client has exactly the grants authorization_code and refresh_token");
-    let got = || json!(["authorization_code", "refresh_token"]);
-    let mut changed = |kind, severity, asked: &Vec<GrantType>| {
-        losses.changed(GRANTS, kind, severity, Some(asked.encode()), Some(got()), reason());
-    };
+    let field = fields::metadata::grant_types();
+    let reason = format!("every {vendor} client has exactly the grants authorization_code and refresh_token");
+    let got = json!(["authorization_code", "refresh_token"]);
     match &metadata.grant_types {
-        Some(asked) if !asked.iter().all(|g| CODE_AND_REFRESH.contains(g)) => {
-            changed(LossKind::Substituted, Severity::Security, asked);
-        }
-        Some(asked) if asked.len() < CODE_AND_REFRESH.len() => {
-            changed(LossKind::Widened, Severity::Functional, asked);
-        }
-        Some(_) => {}
-        None => losses.defaulted(GRANTS, got(), reason()),
+        Some(asked) => losses.replaced(field, asked.encode(), got, reason),
+        None => losses.defaulted(field.path, got, reason),
     }
-    let reason = || format!("every {vendor} client has exactly the response type code");
-    let got = || json!(["code"]);
-    match &metadata.response_types {
-        None => losses.defaulted(RESPONSE_TYPES, got(), reason()),
-        Some(asked) if asked.len() == 1 && asked.iter().all(|r| r.text() == "code") => {}
-        Some(asked) => {
-            let (kind, wanted) = (LossKind::Substituted, Some(asked.encode()));
-            losses.changed(RESPONSE_TYPES, kind, Severity::Security, wanted, Some(got()), reason());
-        }
+    let reason = format!("every {vendor} client has exactly the response type code");
+    if let Some(asked) = &metadata.response_types {
+        losses.replaced(fields::metadata::response_types(), asked.encode(), json!(["code"]), reason);
     }
+}
+
+/// The grants of a registration that the vendor has, reported where those are fewer. Without one that is of use by
+/// itself there is nothing to register.
+///
+/// # Errors
+/// [`ErrorKind::UnsupportedValue`], naming every grant that the vendor does not have.
+pub(crate) fn known_grants(
+    metadata: &ClientMetadata,
+    known: &[GrantType],
+    vendor: &str,
+    losses: &mut Losses,
+) -> Result<Vec<GrantType>> {
+    let asked = metadata.effective_grant_types();
+    let held: Vec<GrantType> = asked.iter().filter(|grant| known.contains(grant)).cloned().collect();
+    let unknown: Vec<String> = asked.iter().filter(|g| !known.contains(g)).map(|g| format!("`{g}`")).collect();
+    // refresh tokens come with another grant only (RFC 6749 §6)
+    if !unknown.is_empty() && held.iter().all(|grant| *grant == GrantType::RefreshToken) {
+        let detail = format!("{vendor} documents no grant type {}", named(&unknown));
+        return Err(unsupported_value("grant_types", detail));
+    }
+    if metadata.grant_types.is_some() {
+        let reason = format!("{vendor} documents no grant type {}", named(&unknown));
+        losses.replaced(fields::metadata::grant_types(), json!(asked), json!(held), reason);
+    }
+    Ok(held)
+}
+
+/// How many values an error names.
+const NAMED: usize = 8;
+
+/// Some values, and how many more there are.
+pub(crate) fn named(values: &[String]) -> String {
+    let more = values.len().saturating_sub(NAMED);
+    let mut names = values.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        names.push_str(&format!(" and {more} more"));
+    }
+    names
+}
+
+/// A refusal, before any call, of what a metadata member has.
+pub(crate) fn unsupported_value(member: &str, detail: String) -> Error {
+    let pointer = Pointer::root().child("metadata").child(member);
+    let issue = Issue { pointer, code: IssueCode::InvalidValue, detail: detail.clone() };
+    Error::new(ErrorKind::UnsupportedValue, detail).with_issues(vec![issue])
 }
 
 /// T6: a confidential client whose vendor knows one way to present the shared secret, `method`. `why` is what the vendor
 /// cannot hold.
 pub(crate) fn shared_secret(metadata: &ClientMetadata, method: &str, why: &str, losses: &mut Losses) {
-    const FIELD: &str = "metadata.token_endpoint_auth_method";
-    let one_way = || format!("{why}; this is how its confidential clients authenticate");
-    let mut changed = |asked: &AuthMethod, severity, reason| {
-        let (wanted, got) = (Some(asked.encode()), Some(json!(method)));
-        losses.changed(FIELD, LossKind::Substituted, severity, wanted, got, reason);
+    let field = fields::metadata::token_endpoint_auth_method();
+    let reason = match &metadata.token_endpoint_auth_method {
+        None | Some(AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost) => {
+            format!("{why}; this is how its confidential clients authenticate")
+        }
+        Some(AuthMethod::None) => format!("{why}; a public client would get a secret that it cannot keep"),
+        Some(_) => format!("{why}; its confidential clients prove themselves with a shared secret only"),
     };
     match &metadata.token_endpoint_auth_method {
-        None => losses.defaulted(FIELD, json!(method), one_way()),
-        Some(asked) if asked.text() == method => {}
-        Some(asked @ (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)) => {
-            changed(asked, Severity::Functional, one_way());
-        }
-        Some(asked @ AuthMethod::None) => {
-            let reason = format!("{why}; a public client would get a secret that it cannot keep");
-            changed(asked, Severity::Security, reason);
-        }
-        Some(asked) => {
-            let reason = format!("{why}; its confidential clients prove themselves with a shared secret only");
-            changed(asked, Severity::Security, reason);
-        }
+        None => losses.defaulted(field.path, json!(method), reason),
+        Some(asked) => losses.replaced(field, asked.encode(), json!(method), reason),
     }
 }
 
@@ -400,18 +428,25 @@ pub(crate) fn derived_response_types(
     vendor: &str,
     losses: &mut Losses,
 ) {
-    const FIELD: &str = "metadata.response_types";
+    let field = fields::metadata::response_types();
     let reason = || format!("{vendor} holds no response types; they follow from the grants");
     let got = response_types_of(grants);
     let shown = (!got.is_empty()).then(|| got.encode());
     match (&metadata.response_types, shown) {
-        (None, Some(shown)) => losses.defaulted(FIELD, shown, reason()),
-        (Some(asked), shown) if !asked.is_empty() => {
+        (None, Some(shown)) => losses.defaulted(field.path, shown, reason()),
+        (Some(asked), Some(shown)) => {
             let wanted = asked.encode();
-            if !shown.as_ref().is_some_and(|s| same_value(FIELD, &wanted, s)) {
-                let kind = if shown.is_some() { LossKind::Substituted } else { LossKind::Dropped };
-                losses.changed(FIELD, kind, Severity::Functional, Some(wanted), shown, reason());
+            if !same_value(field.path, &wanted, &shown) {
+                // what the grants allow was asked for with them
+                let kind = match Uses::default().changing(Some(field), &wanted, &shown).0 {
+                    LossKind::Narrowed => LossKind::Narrowed,
+                    _ => LossKind::Substituted,
+                };
+                losses.changed(field.path, kind, Severity::Functional, Some(wanted), Some(shown), reason());
             }
+        }
+        (Some(asked), None) if !asked.is_empty() => {
+            losses.changed(field.path, LossKind::Dropped, Severity::Functional, Some(asked.encode()), None, reason());
         }
         _ => {}
     }
@@ -434,20 +469,46 @@ pub(crate) const KEPT_MEMBERS: usize = 200;
 /// Bytes of the name of such a member.
 pub(crate) const KEPT_NAME: usize = 128;
 
-/// The members that a vendor shows and that have no canonical place, for [`ClientSpec::vendor`].
+/// The members that a vendor shows and that have no canonical place, for [`ClientSpec::vendor`], which does not name a
+/// kind without any. Three sorts are left out: what says nothing (`null`, an empty text, list or object), since vendors
+/// add it freely; the vendor's own times, which would show as drift with every write; and private keys.
 pub(crate) fn kept_members(kind: &str, mut members: Map<String, Value>) -> BTreeMap<String, Map<String, Value>> {
-    members.retain(|_, value| !says_nothing(value));
-    of_kind(kind, members)
+    members.retain(|name, value| !says_nothing(value) && !is_own_time(name, value) && !holds_private_key(value));
+    if members.is_empty() { BTreeMap::new() } else { BTreeMap::from([(kind.to_owned(), members)]) }
 }
 
-/// Members of one kind, for [`ClientSpec::vendor`], which does not name a kind without any.
-pub(crate) fn of_kind(kind: &str, members: Map<String, Value>) -> BTreeMap<String, Map<String, Value>> {
-    if members.is_empty() { BTreeMap::new() } else { BTreeMap::from([(kind.to_owned(), members)]) }
+/// Whether a member says when the vendor made or changed the client: `created_at`, `UpdatedAt`, `lastModifiedDate`.
+fn is_own_time(name: &str, value: &Value) -> bool {
+    const EVENTS: [&str; 5] = ["created", "updated", "modified", "changed", "registered"];
+    const MOMENTS: [&str; 6] = ["at", "on", "date", "time", "timestamp", ""];
+    let plain = name.replace(['_', '-'], "").to_ascii_lowercase();
+    let plain = plain.strip_prefix("last").unwrap_or(&plain);
+    let named = EVENTS.iter().any(|event| plain.strip_prefix(event).is_some_and(|rest| MOMENTS.contains(&rest)))
+        || matches!(plain, "creationdate" | "creationtime" | "modificationdate" | "updatedate" | "createdate");
+    // `created_by` is another matter, and so is `updated: true`
+    named
+        && match value {
+            Value::Number(_) => true,
+            Value::String(text) => text.bytes().next().is_some_and(|b| b.is_ascii_digit()),
+            _ => false,
+        }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_vendor_shows_of_its_own_is_kept_but_for_times_empty_values_and_private_keys() {
+        let shown = json!({
+            "created_at": "2026-11-29T10:00:00Z", "UpdatedAt": 1_800_000_000, "lastModifiedDate": "2026-11-29",
+            "creation_date": 1, "nothing": {}, "none": null, "key": {"kty": "OKP", "crv": "Ed25519", "x": "a", "d": "b"},
+            "pem": "-----BEGIN PRIVATE KEY-----", "created_by": "ops", "updated": true, "first_seen": "2026-11-29"
+        });
+        let kept = kept_members("x", shown.as_object().cloned().unwrap());
+        let names: Vec<&str> = kept["x"].keys().map(String::as_str).collect();
+        assert_eq!(names, ["created_by", "first_seen", "updated"]);
+    }
 
     #[test]
     fn a_collection_without_a_url_is_reported() {

@@ -17,7 +17,7 @@ use crate::{
     backend::Backend,
     clock::now_ms,
     dcr::{self, CreateOptions, UpdateOptions},
-    engine::{Admission, Caller, Engine, Failure, NewSecret, Turn, Written, moving, own_losses},
+    engine::{Admission, Caller, Engine, Failure, NewSecret, Turn, Written, moving},
     journal::{Start, Success, Wish},
     loss_policy,
     record::Ongoing,
@@ -203,8 +203,7 @@ impl Engine {
             .preview_update(reach.newest(), &current.spec, &request.spec)
             .map_err(|e| e.with_backend(backend.name.as_str()))?;
         let mut losses = mapped.losses;
-        losses.extend(own_losses(&request));
-        loss::sort(&mut losses);
+        loss::join(&mut losses, request.own_losses());
         loss_policy::admit(backend.on_loss, &request.allow_loss, &losses)
             .map_err(|e| e.with_backend(backend.name.as_str()))?;
         backend.admits_writes()?;
@@ -223,7 +222,7 @@ impl Engine {
                     Start::Now(operation) => operation,
                     Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
                 };
-                let own = own_losses(&request);
+                let own = request.own_losses();
                 let NewRegistration { spec, labels, .. } = request;
                 let (updated, by) = reach.call(|target| backend.adapter.update(target, &current.spec, &spec)).await;
                 let updated = match updated {
@@ -398,8 +397,7 @@ pub(crate) fn settle(
         Ok(Cow::Borrowed(_)) | Err(_) => None,
     };
     if !own.is_empty() {
-        losses.extend(own);
-        loss::sort(&mut losses);
+        loss::join(&mut losses, own);
     }
     (losses.into(), record)
 }

@@ -4,8 +4,8 @@ use std::{borrow::Cow, time::Duration};
 
 use registrar_core::{Error, ErrorKind, Outcome, Response, Result};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Jwks, LossKind, Losses, Member,
-    Pointer, Policy, RedirectUri, Scope, Severity, decide, fields, member::StringMember,
+    AuthMethod, ClientMetadata, ClientSpec, GrantType, IssueCode, Issues, Jwks, LossKind, Losses, Member, Policy,
+    RedirectUri, Scope, Severity, decide, fields, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
@@ -13,7 +13,7 @@ use super::{Config, KIND, wire};
 use crate::shared::{
     self,
     refusal::{self, Shape},
-    same_set,
+    same_set, same_uris,
 };
 
 /// The members of `vendor.authms` that are sent.
@@ -97,7 +97,7 @@ impl<'a> Desired<'a> {
             None => config.cleared.clone(),
         };
         set("name", self.name != to.name, json!(to.name));
-        set("redirect_uris", self.redirect_uris != to.redirect_uris, json!(to.redirect_uris));
+        set("redirect_uris", !same_uris(self.redirect_uris, to.redirect_uris), json!(to.redirect_uris));
         let methods = self.client_auth_methods != to.client_auth_methods || self.is_confidential != to.is_confidential;
         set("client_auth_methods", methods, json!(to.client_auth_methods));
         set("is_confidential", methods, json!(to.is_confidential));
@@ -117,7 +117,7 @@ impl<'a> Desired<'a> {
 
 /// Maps a registration to the vendor, with everything that it cannot hold. `current` is what it showed last, on updates.
 pub(super) fn to_wire<'a>(spec: &'a ClientSpec, current: Option<&ClientSpec>) -> Result<(Desired<'a>, Losses)> {
-    let mut losses = Losses::new();
+    let mut losses = Losses::of(spec);
     let ClientSpec { metadata, policy, vendor: _ } = spec;
     shared::foreign_vendor_members(spec, KIND, &mut losses);
     shared::unsent_vendor_members(spec, current, KIND, &TAKEN, &mut losses);
@@ -166,8 +166,10 @@ pub(super) fn to_wire<'a>(spec: &'a ClientSpec, current: Option<&ClientSpec>) ->
         losses.changed("metadata.jwks", LossKind::LocalOnly, Severity::Info, wanted, None, reason);
     }
 
-    let (client_auth_methods, is_confidential) = authentication(metadata, &members, &mut losses);
-    let grant_types = grants(metadata, &mut losses)?;
+    let (client_auth_methods, is_confidential) = authentication(metadata, &members);
+    let held = shared::known_grants(metadata, &GRANTS, "authms", &mut losses)?;
+    shared::derived_response_types(metadata, &held, "authms", &mut losses);
+    let grant_types = held.iter().map(|g| g.text().to_owned()).collect();
     let name = match client_name {
         Some(name) => Cow::Borrowed(name.as_str()),
         None => {
@@ -205,32 +207,11 @@ fn key_text(jwks: &Jwks) -> String {
 }
 
 /// T6, T7: one method here, a list there.
-fn authentication(metadata: &ClientMetadata, members: &Map<String, Value>, losses: &mut Losses) -> (Vec<String>, bool) {
+fn authentication(metadata: &ClientMetadata, members: &Map<String, Value>) -> (Vec<String>, bool) {
     let method = metadata.auth_method();
-    if metadata.token_endpoint_auth_method.is_none() {
-        let reason = "not sent; registered with the standard's default (RFC 7591 §2)";
-        losses.defaulted("metadata.token_endpoint_auth_method", json!(method.text()), reason);
-    }
     let listed = members.get("client_auth_methods").and_then(Value::as_array);
     let methods = listed.map(|l| l.iter().filter_map(Value::as_str).map(str::to_owned).collect());
     (methods.unwrap_or_else(|| vec![method.text().to_owned()]), method != AuthMethod::None)
-}
-
-fn grants(metadata: &ClientMetadata, losses: &mut Losses) -> Result<Vec<String>> {
-    let grants = metadata.effective_grant_types();
-    let unknown: Vec<&GrantType> = grants.iter().filter(|g| !GRANTS.contains(g)).collect();
-    if let Some(first) = unknown.first() {
-        let detail = format!("authms documents no grant type `{first}`");
-        let pointer = Pointer::root().child("metadata").child("grant_types");
-        let issue = Issue { pointer, code: IssueCode::InvalidValue, detail: detail.clone() };
-        return Err(Error::new(ErrorKind::UnsupportedValue, detail).with_issues(vec![issue]));
-    }
-    if metadata.grant_types.is_none() {
-        let reason = "not sent; registered with the standard's default (RFC 7591 §2)";
-        losses.defaulted("metadata.grant_types", json!(["authorization_code"]), reason);
-    }
-    shared::derived_response_types(metadata, grants, "authms", losses);
-    Ok(grants.iter().map(|g| g.text().to_owned()).collect())
 }
 
 /// T19: `status` has three values, `enabled` two. A client that an administrator suspended is not activated unnoticed.

@@ -2,8 +2,8 @@
 
 use registrar_core::{Error, ErrorKind, Response, Result, VendorDetail, adapter::vendor_issue};
 use registrar_model::{
-    AuthMethod, ClientId, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy,
-    RedirectUri, ResponseType, Scope, Severity, decide, field::as_set, member::StringMember,
+    AuthMethod, ClientId, ClientMetadata, ClientSpec, IssueCode, LossKind, Losses, Member, Policy, RedirectUri,
+    ResponseType, Scope, Severity, decide, field::as_set, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ use super::{Config, KIND, wire};
 use crate::shared::{
     self,
     refusal::{self, Shape},
-    same_set,
+    same_set, same_uris,
 };
 
 /// How BitGo's clients present their secret: in the body of the token request (its SDK does).
@@ -19,9 +19,6 @@ const AUTH_METHOD: &str = "client_secret_post";
 
 /// The members of `vendor.bitgo` that are sent.
 const TAKEN: [&str; 2] = ["clientIdPrefix", "clientType"];
-
-/// How many unknown scopes an error names.
-const NAMED: usize = 8;
 
 /// The whole desired state of a client in BitGo's terms.
 #[derive(Debug, PartialEq)]
@@ -71,7 +68,7 @@ impl<'a> Desired<'a> {
                 put.insert(name.to_owned(), value);
             }
         };
-        set("redirectUri", self.redirect_uri != to.redirect_uri, json!(to.redirect_uri));
+        set("redirectUri", !same_uris(self.redirect_uri, to.redirect_uri), json!(to.redirect_uri));
         set("scope", !same_set(&self.scope, &to.scope), config.scope_value(&to.scope));
         set("clientType", to.client_type.is_some() && self.client_type != to.client_type, json!(to.client_type));
         set("redirectDomain", !same_set(self.redirect_domain, to.redirect_domain), json!(to.redirect_domain));
@@ -90,7 +87,7 @@ pub(super) fn to_wire<'a>(
     current: Option<&ClientSpec>,
     config: &Config,
 ) -> Result<(Desired<'a>, Losses)> {
-    let mut losses = Losses::new();
+    let mut losses = Losses::of(spec);
     let ClientSpec { metadata, policy, vendor: _ } = spec;
     shared::foreign_vendor_members(spec, KIND, &mut losses);
     shared::unsent_vendor_members(spec, current, KIND, &TAKEN, &mut losses);
@@ -193,40 +190,27 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
             continue;
         }
         if !config.scopes.iter().any(|s| s == mapped) {
-            unknown.push(token);
+            unknown.push(format!("`{token}`"));
         } else if !out.iter().any(|s| s == mapped) {
             out.push(mapped.to_owned());
         }
     }
-    if !unknown.is_empty() {
-        let mut names: Vec<String> = unknown.iter().take(NAMED).map(|s| format!("`{s}`")).collect();
-        if unknown.len() > NAMED {
-            names.push(format!("and {} more", unknown.len() - NAMED));
-        }
-        let detail = format!(
-            "BitGo knows no scope {}; the backend's `scope_map` can map or leave out scopes, `scopes` can add new ones",
-            names.join(", ")
-        );
-        let pointer = Pointer::root().child("metadata").child("scope");
-        let issue = Issue { pointer, code: IssueCode::InvalidValue, detail: detail.clone() };
-        return Err(Error::new(ErrorKind::UnsupportedValue, detail).with_issues(vec![issue]));
-    }
     if out.is_empty() {
-        return Err(shared::unsupported_member(
-            "metadata",
-            "scope",
-            "BitGo demands a scope, and the backend's `scope_map` leaves none",
-        ));
-    }
-    if as_set(&json!(out)) != as_set(&asked.encode()) {
-        let narrowed = out.iter().all(|s| asked.tokens().any(|t| t == s));
-        let (kind, severity) = if narrowed {
-            (LossKind::Narrowed, Severity::Functional)
-        } else {
-            (LossKind::Substituted, Severity::Functional)
+        let detail = match unknown.as_slice() {
+            [] => "BitGo demands a scope, and none of those that were asked for is sent to it".to_owned(),
+            names => format!("BitGo knows no scope {}, and demands one", shared::named(names)),
         };
-        let (wanted, got) = (Some(asked.encode()), Some(json!(out.join(" "))));
-        losses.changed("metadata.scope", kind, severity, wanted, got, "mapped by the backend's `scope_map`");
+        return Err(shared::unsupported_value("scope", detail));
+    }
+    let reason = match unknown.as_slice() {
+        [] => "other scopes are registered in place of these".to_owned(),
+        names => format!("BitGo knows no scope {}", shared::named(names)),
+    };
+    let (wanted, got) = (asked.encode(), json!(out.join(" ")));
+    if as_set(&wanted) != as_set(&got) {
+        let narrowed = out.iter().all(|s| asked.tokens().any(|t| t == s));
+        let kind = if narrowed { LossKind::Narrowed } else { LossKind::Substituted };
+        losses.changed("metadata.scope", kind, Severity::Functional, Some(wanted), Some(got), reason);
     }
     Ok(out)
 }

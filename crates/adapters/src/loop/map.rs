@@ -1,11 +1,11 @@
 //! Canonical ⇄ Loop, pure.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use registrar_core::{Error, ErrorKind, Outcome, Response, Result};
 use registrar_model::{
     AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy, RedirectUri,
-    ResponseType, Scope, Severity, decide, member::StringMember,
+    ResponseType, Scope, Severity, decide, fields, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
@@ -24,7 +24,7 @@ use crate::shared::{
 pub(super) struct Desired<'a> {
     pub client_name: Cow<'a, str>,
     pub client_type: &'static str,
-    pub redirect_uris: &'a [RedirectUri],
+    pub redirect_uris: Vec<&'a RedirectUri>,
     pub allowed_scopes: Vec<&'a str>,
     pub allowed_origins: &'a [String],
     pub client_uri: Option<&'a str>,
@@ -65,7 +65,7 @@ impl<'a> Desired<'a> {
             }
         };
         set("client_name", self.client_name != to.client_name, json!(to.client_name));
-        set("redirect_uris", self.redirect_uris != to.redirect_uris, json!(to.redirect_uris));
+        set("redirect_uris", !same_uris(&self.redirect_uris, &to.redirect_uris), json!(to.redirect_uris));
         set("allowed_scopes", !same_set(&self.allowed_scopes, &to.allowed_scopes), json!(to.allowed_scopes));
         set("allowed_origins", !same_set(self.allowed_origins, to.allowed_origins), json!(to.allowed_origins));
         set("client_uri", self.client_uri != to.client_uri, json!(to.client_uri));
@@ -81,13 +81,12 @@ pub(super) fn to_wire<'a>(
     current: Option<&ClientSpec>,
     config: &'a Config,
 ) -> Result<(Desired<'a>, Losses)> {
-    let mut losses = Losses::new();
+    let mut losses = Losses::of(spec);
     let ClientSpec { metadata, policy, vendor: _ } = spec;
     shared::foreign_vendor_members(spec, KIND, &mut losses);
     shared::unsent_vendor_members(spec, current, KIND, &[], &mut losses);
     shared::require_redirects(metadata, "Loop")?;
-    let redirect_uris = shared::redirect_uris(metadata);
-    check_redirects(redirect_uris)?;
+    let redirect_uris = redirects(metadata, &mut losses)?;
 
     let client_type = authentication(metadata, config, &mut losses);
     shared::code_and_refresh_only(metadata, "Loop", &mut losses);
@@ -197,19 +196,27 @@ pub(super) fn to_wire<'a>(
     Ok((desired, losses))
 }
 
-/// Loop refuses query strings and fragments, which RFC 6749 allows and forbids (trap 20).
-fn check_redirects(uris: &[RedirectUri]) -> Result<()> {
-    let issues: Vec<Issue> = uris
-        .iter()
-        .enumerate()
-        .filter(|(_, uri)| uri.as_str().contains(['?', '#', '*']))
-        .map(|(i, _)| Issue {
+/// Loop refuses query strings and fragments, which RFC 6749 allows and forbids (trap 20). The others are registered.
+fn redirects<'a>(metadata: &'a ClientMetadata, losses: &mut Losses) -> Result<Vec<&'a RedirectUri>> {
+    const WHY: &str = "Loop takes no query string, fragment or wildcard in a redirect URI";
+    let asked = shared::redirect_uris(metadata);
+    let is_taken = |uri: &RedirectUri| !uri.as_str().contains(['?', '#', '*']);
+    let held: Vec<&RedirectUri> = asked.iter().filter(|uri| is_taken(uri)).collect();
+    if held.is_empty() {
+        let issue = |(i, _)| Issue {
             pointer: Pointer::root().child("metadata").child("redirect_uris").child(i),
             code: IssueCode::InvalidRedirectUri,
-            detail: "Loop takes no query string, fragment or wildcard in a redirect URI".to_owned(),
-        })
-        .collect();
-    if issues.is_empty() { Ok(()) } else { Err(Error::validation(issues)) }
+            detail: WHY.to_owned(),
+        };
+        return Err(Error::validation(asked.iter().enumerate().map(issue).collect()));
+    }
+    losses.replaced(fields::metadata::redirect_uris(), json!(asked), json!(held), WHY);
+    Ok(held)
+}
+
+fn same_uris(a: &[&RedirectUri], b: &[&RedirectUri]) -> bool {
+    let set = |uris: &[&RedirectUri]| uris.iter().map(|uri| uri.as_str().to_owned()).collect::<BTreeSet<_>>();
+    set(a) == set(b)
 }
 
 /// T6: Loop knows confidential and public, not methods.
@@ -275,7 +282,7 @@ pub(super) fn current(spec: &ClientSpec) -> Desired<'_> {
     Desired {
         client_name: Cow::Borrowed(m.client_name.as_deref().unwrap_or_default()),
         client_type: if m.is_public() { "public" } else { "confidential" },
-        redirect_uris: shared::redirect_uris(m),
+        redirect_uris: shared::redirect_uris(m).iter().collect(),
         allowed_scopes: m.scope.iter().flat_map(Scope::tokens).collect(),
         allowed_origins: spec.policy.allowed_cors_origins.as_deref().unwrap_or_default(),
         client_uri: m.client_uri.as_deref(),

@@ -23,7 +23,7 @@ pub(super) struct CreateClient<'a> {
     pub client_uri: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logo_uri: Option<&'a str>,
-    pub redirect_uris: &'a [RedirectUri],
+    pub redirect_uris: Vec<&'a RedirectUri>,
 }
 
 /// The canonical fields of the members of a client.

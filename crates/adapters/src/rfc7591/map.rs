@@ -31,7 +31,7 @@ pub(super) fn to_wire(spec: &ClientSpec, preset: &Preset) -> Result<(Map<String,
     let mut issues = Issues::new();
     validate(spec, &mut issues);
     issues.into_result(()).map_err(Error::validation)?;
-    let mut losses = Losses::new();
+    let mut losses = Losses::of(spec);
     shared::foreign_vendor_members(spec, KIND, &mut losses);
     policy_losses(&spec.policy, &mut losses);
     grants(&spec.metadata, preset, &mut losses)?;

@@ -91,7 +91,7 @@ fn what_a_server_is_known_not_to_keep_is_told_before_the_call() {
     );
     assert_eq!(
         (loss(&losses, "metadata.scope").kind, loss(&losses, "metadata.scope").severity),
-        (LossKind::Dropped, Severity::Security)
+        (LossKind::Dropped, Severity::Functional)
     );
     assert_eq!(loss(&losses, "metadata.contacts").kind, LossKind::LocalOnly);
     let (body, losses) = lost("oidc-provider", &full());
