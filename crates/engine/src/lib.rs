@@ -1,5 +1,6 @@
 //! Policy: where registrations go, what may be lost, and how a write becomes durable and known.
 
+mod adoption;
 pub mod backend;
 mod clock;
 pub mod config;
