@@ -17,6 +17,7 @@ use crate::{
     gone::Presence,
     journal::{SECRET, UNDELIVERED, millis, with_state},
     reconcile::{FIRST_WAIT, Finding},
+    secret_needed,
     writes::{changed, registered, replacement, settle, state_of},
 };
 
@@ -170,8 +171,9 @@ impl Engine {
         let plan = backend.adapter.preview_update(reach.newest(), &current.spec, &asked.spec)?;
         let predicted = plan.losses;
         if looks_like(&asked.spec, &shown, &predicted) {
-            let issued =
-                !plan.value.is_empty() && backend.adapter.update_issued_secret(&current.spec, &asked.spec, &shown);
+            let issued = !plan.value.is_empty()
+                && (backend.adapter.update_issued_secret(&current.spec, &asked.spec, &shown)
+                    || secret_needed::is_needed(&current.spec, &shown));
             let (losses, record) = settle(&asked.spec, &shown, predicted, Vec::new());
             let mut registration = changed(current, record, shown, asked.labels, None);
             asked.kept.keep(&mut registration.hidden);
