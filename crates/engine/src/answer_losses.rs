@@ -10,11 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::{
-    backend::Backend,
-    config::OnLoss,
-    engine::{Engine, own_losses},
-    loss_policy,
-    reported::Reported,
+    backend::Backend, config::OnLoss, engine::Engine, loss_policy, reported::Reported, unread::with_unread,
     writes::settle,
 };
 
@@ -26,10 +22,29 @@ pub(crate) struct Judged {
 }
 
 /// Why the policy refuses losses that nobody foretold, if it does. Foretold ones were admitted before the call.
-pub(crate) fn refusal(policy: OnLoss, request: &NewRegistration, losses: &[Loss]) -> Option<Error> {
+///
+/// Three are told and lead to no deletion, because the client is not weaker: a member that cannot be read, another
+/// spelling of the same redirect URIs, and a public client that was given a secret.
+pub(crate) fn refusal(
+    policy: OnLoss,
+    request: &NewRegistration,
+    client: &VendorClient,
+    losses: &[Loss],
+) -> Option<Error> {
     loss_policy::admit(policy, &request.allow_loss, losses).err()?;
-    let real: Vec<Loss> = losses.iter().filter(|loss| !is_spelling(loss)).cloned().collect();
-    loss_policy::admit(policy, &request.allow_loss, &real).err()
+    let is_unread = |loss: &Loss| client.unread.iter().any(|unread| unread.field == loss.field);
+    let is_weaker = |loss: &&Loss| !is_unread(loss) && !is_spelling(loss) && !is_stronger(loss);
+    let weaker: Vec<Loss> = losses.iter().filter(is_weaker).cloned().collect();
+    loss_policy::admit(policy, &request.allow_loss, &weaker).err()
+}
+
+/// Whether a public client has become one with a secret, which the caller gets.
+fn is_stronger(loss: &Loss) -> bool {
+    let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).map(str::to_owned);
+    let is_secret = |method: String| method.starts_with("client_secret_");
+    loss.field == "metadata.token_endpoint_auth_method"
+        && text(&loss.wanted).is_some_and(|wanted| wanted == "none")
+        && text(&loss.got).is_some_and(is_secret)
 }
 
 /// Whether a loss is another spelling of the same URIs, as `https://a.example` and `https://a.example/`.
@@ -64,8 +79,10 @@ impl Engine {
         let unseen: Vec<Loss> = losses.iter().filter(unseen).cloned().collect();
         predicted.extend(unseen);
         client.spec = read.spec;
+        client.unread = read.unread;
+        let predicted = with_unread(&request.spec, client, predicted);
         client.management = read.management.or_else(|| client.management.take());
-        let (losses, shown) = settle(&request.spec, &client.spec, predicted, own_losses(request));
+        let (losses, shown) = settle(&request.spec, &client.spec, predicted, request.own_losses());
         Some(Judged { losses, shown })
     }
 

@@ -9,8 +9,8 @@ use std::{
 use arc_swap::ArcSwap;
 use registrar_core::{Error, ErrorKind, PlannedRequest, Result, SecretString, Vendor};
 use registrar_model::{
-    BackendName, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, Mapped, NewRegistration, Pointer, Registration,
-    RegistrationId, Severity, loss,
+    BackendName, ClientSpec, Issue, IssueCode, Issues, Loss, Mapped, NewRegistration, Pointer, Registration,
+    RegistrationId, loss,
 };
 use registrar_store::{PageOf, PageRequest, RegistrationFilter, Store};
 use serde::Serialize;
@@ -297,8 +297,7 @@ impl Engine {
         let admission = self.admit(request)?;
         let refusal = admission.refusal(request, None);
         let mut losses = admission.plan.losses;
-        losses.extend(admission.own);
-        loss::sort(&mut losses);
+        loss::join(&mut losses, admission.own);
         Ok(DryRun {
             backend: admission.backend.name.clone(),
             route: admission.route,
@@ -314,7 +313,7 @@ impl Engine {
         let (backend, route, policy) = self.runtime.load().choose(request)?;
         self.check_vendor_members(&backend, &request.spec)?;
         let plan = backend.adapter.preview(&request.spec).map_err(|e| e.with_backend(backend.name.as_str()))?;
-        Ok(Admission { backend, route, policy, plan, own: own_losses(request) })
+        Ok(Admission { backend, route, policy, plan, own: request.own_losses() })
     }
 
     /// Refuses `vendor` members of kinds that do not exist, and lets the adapter check its own.
@@ -388,28 +387,12 @@ impl Admission {
         let refused = if self.own.is_empty() {
             loss_policy::admit(policy, &request.allow_loss, &self.plan.losses)
         } else {
-            let mut losses = [self.plan.losses.as_slice(), &self.own].concat();
-            loss::sort(&mut losses);
+            let mut losses = self.plan.losses.clone();
+            loss::join(&mut losses, self.own.clone());
             loss_policy::admit(policy, &request.allow_loss, &losses)
         };
         refused.err().map(|e| e.with_backend(self.backend.name.as_str()))
     }
-}
-
-/// Losses that no adapter sees: names that no registry knows, and labels, which only the gateway holds.
-pub(crate) fn own_losses(request: &NewRegistration) -> Vec<Loss> {
-    let mut losses = request.unknown_losses();
-    if !request.labels.is_empty() {
-        losses.push(Loss {
-            field: "labels".into(),
-            kind: LossKind::LocalOnly,
-            severity: Severity::Info,
-            reason: "labels are the gateway's own; no vendor sees them".into(),
-            wanted: serde_json::to_value(&request.labels).ok(),
-            got: None,
-        });
-    }
-    losses
 }
 
 /// An issue with the backend member of a body.

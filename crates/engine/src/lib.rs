@@ -30,6 +30,7 @@ pub mod routing;
 mod seal;
 mod secret_needed;
 mod sightings;
+mod unread;
 pub mod writes;
 
 pub use backend::{AlwaysOpen, Backend, Connect, ConnectOptions, Connection, Gate};

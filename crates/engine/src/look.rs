@@ -18,6 +18,7 @@ use crate::{
     journal::{SECRET, UNDELIVERED, millis, with_state},
     reconcile::{FIRST_WAIT, Finding},
     secret_needed,
+    unread::with_unread,
     writes::{changed, registered, replacement, settle, state_of},
 };
 
@@ -125,6 +126,7 @@ impl Engine {
         predicted: Vec<Loss>,
         client: VendorClient,
     ) -> Finding {
+        let predicted = with_unread(&asked.spec, &client, predicted);
         let (losses, shown) = settle(&asked.spec, &client.spec, predicted, Vec::new());
         let id = operation.registration.unwrap_or_else(registrar_model::RegistrationId::generate);
         let client = VendorClient { secret: None, ..client };

@@ -2,11 +2,11 @@
 //!
 //! A caller who disconnects changes nothing: the task goes on, and shutdown waits for it.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use registrar_core::{Error, ErrorKind, IssuedSecret, OpSupport, Outcome};
 use registrar_model::{
-    ClientSpec, Hidden, Loss, NewRegistration, OperationId, Registration, RegistrationId, State,
+    ClientSpec, Hidden, Loss, NewRegistration, OperationId, RedirectUri, Registration, RegistrationId, State,
     account::{account, effective},
     loss, patch,
 };
@@ -18,7 +18,7 @@ use crate::{
     backend::Backend,
     clock::now_ms,
     dcr::{self, CreateOptions, UpdateOptions},
-    engine::{Admission, Caller, Engine, Failure, NewSecret, Turn, Written, moving, own_losses},
+    engine::{Admission, Caller, Engine, Failure, NewSecret, Turn, Written, moving},
     journal::{Start, Success, Wish},
     loss_policy,
     management::Reach,
@@ -26,6 +26,7 @@ use crate::{
     removal,
     reported::Reported,
     secret_needed,
+    unread::with_unread,
 };
 
 pub use crate::rotate::Rotated;
@@ -100,16 +101,17 @@ impl Engine {
             if let Some(error) = self.is_another(&backend, &request.spec, &created.value).await {
                 return Err(Box::pin(self.failed(&operation, &backend, None, error)).await);
             }
+            let predicted = with_unread(&request.spec, &created.value, created.losses);
             let secret = created.value.secret.take().map(issued);
-            let (mut losses, mut shown) = settle(&request.spec, &created.value.spec, created.losses, own);
+            let (mut losses, mut shown) = settle(&request.spec, &created.value.spec, predicted, own);
             let policy = options.on_loss.unwrap_or(policy);
-            if answer_losses::refusal(policy, &request, &losses).is_some() {
+            if answer_losses::refusal(policy, &request, &created.value, &losses).is_some() {
                 // boxed, as failures are: it is rare
                 let again = self.looked_at_again(&backend, &request, &mut created.value, &losses);
                 if let Some(judged) = Box::pin(again).await {
                     (losses, shown) = (judged.losses, judged.shown);
                 }
-                if let Some(refusal) = answer_losses::refusal(policy, &request, &losses)
+                if let Some(refusal) = answer_losses::refusal(policy, &request, &created.value, &losses)
                     && let Some(error) = Box::pin(self.unmade(&backend, &created.value, refusal)).await
                 {
                     return Err(Box::pin(self.failed(&operation, &backend, None, error)).await);
@@ -223,8 +225,7 @@ impl Engine {
             .preview_update(reach.newest(), &current.spec, &request.spec)
             .map_err(|e| e.with_backend(backend.name.as_str()))?;
         let mut losses = mapped.losses;
-        losses.extend(own_losses(&request));
-        loss::sort(&mut losses);
+        loss::join(&mut losses, request.own_losses());
         loss_policy::admit(backend.on_loss, &request.allow_loss, &losses)
             .map_err(|e| e.with_backend(backend.name.as_str()))?;
         secret_needed::admit(&backend, &current.spec, &request.spec, &losses)?;
@@ -244,7 +245,7 @@ impl Engine {
                     Start::Now(operation) => operation,
                     Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
                 };
-                let own = own_losses(&request);
+                let own = request.own_losses();
                 let NewRegistration { spec, labels, .. } = request;
                 let (updated, by) = reach.call(|target| backend.adapter.update(target, &current.spec, &spec)).await;
                 let updated = match updated {
@@ -253,8 +254,9 @@ impl Engine {
                 };
                 let mut client = updated.value;
                 // some vendors issue a new secret with a change, as when a public client becomes confidential
+                let predicted = with_unread(&spec, &client, updated.losses);
                 let mut secret = client.secret.take().map(issued);
-                let (mut losses, defaulted) = removal::settle(&current, &spec, &client.spec, updated.losses);
+                let (mut losses, defaulted) = removal::settle(&current, &spec, &client.spec, predicted);
                 let mut steps = None;
                 let recorded = record_of(&spec, &client.spec, &losses);
                 if secret.is_none()
@@ -265,8 +267,7 @@ impl Engine {
                         losses.push(secret_needed::missing());
                     }
                 }
-                losses.extend(own);
-                loss::sort(&mut losses);
+                loss::join(&mut losses, own);
                 let losses = Reported::from(losses);
                 let had_open_writes = current.state == State::Unknown;
                 let management = engine.credentials_after(current.id, &reach, by, client.management.as_ref()).await;
@@ -333,8 +334,9 @@ impl Engine {
         Ok(Subject { current, backend, turn })
     }
 
-    /// Whether a vendor answered a create with a client that it did not make just now: one that is registered already,
-    /// or one with none of the redirect URIs that were asked for. Its secret goes no further.
+    /// Reports a create that a vendor answered with a client that it did not make just now: one that is registered here
+    /// already. Its secret goes no further. Vendors normalise and replace redirect URIs (RFC 7591 §3.2.1), so that they
+    /// prove nothing by themselves.
     async fn is_another(
         &self,
         backend: &Backend,
@@ -343,13 +345,19 @@ impl Engine {
     ) -> Option<Error> {
         let [wanted, got] =
             [asked, &client.spec].map(|spec| spec.metadata.redirect_uris.as_deref().unwrap_or_default());
-        let foreign = !wanted.is_empty() && !got.is_empty() && !wanted.iter().any(|uri| got.contains(uri));
-        // asking the registry costs a read, so only where the answer proves nothing by itself: without the secret that
-        // only a new client has
+        let alike = wanted.is_empty() || {
+            let got: HashSet<&RedirectUri> = got.iter().collect();
+            wanted.iter().any(|uri| got.contains(uri))
+        };
+        // the registry is asked only where the answer proves nothing by itself: a secret and our own redirect URI do
+        if client.secret.is_some() && alike {
+            return None;
+        }
         // a store that cannot tell will not record the client either
-        let known = client.secret.is_none() && self.is_registered(backend, client).await.unwrap_or(false);
+        let known = self.is_registered(backend, client).await.unwrap_or(false);
         let detail = "the vendor answered with another client than the one that was asked for";
-        (foreign || known).then(|| Error::new(ErrorKind::UpstreamMalformed, detail).with_outcome(Outcome::Unknown))
+        let error = || Error::new(ErrorKind::UpstreamMalformed, detail).with_outcome(Outcome::Unknown);
+        known.then(|| error().with_client(client.client_id.clone(), None))
     }
 
     fn usable(&self, registration: &Registration) -> Result<Arc<Backend>, Error> {
@@ -442,8 +450,7 @@ pub(crate) fn settle(
     let mut losses = account(sent, shown, predicted);
     let record = record_of(sent, shown, &losses);
     if !own.is_empty() {
-        losses.extend(own);
-        loss::sort(&mut losses);
+        loss::join(&mut losses, own);
     }
     (losses.into(), record)
 }

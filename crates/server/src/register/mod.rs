@@ -275,7 +275,10 @@ async fn object(request: Request) -> Result<(Parts, Map<String, Value>)> {
 /// Client metadata as a registration: nothing but metadata can be asked for here. The engine validates it when it has
 /// chosen from the lists of choices.
 fn decode(body: Map<String, Value>) -> Result<NewRegistration> {
-    NewRegistration::decode_unvalidated(&json!({ "metadata": body })).map_err(Error::validation)
+    let asked = NewRegistration::decode_unvalidated(&json!({ "metadata": body })).map_err(Error::validation)?;
+    // nothing can be allowed here
+    asked.demand_known_keys().map_err(Error::validation)?;
+    Ok(asked)
 }
 
 /// The caller for the journal. Only a key that was sent counts: two strangers behind one address may well ask for the

@@ -71,7 +71,8 @@ fn trap_16_a_wanted_otp_is_no_bad_token() {
 #[test]
 fn trap_41_a_refused_token_may_be_bound_to_another_address() {
     let error = refusal(401, &Value::Null, r#"{"error":"unauthorized"}"#);
-    assert!(error.detail().contains("token") && error.detail().contains("IP address"));
+    let advice = error.advice().unwrap();
+    assert!(advice.contains("token") && advice.contains("IP address") && !error.detail().contains("token"));
 }
 
 #[test]
