@@ -37,6 +37,7 @@ mod rate_headers;
 mod retry;
 mod retry_after;
 mod send;
+mod skew;
 mod stack;
 mod token;
 mod window;
