@@ -29,7 +29,7 @@ pub(crate) fn pause(headers: &HeaderMap, refused: bool) -> Option<Duration> {
         let wait = until(text(reset)?, now())?;
         is_spent(text(remaining), refused).then_some(wait)
     });
-    let fields = headers.get_all("ratelimit").iter().filter_map(|v| v.to_str().ok()).flat_map(|v| items(v));
+    let fields = headers.get_all("ratelimit").iter().filter_map(|v| v.to_str().ok()).flat_map(items);
     let policies = headers.get_all("ratelimit-policy").iter().filter_map(|v| v.to_str().ok());
     let windows: Vec<Item<'_>> = policies.flat_map(items).collect();
     let named = fields.filter_map(|item| {
