@@ -62,6 +62,9 @@ impl Rebuild {
     /// # Errors
     /// [`StoreError::Open`] when a gateway serves from it, or the folder of the store cannot be written.
     pub fn start(store: &Path, dry_run: bool) -> Result<Started, StoreError> {
+        // a symbolic link stays: the file that it leads to is replaced
+        let store = &lock::canonical(store);
+        open::check_place(store)?;
         let held = "a gateway serves from it, or another rebuild is under way; stop that one first";
         let exclusive = lock::take(store, held)?;
         let work = folder(store);
