@@ -136,7 +136,8 @@ fn a_schema_allows_the_urls_that_the_code_allows() {
     ];
     for (member, purpose) in members {
         let labelled = rows(URL_MEMBERS).map(|(_, uri)| uri).chain(rows(REDIRECT_URIS).map(|(_, uri)| uri));
-        for uri in labelled.chain(more.into_iter().map(|uri| json!(uri))) {
+        // an empty text is an absent member
+        for uri in labelled.chain(more.into_iter().map(|uri| json!(uri))).filter(|uri| *uri != "") {
             let fault = url_fault(uri.as_str().unwrap(), purpose);
             compare(member, &uri, fault, check(member, &uri), &mut wrong);
         }

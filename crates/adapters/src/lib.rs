@@ -52,6 +52,7 @@ mod tests {
             .map(|e| e.unwrap())
             .filter(|e| e.path().is_dir())
             .map(|e| e.file_name().into_string().unwrap())
+            .filter(|name| name != "shared")
             .collect();
         let registered: BTreeSet<String> = FOLDERS.iter().map(|f| f.trim_start_matches("r#").to_owned()).collect();
         let kinds: BTreeSet<String> = VENDORS.iter().map(|v| v.descriptor.kind.to_owned()).collect();

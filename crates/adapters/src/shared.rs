@@ -1,24 +1,25 @@
 //! What several kinds need while mapping; nothing here knows a vendor.
 
+pub(crate) mod answer;
+pub(crate) mod refusal;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
+#[cfg(feature = "fakes")]
 use jiff::Timestamp;
 use registrar_core::{
-    Effect, Error, ErrorKind, Outcome, PlannedRequest, Request, Response, Result, Settings, VendorDetail, endpoint,
+    Effect, Error, ErrorKind, IssuedSecret, Outcome, PlannedRequest, Request, Response, Result, SecretString, Settings,
+    Subject, endpoint,
 };
 use registrar_model::{
     AuthMethod, ClientId, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Loss, LossKind, Losses,
-    Mapped, Member, Pointer, Position, RedirectUri, Scope, Severity, member::StringMember, spec::same_value,
+    Mapped, Member, Pointer, Position, RedirectUri, Severity, Uses, fields, jwk::holds_private_key,
+    member::StringMember, spec::same_value,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use url::Url;
-
-/// An ISO 8601 time in Unix seconds (RFC 7591 §3.2.1 wants whole seconds); `None` when it cannot be read.
-pub(crate) fn unix_seconds(text: &str) -> Option<i64> {
-    text.parse::<Timestamp>().ok().map(Timestamp::as_second)
-}
 
 /// What the clock of a simulated vendor shows: the real time, because gateways compare it with their own.
 #[cfg(feature = "fakes")]
@@ -35,7 +36,73 @@ pub(crate) fn fake_time_after(milliseconds: u64) -> String {
 
 /// The vendor's `client_id`, checked: an answer without a usable one is an error, never an empty string in the store.
 pub(crate) fn client_id(text: &str, response: &Response) -> Result<ClientId> {
-    text.parse().map_err(|_| response.malformed("the client id is empty or not VSCHAR"))
+    text.parse().map_err(|_| response.malformed("the client id is missing, empty or not VSCHAR"))
+}
+
+/// The secret method in force where the answer to a creation leaves the method out: one silence has one reading. With a
+/// secret it is the confidential method that was asked for, or else the standard's default; without one there is none,
+/// unless keys or certificates were asked for.
+///
+/// Absent where nothing was asked for and nothing else than the standard's default is in force.
+pub(crate) fn silent_method(asked: &ClientMetadata, has_secret: bool) -> Option<AuthMethod> {
+    match asked.auth_method() {
+        AuthMethod::None if has_secret => Some(AuthMethod::ClientSecretBasic),
+        method if has_shared_secret(&method) && !has_secret => Some(AuthMethod::None),
+        _ => asked.token_endpoint_auth_method.clone(),
+    }
+}
+
+/// Whether clients with this method prove themselves with a secret that the vendor issues.
+pub(crate) fn has_shared_secret(method: &AuthMethod) -> bool {
+    match method {
+        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost | AuthMethod::ClientSecretJwt => true,
+        AuthMethod::None
+        | AuthMethod::PrivateKeyJwt
+        | AuthMethod::TlsClientAuth
+        | AuthMethod::SelfSignedTlsClientAuth
+        | AuthMethod::Other(_) => false,
+    }
+}
+
+/// The secret of a new client with this method, as the vendor names it, and what is told when the two do not fit: a public
+/// client must not have one, and one that needs a secret may have got none.
+pub(crate) fn fitting_secret(
+    method: &AuthMethod,
+    secret: Option<IssuedSecret>,
+    losses: &mut Vec<Loss>,
+) -> Option<IssuedSecret> {
+    let (severity, reason) = match (method, &secret) {
+        (AuthMethod::None, Some(_)) => (
+            Severity::Info,
+            "the vendor issued a secret to a public client, which must not have one; it was thrown away",
+        ),
+        (method, None) if has_shared_secret(method) => (
+            Severity::Functional,
+            "the client needs a secret, and the vendor told none; it can authenticate only after a new secret or a new \
+             registration",
+        ),
+        _ => return secret,
+    };
+    losses.push(secret_loss(severity, reason));
+    registrar_model::loss::sort(losses);
+    None
+}
+
+/// A loss of the secret.
+pub(crate) fn secret_loss(severity: Severity, reason: &'static str) -> Loss {
+    Loss {
+        field: "client_secret".into(),
+        kind: LossKind::Dropped,
+        severity,
+        reason: reason.into(),
+        wanted: None,
+        got: None,
+    }
+}
+
+/// A secret that does not expire, as vendors issue them that document no expiry.
+pub(crate) fn lasting_secret(text: String) -> IssuedSecret {
+    IssuedSecret { value: SecretString::from(text), expires_at: Some(0), previous_valid_until: None }
 }
 
 /// The request that an adapter would send, for people; bodies of the four kinds hold no secrets.
@@ -71,18 +138,11 @@ pub(crate) fn write(
     Request::new(method, url, effect, operation).json(body)
 }
 
-/// Whether a deletion was confirmed: 204 says so by itself; with 200, something in front of the vendor may speak, so that
-/// only a JSON object counts.
-pub(crate) fn deleted(response: &Response) -> Result<()> {
-    if response.status == 204 || response.value().is_some_and(|body| body.is_object()) {
-        return Ok(());
-    }
-    Err(response.malformed("a deletion is confirmed by 204, or by 200 with a JSON object"))
-}
-
-/// Refuses a success that is not one of the documented statuses: 202 is not done yet, 204 has no client in it.
+/// Refuses a success that is not one of the documented statuses: 202 is not done yet, 204 has no client in it. A creation
+/// with any other success is read all the same: if the answer names a client, there is one.
 pub(crate) fn expect(response: &Response, statuses: &[u16]) -> Result<()> {
-    if statuses.contains(&response.status) {
+    let created = response.subject == Subject::NewClient && !matches!(response.status, 202 | 204 | 205);
+    if created || statuses.contains(&response.status) {
         return Ok(());
     }
     let what = match response.status {
@@ -121,24 +181,15 @@ pub(crate) fn same_set<T: AsRef<str>>(a: &[T], b: &[T]) -> bool {
     set(a) == set(b)
 }
 
-/// A non-empty list.
-pub(crate) fn list(texts: Vec<String>) -> Option<Vec<String>> {
-    (!texts.is_empty()).then_some(texts)
+/// The same of redirect URIs, for vendors that look for one that is equal.
+pub(crate) fn same_uris(a: &[RedirectUri], b: &[RedirectUri]) -> bool {
+    let set = |uris: &[RedirectUri]| uris.iter().map(|uri| uri.as_str().to_owned()).collect::<BTreeSet<_>>();
+    set(a) == set(b)
 }
 
 /// Grant types from a vendor, unknown ones kept.
 pub(crate) fn grants(texts: &[String]) -> Option<Vec<GrantType>> {
     (!texts.is_empty()).then(|| texts.iter().map(|t| GrantType::read(t)).collect())
-}
-
-/// A scope from a vendor's list; a token with a space or another forbidden character is an error, never joined in.
-pub(crate) fn scope(tokens: &[String], response: &Response) -> Result<Option<Scope>> {
-    if tokens.is_empty() {
-        return Ok(None);
-    }
-    Scope::from_tokens(tokens)
-        .map(Some)
-        .ok_or_else(|| response.malformed("a scope is not a scope token (RFC 6749 §3.3)"))
 }
 
 /// Response types that follow from the grants (RFC 7591 §2.1), for vendors that only hold grants.
@@ -284,86 +335,79 @@ pub(crate) const CODE_AND_REFRESH: [GrantType; 2] = [GrantType::AuthorizationCod
 /// T8: every client of such a vendor has exactly the grants authorization_code and refresh_token, and the response
 /// type code.
 pub(crate) fn code_and_refresh_only(metadata: &ClientMetadata, vendor: &str, losses: &mut Losses) {
-    const GRANTS: &str = "metadata.grant_types";
-    const RESPONSE_TYPES: &str = "metadata.response_types";
-    let reason = || format!("every {vendor} client has exactly the grants authorization_code and refresh_token");
-    let got = || json!(["authorization_code", "refresh_token"]);
-    let mut changed = |kind, severity, asked: &Vec<GrantType>| {
-        losses.changed(GRANTS, kind, severity, Some(asked.encode()), Some(got()), reason());
-    };
+    let field = fields::metadata::grant_types();
+    let reason = format!("every {vendor} client has exactly the grants authorization_code and refresh_token");
+    let got = json!(["authorization_code", "refresh_token"]);
     match &metadata.grant_types {
-        Some(asked) if !asked.iter().all(|g| CODE_AND_REFRESH.contains(g)) => {
-            changed(LossKind::Substituted, Severity::Security, asked);
-        }
-        Some(asked) if asked.len() < CODE_AND_REFRESH.len() => {
-            changed(LossKind::Widened, Severity::Functional, asked);
-        }
-        Some(_) => {}
-        None => losses.defaulted(GRANTS, got(), reason()),
+        Some(asked) => losses.replaced(field, asked.encode(), got, reason),
+        None => losses.defaulted(field.path, got, reason),
     }
-    let reason = || format!("every {vendor} client has exactly the response type code");
-    let got = || json!(["code"]);
-    match &metadata.response_types {
-        None => losses.defaulted(RESPONSE_TYPES, got(), reason()),
-        Some(asked) if asked.len() == 1 && asked.iter().all(|r| r.text() == "code") => {}
-        Some(asked) => {
-            let (kind, wanted) = (LossKind::Substituted, Some(asked.encode()));
-            losses.changed(RESPONSE_TYPES, kind, Severity::Security, wanted, Some(got()), reason());
-        }
+    let reason = format!("every {vendor} client has exactly the response type code");
+    if let Some(asked) = &metadata.response_types {
+        losses.replaced(fields::metadata::response_types(), asked.encode(), json!(["code"]), reason);
     }
+}
+
+/// The grants of a registration that the vendor has, reported where those are fewer. Without one that is of use by
+/// itself there is nothing to register.
+///
+/// # Errors
+/// [`ErrorKind::UnsupportedValue`], naming every grant that the vendor does not have.
+pub(crate) fn known_grants(
+    metadata: &ClientMetadata,
+    known: &[GrantType],
+    vendor: &str,
+    losses: &mut Losses,
+) -> Result<Vec<GrantType>> {
+    let asked = metadata.effective_grant_types();
+    let held: Vec<GrantType> = asked.iter().filter(|grant| known.contains(grant)).cloned().collect();
+    let unknown: Vec<String> = asked.iter().filter(|g| !known.contains(g)).map(|g| format!("`{g}`")).collect();
+    // refresh tokens come with another grant only (RFC 6749 §6)
+    if !unknown.is_empty() && held.iter().all(|grant| *grant == GrantType::RefreshToken) {
+        let detail = format!("{vendor} documents no grant type {}", named(&unknown));
+        return Err(unsupported_value("grant_types", detail));
+    }
+    if metadata.grant_types.is_some() {
+        let reason = format!("{vendor} documents no grant type {}", named(&unknown));
+        losses.replaced(fields::metadata::grant_types(), json!(asked), json!(held), reason);
+    }
+    Ok(held)
+}
+
+/// How many values an error names.
+const NAMED: usize = 8;
+
+/// Some values, and how many more there are.
+pub(crate) fn named(values: &[String]) -> String {
+    let more = values.len().saturating_sub(NAMED);
+    let mut names = values.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        names.push_str(&format!(" and {more} more"));
+    }
+    names
+}
+
+/// A refusal, before any call, of what a metadata member has.
+pub(crate) fn unsupported_value(member: &str, detail: String) -> Error {
+    let pointer = Pointer::root().child("metadata").child(member);
+    let issue = Issue { pointer, code: IssueCode::InvalidValue, detail: detail.clone() };
+    Error::new(ErrorKind::UnsupportedValue, detail).with_issues(vec![issue])
 }
 
 /// T6: a confidential client whose vendor knows one way to present the shared secret, `method`. `why` is what the vendor
 /// cannot hold.
 pub(crate) fn shared_secret(metadata: &ClientMetadata, method: &str, why: &str, losses: &mut Losses) {
-    const FIELD: &str = "metadata.token_endpoint_auth_method";
-    let one_way = || format!("{why}; this is how its confidential clients authenticate");
-    let mut changed = |asked: &AuthMethod, severity, reason| {
-        let (wanted, got) = (Some(asked.encode()), Some(json!(method)));
-        losses.changed(FIELD, LossKind::Substituted, severity, wanted, got, reason);
+    let field = fields::metadata::token_endpoint_auth_method();
+    let reason = match &metadata.token_endpoint_auth_method {
+        None | Some(AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost) => {
+            format!("{why}; this is how its confidential clients authenticate")
+        }
+        Some(AuthMethod::None) => format!("{why}; a public client would get a secret that it cannot keep"),
+        Some(_) => format!("{why}; its confidential clients prove themselves with a shared secret only"),
     };
     match &metadata.token_endpoint_auth_method {
-        None => losses.defaulted(FIELD, json!(method), one_way()),
-        Some(asked) if asked.text() == method => {}
-        Some(asked @ (AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)) => {
-            changed(asked, Severity::Functional, one_way());
-        }
-        Some(asked @ AuthMethod::None) => {
-            let reason = format!("{why}; a public client would get a secret that it cannot keep");
-            changed(asked, Severity::Security, reason);
-        }
-        Some(asked) => {
-            let reason = format!("{why}; its confidential clients prove themselves with a shared secret only");
-            changed(asked, Severity::Security, reason);
-        }
-    }
-}
-
-/// A text member of an error body.
-pub(crate) fn text(body: Option<&Value>, member: &str) -> Option<String> {
-    let value = body?.get(member)?;
-    match value {
-        Value::String(s) => Some(s.clone()),
-        Value::Number(n) => Some(n.to_string()),
-        _ => None,
-    }
-}
-
-/// The detail of an error whose body says nothing usable.
-pub(crate) fn no_detail() -> VendorDetail {
-    VendorDetail::default()
-}
-
-/// A vendor's 400 that names redirect URIs is the caller's redirect URI (there is no code for it).
-pub(crate) fn refine_redirect(error: Error, words: &[&str]) -> Error {
-    let names_it = error
-        .vendor()
-        .and_then(|v| v.message.as_deref())
-        .is_some_and(|m| words.iter().any(|w| m.to_ascii_lowercase().contains(w)));
-    if error.kind() == ErrorKind::Validation && names_it {
-        error.with_kind(ErrorKind::InvalidRedirectUri)
-    } else {
-        error
+        None => losses.defaulted(field.path, json!(method), reason),
+        Some(asked) => losses.replaced(field, asked.encode(), json!(method), reason),
     }
 }
 
@@ -384,45 +428,87 @@ pub(crate) fn derived_response_types(
     vendor: &str,
     losses: &mut Losses,
 ) {
-    const FIELD: &str = "metadata.response_types";
+    let field = fields::metadata::response_types();
     let reason = || format!("{vendor} holds no response types; they follow from the grants");
     let got = response_types_of(grants);
     let shown = (!got.is_empty()).then(|| got.encode());
     match (&metadata.response_types, shown) {
-        (None, Some(shown)) => losses.defaulted(FIELD, shown, reason()),
-        (Some(asked), shown) if !asked.is_empty() => {
+        (None, Some(shown)) => losses.defaulted(field.path, shown, reason()),
+        (Some(asked), Some(shown)) => {
             let wanted = asked.encode();
-            if !shown.as_ref().is_some_and(|s| same_value(FIELD, &wanted, s)) {
-                let kind = if shown.is_some() { LossKind::Substituted } else { LossKind::Dropped };
-                losses.changed(FIELD, kind, Severity::Functional, Some(wanted), shown, reason());
+            if !same_value(field.path, &wanted, &shown) {
+                // what the grants allow was asked for with them
+                let kind = match Uses::default().changing(Some(field), &wanted, &shown).0 {
+                    LossKind::Narrowed => LossKind::Narrowed,
+                    _ => LossKind::Substituted,
+                };
+                losses.changed(field.path, kind, Severity::Functional, Some(wanted), Some(shown), reason());
             }
+        }
+        (Some(asked), None) if !asked.is_empty() => {
+            losses.changed(field.path, LossKind::Dropped, Severity::Functional, Some(asked.encode()), None, reason());
         }
         _ => {}
     }
 }
 
-/// The members that a vendor shows and that have no canonical place, for [`ClientSpec::vendor`]. Members that say nothing
-/// (`null`, an empty text, list or object) count as absent: vendors add them freely, and they would only show as drift.
-pub(crate) fn kept_members(kind: &str, mut members: Map<String, Value>) -> BTreeMap<String, Map<String, Value>> {
-    let says_something = |value: &Value| match value {
-        Value::Null => false,
-        Value::String(s) => !s.is_empty(),
-        Value::Array(a) => !a.is_empty(),
-        Value::Object(o) => !o.is_empty(),
-        Value::Bool(_) | Value::Number(_) => true,
-    };
-    members.retain(|_, value| says_something(value));
-    of_kind(kind, members)
+/// Whether a member is as good as absent: `null`, an empty text, list or object. Vendors add them freely, and they would
+/// only show as drift.
+pub(crate) fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
-/// Members of one kind, for [`ClientSpec::vendor`], which does not name a kind without any.
-pub(crate) fn of_kind(kind: &str, members: Map<String, Value>) -> BTreeMap<String, Map<String, Value>> {
+/// How many members without a canonical place are kept of one answer.
+pub(crate) const KEPT_MEMBERS: usize = 200;
+/// Bytes of the name of such a member.
+pub(crate) const KEPT_NAME: usize = 128;
+
+/// The members that a vendor shows and that have no canonical place, for [`ClientSpec::vendor`], which does not name a
+/// kind without any. Three sorts are left out: what says nothing (`null`, an empty text, list or object), since vendors
+/// add it freely; the vendor's own times, which would show as drift with every write; and private keys.
+pub(crate) fn kept_members(kind: &str, mut members: Map<String, Value>) -> BTreeMap<String, Map<String, Value>> {
+    members.retain(|name, value| !says_nothing(value) && !is_own_time(name, value) && !holds_private_key(value));
     if members.is_empty() { BTreeMap::new() } else { BTreeMap::from([(kind.to_owned(), members)]) }
+}
+
+/// Whether a member says when the vendor made or changed the client: `created_at`, `UpdatedAt`, `lastModifiedDate`.
+fn is_own_time(name: &str, value: &Value) -> bool {
+    const EVENTS: [&str; 5] = ["created", "updated", "modified", "changed", "registered"];
+    const MOMENTS: [&str; 6] = ["at", "on", "date", "time", "timestamp", ""];
+    let plain = name.replace(['_', '-'], "").to_ascii_lowercase();
+    let plain = plain.strip_prefix("last").unwrap_or(&plain);
+    let named = EVENTS.iter().any(|event| plain.strip_prefix(event).is_some_and(|rest| MOMENTS.contains(&rest)))
+        || matches!(plain, "creationdate" | "creationtime" | "modificationdate" | "updatedate" | "createdate");
+    // `created_by` is another matter, and so is `updated: true`
+    named
+        && match value {
+            Value::Number(_) => true,
+            Value::String(text) => text.bytes().next().is_some_and(|b| b.is_ascii_digit()),
+            _ => false,
+        }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_vendor_shows_of_its_own_is_kept_but_for_times_empty_values_and_private_keys() {
+        let shown = json!({
+            "created_at": "2026-11-29T10:00:00Z", "UpdatedAt": 1_800_000_000, "lastModifiedDate": "2026-11-29",
+            "creation_date": 1, "nothing": {}, "none": null, "key": {"kty": "OKP", "crv": "Ed25519", "x": "a", "d": "b"},
+            "pem": "-----BEGIN PRIVATE KEY-----", "created_by": "ops", "updated": true, "first_seen": "2026-11-29"
+        });
+        let kept = kept_members("x", shown.as_object().cloned().unwrap());
+        let names: Vec<&str> = kept["x"].keys().map(String::as_str).collect();
+        assert_eq!(names, ["created_by", "first_seen", "updated"]);
+    }
 
     #[test]
     fn a_collection_without_a_url_is_reported() {

@@ -1,11 +1,11 @@
 //! What an adapter does.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
-use registrar_model::{AuthMethod, ClientId, ClientSpec, Issue, Issues, Mapped};
+use registrar_model::{AuthMethod, ClientId, ClientSpec, Issue, Issues, Loss, Mapped};
 use secrecy::SecretString;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::Value;
@@ -68,8 +68,9 @@ pub struct VendorClient {
     pub client_id_issued_at: Option<i64>,
     /// Everything that the vendor shows, in canonical terms; members that have none are in `vendor`.
     pub spec: ClientSpec,
-    /// The canonical fields that the answer shows in a form that cannot be read; `spec` does not have them.
-    pub unread: Vec<Cow<'static, str>>,
+    /// What the answer shows and the gateway cannot read or keep, as losses of nothing that was asked; `spec` does not
+    /// have it.
+    pub unread: Vec<Loss>,
     /// Present only where the vendor issues one at that moment.
     pub secret: Option<IssuedSecret>,
     /// How the client is managed from now on; any answer may replace what was given before (RFC 7592 §2.1, §2.2), and the

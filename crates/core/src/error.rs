@@ -174,6 +174,7 @@ struct Inner {
     backend: Option<String>,
     retry_after: Option<Duration>,
     hopeless: bool,
+    management_lost: bool,
     passing: bool,
 }
 
@@ -206,6 +207,7 @@ impl Error {
             backend: None,
             retry_after: None,
             hopeless: false,
+            management_lost: false,
             passing: false,
         }))
     }
@@ -317,6 +319,20 @@ impl Error {
     pub fn never_retryable(mut self) -> Self {
         self.0.hopeless = true;
         self
+    }
+
+    /// The same error as one about the token that a server gave the gateway for one client, and not about the backend's
+    /// credential.
+    #[must_use]
+    pub fn with_management_lost(mut self) -> Self {
+        self.0.management_lost = true;
+        self
+    }
+
+    /// Whether the server no longer takes the gateway's token for one client.
+    #[must_use]
+    pub fn is_management_lost(&self) -> bool {
+        self.0.management_lost
     }
 
     /// The kind.

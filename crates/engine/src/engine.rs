@@ -9,10 +9,8 @@ use std::{
 use arc_swap::ArcSwap;
 use registrar_core::{Error, ErrorKind, PlannedRequest, Result, SecretString, Vendor};
 use registrar_model::{
-    BackendName, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, Mapped, NewRegistration, Pointer, Registration,
-    RegistrationId, Severity,
-    account::{Drift, drift},
-    loss,
+    BackendName, ClientSpec, Issue, IssueCode, Issues, Loss, Mapped, NewRegistration, Pointer, Registration,
+    RegistrationId, loss,
 };
 use registrar_store::{PageOf, PageRequest, RegistrationFilter, Store};
 use serde::Serialize;
@@ -24,10 +22,13 @@ use crate::{
     config::{BackendConfig, OnLoss, RouteConfig},
     dcr,
     idempotency::{self, Idempotency},
-    loss_policy, record,
+    loss_policy,
+    management::Proved,
+    record,
     reported::Reported,
     routing::{self, Evaluation},
     seal::Vault,
+    sightings::Sightings,
 };
 
 /// Who is asking, for the journal.
@@ -168,6 +169,9 @@ pub struct Engine {
     pub(crate) refusals: dcr::Limiter,
     pub(crate) places: dcr::Places,
     pub(crate) retries: dcr::Retries,
+    pub(crate) proved: Proved,
+    pub(crate) renewals: dcr::Renewals,
+    pub(crate) sightings: Sightings,
     vault: tokio::sync::OnceCell<Vault>,
     /// For closing intents that may have become durable.
     pub(crate) closing: Arc<tokio::sync::Semaphore>,
@@ -200,6 +204,9 @@ impl Engine {
             refusals: dcr::Limiter::default(),
             places: dcr::Places::default(),
             retries: dcr::Retries::default(),
+            proved: Proved::default(),
+            renewals: dcr::Renewals::default(),
+            sightings: Sightings::default(),
             vault: tokio::sync::OnceCell::new(),
             closing: Arc::new(tokio::sync::Semaphore::new(record::CLOSING)),
             locks: Mutex::new(HashMap::new()),
@@ -290,8 +297,7 @@ impl Engine {
         let admission = self.admit(request)?;
         let refusal = admission.refusal(request, None);
         let mut losses = admission.plan.losses;
-        losses.extend(admission.own);
-        loss::sort(&mut losses);
+        loss::join(&mut losses, admission.own);
         Ok(DryRun {
             backend: admission.backend.name.clone(),
             route: admission.route,
@@ -307,7 +313,7 @@ impl Engine {
         let (backend, route, policy) = self.runtime.load().choose(request)?;
         self.check_vendor_members(&backend, &request.spec)?;
         let plan = backend.adapter.preview(&request.spec).map_err(|e| e.with_backend(backend.name.as_str()))?;
-        Ok(Admission { backend, route, policy, plan, own: own_losses(request) })
+        Ok(Admission { backend, route, policy, plan, own: request.own_losses() })
     }
 
     /// Refuses `vendor` members of kinds that do not exist, and lets the adapter check its own.
@@ -329,22 +335,6 @@ impl Engine {
     pub async fn registration(&self, id: RegistrationId) -> Result<Registration> {
         let found = self.store.registration(id).await.map_err(store_error)?;
         found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no client `{id}`")))
-    }
-
-    /// The client as the vendor shows it now, and how that differs from what was recorded.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] also when only the vendor does not know it.
-    pub async fn live(&self, id: RegistrationId) -> Result<(Registration, Vec<Drift>)> {
-        let mut registration = self.registration(id).await?;
-        let backend = self.runtime.load().backend(&registration.backend)?;
-        backend.usable()?;
-        let target = self.target(&registration).await?;
-        let shown = backend.adapter.read(&target).await.map_err(|e| e.with_backend(backend.name.as_str()))?;
-        self.renew_management(&registration, &target, &shown).await;
-        let drift = drift(&registration.observed, &shown.spec);
-        registration.spec = Arc::new(shown.spec);
-        Ok((registration, drift))
     }
 
     /// The recorded clients.
@@ -397,28 +387,12 @@ impl Admission {
         let refused = if self.own.is_empty() {
             loss_policy::admit(policy, &request.allow_loss, &self.plan.losses)
         } else {
-            let mut losses = [self.plan.losses.as_slice(), &self.own].concat();
-            loss::sort(&mut losses);
+            let mut losses = self.plan.losses.clone();
+            loss::join(&mut losses, self.own.clone());
             loss_policy::admit(policy, &request.allow_loss, &losses)
         };
         refused.err().map(|e| e.with_backend(self.backend.name.as_str()))
     }
-}
-
-/// Losses that no adapter sees: names that no registry knows, and labels, which only the gateway holds.
-pub(crate) fn own_losses(request: &NewRegistration) -> Vec<Loss> {
-    let mut losses = request.unknown_losses();
-    if !request.labels.is_empty() {
-        losses.push(Loss {
-            field: "labels".into(),
-            kind: LossKind::LocalOnly,
-            severity: Severity::Info,
-            reason: "labels are the gateway's own; no vendor sees them".into(),
-            wanted: serde_json::to_value(&request.labels).ok(),
-            got: None,
-        });
-    }
-    losses
 }
 
 /// An issue with the backend member of a body.

@@ -19,7 +19,6 @@ use crate::{
     engine::{Caller, Engine, Failure, NewSecret, SecretState, Turn, Written, store_error},
     idempotency::Idempotency,
     late::Late,
-    management::is_gone,
     record::{Ongoing, may_be_durable, may_pass},
     reported::Reported,
 };
@@ -289,24 +288,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Records a failure; a client whose write ended without a known outcome is marked.
+    /// Records a failure, and what it changes in the record of the client.
     pub(crate) async fn failed(
         self: &Arc<Self>,
         operation: &Ongoing,
         backend: &Backend,
-        registration: Option<Registration>,
+        change: Option<RegistrationChange>,
         error: Error,
     ) -> Failure {
         let outcome = error.outcome();
         backend.count(operation.action, outcome);
-        let change = registration.and_then(|current| {
-            let state = match outcome {
-                Outcome::Unknown => State::Unknown,
-                _ if is_gone(&current, &error) => State::Gone,
-                _ => return None,
-            };
-            Some(with_state(current, state))
-        });
         // without it, nobody can manage the client that the answer names
         let management = error.client().and_then(|client| client.management.as_ref());
         let management = match operation.registration {

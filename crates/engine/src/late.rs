@@ -137,6 +137,7 @@ impl Engine {
             dcr: dcr::completed(old, given),
             open_route: old.open_route.clone().or_else(|| given.open_route.clone()),
             unused_until: old.unused_until,
+            notes: old.notes.clone(),
         };
         (hidden != found.hidden).then(|| {
             let next = Registration { hidden, version: found.version + 1, updated_at: now_ms(), ..found };

@@ -7,6 +7,7 @@ pub mod dcr;
 mod delete;
 pub mod engine;
 mod failpoint;
+mod gone;
 pub mod idempotency;
 mod journal;
 pub mod keys;
@@ -24,6 +25,8 @@ mod resolve;
 mod rotate;
 pub mod routing;
 mod seal;
+mod sightings;
+mod unread;
 pub mod writes;
 
 pub use backend::{AlwaysOpen, Backend, Connect, ConnectOptions, Connection, Gate};

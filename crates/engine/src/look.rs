@@ -13,9 +13,10 @@ use crate::{
     clock::now_ms,
     dcr::Kept,
     engine::{Engine, store_error},
+    gone::Presence,
     journal::{SECRET, UNDELIVERED, millis, with_state},
-    management::is_gone,
     reconcile::{FIRST_WAIT, Finding},
+    unread::with_unread,
     writes::{changed, registered, replacement, settle, state_of},
 };
 
@@ -95,6 +96,7 @@ impl Engine {
         predicted: Vec<Loss>,
         client: VendorClient,
     ) -> Finding {
+        let predicted = with_unread(&asked.spec, &client, predicted);
         let (losses, shown) = settle(&asked.spec, &client.spec, predicted, Vec::new());
         let id = operation.registration.unwrap_or_else(registrar_model::RegistrationId::generate);
         let client = VendorClient { secret: None, ..client };
@@ -118,12 +120,12 @@ impl Engine {
             let summary = "the client was removed since".to_owned();
             return Ok(Finding::NotPerformed { summary, change: None, evidence: Vec::new() });
         };
-        let target = self.target(&current).await?;
-        let shown = match backend.adapter.read(&target).await {
-            Ok(client) => client.spec,
+        let reach = self.reach(&current).await?;
+        let shown = match self.presence(backend, &reach).await {
+            Presence::Shown(client, _) => client.spec,
             // such a server has one answer for clients that are gone and for tokens that are not theirs, and a change is
             // when it replaces the token (RFC 7592 §3)
-            Err(error) if error.kind() == ErrorKind::NotFound && !is_gone(&current, &error) => {
+            Presence::Lost(_) => {
                 return Ok(Finding::Person {
                     why: "the vendor no longer accepts the token for managing this client: the change was done and replaced \
                           the token, or the client is gone; look for it at the vendor"
@@ -131,14 +133,14 @@ impl Engine {
                     evidence: vec![("look_for", look_for(&asked.spec))],
                 });
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            Presence::Gone(_) => {
                 let summary = "the vendor does not know the client any more".to_owned();
                 let change = Some(with_state(current, State::Gone));
                 return Ok(Finding::NotPerformed { summary, change, evidence: Vec::new() });
             }
-            Err(error) => return Err(error),
+            Presence::Unclear(error) => return Err(error),
         };
-        let plan = backend.adapter.preview_update(&target, &current.spec, &asked.spec)?;
+        let plan = backend.adapter.preview_update(reach.newest(), &current.spec, &asked.spec)?;
         let predicted = plan.losses;
         if looks_like(&asked.spec, &shown, &predicted) {
             let issued =
@@ -179,24 +181,25 @@ impl Engine {
             let summary = "the client is gone".to_owned();
             return Ok(Finding::Performed { summary, change: None, evidence: Vec::new() });
         };
-        match backend.adapter.read(&self.target(&current).await?).await {
-            Ok(_) => {
+        let reach = self.reach(&current).await?;
+        match self.presence(backend, &reach).await {
+            Presence::Shown(..) => {
                 let state = state_of(&current.observed);
                 let summary = "the vendor still has the client".to_owned();
                 Ok(twice(operation, backend.visibility_grace, now_ms(), summary, Some(with_state(current, state))))
             }
-            Err(error) if error.kind() == ErrorKind::NotFound && !is_gone(&current, &error) => Ok(Finding::Person {
+            Presence::Lost(_) => Ok(Finding::Person {
                 why: "the vendor does not accept the token for managing this client: the client is gone, or the token was \
                       replaced before; look for it at the vendor, then `registrar operations resolve` says what you found"
                     .to_owned(),
                 evidence: vec![("client_id", json!(current.client_id)), ("look_for", look_for(&current.spec))],
             }),
-            Err(error) if is_gone(&current, &error) => Ok(Finding::Performed {
+            Presence::Gone(_) => Ok(Finding::Performed {
                 summary: format!("deleted client {}, as the vendor shows", current.client_id),
                 change: Some(RegistrationChange::Remove { id: current.id }),
                 evidence: Vec::new(),
             }),
-            Err(error) => Err(error),
+            Presence::Unclear(error) => Err(error),
         }
     }
 

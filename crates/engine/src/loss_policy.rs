@@ -67,10 +67,7 @@ mod tests {
         use OnLoss::{RefuseAny, RefuseSecurity, Report};
         let security = [loss("metadata.jwks_uri", LossKind::Dropped, Severity::Security)];
         let info = [loss("metadata.contacts", LossKind::LocalOnly, Severity::Info)];
-        let own = [
-            loss("metadata.scope", LossKind::Defaulted, Severity::Info),
-            loss("labels", LossKind::LocalOnly, Severity::Info),
-        ];
+        let own = [loss("metadata.scope", LossKind::Defaulted, Severity::Functional)];
         assert!(admit(RefuseSecurity, &[], &security).is_err());
         assert!(admit(RefuseSecurity, &["metadata.jwks_uri".to_owned()], &security).is_ok());
         assert!(admit(RefuseSecurity, &["metadata.jwks".to_owned()], &security).is_err());

@@ -17,9 +17,9 @@ use crate::{
     backend::Backend,
     clock::now_ms,
     engine::{Engine, store_error},
+    gone::Absence,
     journal::millis,
     look::{desired, looks_like},
-    management::is_gone,
     writes::{registered, state_of},
 };
 
@@ -301,16 +301,14 @@ impl Engine {
         loop {
             let (records, next) = self.page_at(look.backend, after).await?;
             for record in records {
-                let read = self.read_one(look, &record).await;
-                let presence = match &read {
-                    Ok(_) => Presence::Found,
-                    Err(error) if is_gone(&record, error) => Presence::Gone,
-                    Err(_) => Presence::Unknown,
+                let (presence, shown) = match self.read_one(look, &record).await {
+                    Ok(shown) => (Presence::Found, Some(shown)),
+                    Err(error) if error.kind() == ErrorKind::NotFound => (Presence::Gone, None),
+                    Err(error) => {
+                        look.report.problem.get_or_insert_with(|| format!("{}: {}", record.id, error.detail()));
+                        (Presence::Unknown, None)
+                    }
                 };
-                if let (Presence::Unknown, Err(error)) = (presence, &read) {
-                    look.report.problem.get_or_insert_with(|| format!("{}: {}", record.id, error.detail()));
-                }
-                let shown = read.ok().map(|client| client.spec);
                 // reading may have brought new credentials, and with them another version
                 let record = self.store.registration(record.id).await?.unwrap_or(record);
                 look.note(record, presence, shown.as_ref(), &busy);
@@ -337,7 +335,8 @@ impl Engine {
         Ok(())
     }
 
-    async fn read_one(&self, look: &Look<'_>, record: &Registration) -> Result<VendorClient> {
+    /// [`ErrorKind::NotFound`] only where it is proved that the client is gone.
+    async fn read_one(&self, look: &Look<'_>, record: &Registration) -> Result<ClientSpec> {
         if record.hidden.management.is_some() {
             let refuse = |detail: &'static str| Err(Error::new(ErrorKind::Internal, detail));
             if !look.options.has_seal_key {
@@ -347,10 +346,8 @@ impl Engine {
                 return refuse("not read in a dry run: reading it may replace the vendor's credentials for it");
             }
         }
-        let target = self.target(record).await?;
-        let shown = look.backend.adapter.read(&target).await?;
-        self.renew_management(record, &target, &shown).await;
-        Ok(shown)
+        let (shown, _) = self.look_at(record.clone(), None, Absence::MayStillCome).await?;
+        Ok(ClientSpec::clone(&shown.spec))
     }
 }
 

@@ -42,7 +42,7 @@ impl Engine {
             return Err(Error::unsupported(detail).with_backend(backend.name.as_str()).into());
         }
         backend.admits_writes()?;
-        let target = self.target(&current).await?;
+        let (current, reach) = self.tried(current, &turn).await?;
         let (engine, caller, operation_id) = (Arc::clone(self), caller.clone(), OperationId::generate());
         self.detached(
             operation_id,
@@ -55,9 +55,10 @@ impl Engine {
                         return Ok(Rotated { secret, operation: earlier.id, recorded: true });
                     }
                 };
-                let secret = match backend.adapter.rotate_secret(&target).await {
+                let (rotated, _) = reach.call(|target| backend.adapter.rotate_secret(target)).await;
+                let secret = match rotated {
                     Ok(secret) => issued(secret),
-                    Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
+                    Err(error) => return Err(engine.ended(&operation, &backend, &current, &reach, error).await),
                 };
                 let had_open_writes = current.state == State::Unknown;
                 // nothing that a look at the vendor can find out is open besides: then it is as it was seen last

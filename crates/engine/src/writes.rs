@@ -2,11 +2,11 @@
 //!
 //! A caller who disconnects changes nothing: the task goes on, and shutdown waits for it.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use registrar_core::{Error, ErrorKind, IssuedSecret, OpSupport, Outcome};
 use registrar_model::{
-    ClientSpec, Hidden, Loss, NewRegistration, OperationId, Registration, RegistrationId, State,
+    ClientSpec, Hidden, Loss, NewRegistration, OperationId, RedirectUri, Registration, RegistrationId, State,
     account::{account, effective},
     loss, patch,
 };
@@ -17,11 +17,12 @@ use crate::{
     backend::Backend,
     clock::now_ms,
     dcr::{self, CreateOptions, UpdateOptions},
-    engine::{Admission, Caller, Engine, Failure, NewSecret, Turn, Written, moving, own_losses},
+    engine::{Admission, Caller, Engine, Failure, NewSecret, Turn, Written, moving},
     journal::{Start, Success, Wish},
     loss_policy,
     record::Ongoing,
     reported::Reported,
+    unread::with_unread,
 };
 
 pub use crate::rotate::Rotated;
@@ -96,8 +97,9 @@ impl Engine {
             if let Some(error) = self.is_another(&backend, &request.spec, &created.value).await {
                 return Err(Box::pin(self.failed(&operation, &backend, None, error)).await);
             }
+            let predicted = with_unread(&request.spec, &created.value, created.losses);
             let secret = created.value.secret.take().map(issued);
-            let (losses, shown) = settle(&request.spec, &created.value.spec, created.losses, own);
+            let (losses, shown) = settle(&request.spec, &created.value.spec, predicted, own);
             let management = self.kept(registration, created.value.management.as_ref()).await;
             let hidden = options.hidden(management, secret.as_ref());
             let labels = std::mem::take(&mut request.labels);
@@ -180,7 +182,8 @@ impl Engine {
         self.update(caller, current, request, UpdateOptions::default(), turn).await
     }
 
-    async fn update(
+    /// Changes a client in its turn.
+    pub(crate) async fn update(
         self: &Arc<Self>,
         caller: &Caller,
         current: Registration,
@@ -194,14 +197,13 @@ impl Engine {
         let backend = self.usable(&current)?;
         supported(backend.adapter.descriptor().operations.update, &backend, "updating a client")?;
         self.check_vendor_members(&backend, &request.spec)?;
-        let target = self.target(&current).await?;
+        let (current, reach) = self.tried(current, &turn).await?;
         let mapped = backend
             .adapter
-            .preview_update(&target, &current.spec, &request.spec)
+            .preview_update(reach.newest(), &current.spec, &request.spec)
             .map_err(|e| e.with_backend(backend.name.as_str()))?;
         let mut losses = mapped.losses;
-        losses.extend(own_losses(&request));
-        loss::sort(&mut losses);
+        loss::join(&mut losses, request.own_losses());
         loss_policy::admit(backend.on_loss, &request.allow_loss, &losses)
             .map_err(|e| e.with_backend(backend.name.as_str()))?;
         backend.admits_writes()?;
@@ -220,18 +222,20 @@ impl Engine {
                     Start::Now(operation) => operation,
                     Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
                 };
-                let own = own_losses(&request);
+                let own = request.own_losses();
                 let NewRegistration { spec, labels, .. } = request;
-                let updated = match backend.adapter.update(&target, &current.spec, &spec).await {
+                let (updated, by) = reach.call(|target| backend.adapter.update(target, &current.spec, &spec)).await;
+                let updated = match updated {
                     Ok(updated) => updated,
-                    Err(error) => return Err(engine.failed(&operation, &backend, Some(current), error).await),
+                    Err(error) => return Err(engine.ended(&operation, &backend, &current, &reach, error).await),
                 };
                 let mut client = updated.value;
                 // some vendors issue a new secret with a change, as when a public client becomes confidential
+                let predicted = with_unread(&spec, &client, updated.losses);
                 let secret = client.secret.take().map(issued);
-                let (losses, shown) = settle(&spec, &client.spec, updated.losses, own);
+                let (losses, shown) = settle(&spec, &client.spec, predicted, own);
                 let had_open_writes = current.state == State::Unknown;
-                let management = engine.kept(current.id, client.management.as_ref()).await;
+                let management = engine.credentials_after(current.id, &reach, by, client.management.as_ref()).await;
                 let mut registration = changed(current, shown, client.spec, labels, management);
                 options.keep(&mut registration.hidden);
                 dcr::note_secret(&mut registration.hidden, secret.as_ref());
@@ -273,8 +277,9 @@ impl Engine {
         Ok(Subject { current, backend, turn })
     }
 
-    /// Whether a vendor answered a create with a client that it did not make just now: one that is registered already,
-    /// or one with none of the redirect URIs that were asked for. Its secret goes no further.
+    /// Reports a create that a vendor answered with a client that it did not make just now: one that is registered here
+    /// already. Its secret goes no further. Vendors normalise and replace redirect URIs (RFC 7591 §3.2.1), so that they
+    /// prove nothing by themselves.
     async fn is_another(
         &self,
         backend: &Backend,
@@ -283,13 +288,19 @@ impl Engine {
     ) -> Option<Error> {
         let [wanted, got] =
             [asked, &client.spec].map(|spec| spec.metadata.redirect_uris.as_deref().unwrap_or_default());
-        let foreign = !wanted.is_empty() && !got.is_empty() && !wanted.iter().any(|uri| got.contains(uri));
-        // asking the registry costs a read, so only where the answer proves nothing by itself: without the secret that
-        // only a new client has
+        let alike = wanted.is_empty() || {
+            let got: HashSet<&RedirectUri> = got.iter().collect();
+            wanted.iter().any(|uri| got.contains(uri))
+        };
+        // the registry is asked only where the answer proves nothing by itself: a secret and our own redirect URI do
+        if client.secret.is_some() && alike {
+            return None;
+        }
         // a store that cannot tell will not record the client either
-        let known = client.secret.is_none() && self.is_registered(backend, client).await.unwrap_or(false);
+        let known = self.is_registered(backend, client).await.unwrap_or(false);
         let detail = "the vendor answered with another client than the one that was asked for";
-        (foreign || known).then(|| Error::new(ErrorKind::UpstreamMalformed, detail).with_outcome(Outcome::Unknown))
+        let error = || Error::new(ErrorKind::UpstreamMalformed, detail).with_outcome(Outcome::Unknown);
+        known.then(|| error().with_client(client.client_id.clone(), None))
     }
 
     fn usable(&self, registration: &Registration) -> Result<Arc<Backend>, Error> {
@@ -351,7 +362,8 @@ pub(crate) fn changed(
     management: Option<Vec<u8>>,
 ) -> Registration {
     let management = management.or(current.hidden.management);
-    let hidden = Hidden { management, unused_until: None, ..current.hidden };
+    let mut hidden = Hidden { management, unused_until: None, ..current.hidden };
+    hidden.notes.management_lost = false;
     let state = state_of(&observed);
     let observed = Arc::new(observed);
     Registration {
@@ -385,8 +397,7 @@ pub(crate) fn settle(
         Ok(Cow::Borrowed(_)) | Err(_) => None,
     };
     if !own.is_empty() {
-        losses.extend(own);
-        loss::sort(&mut losses);
+        loss::join(&mut losses, own);
     }
     (losses.into(), record)
 }

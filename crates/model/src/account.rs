@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    field::{Compare, FieldInfo, as_set, same},
+    field::{Compare, FieldInfo, same},
     loss::{Loss, LossKind, Losses, Severity},
+    severity::{self, Uses},
     spec::{ClientSpec, Difference},
 };
 
@@ -38,31 +39,39 @@ pub struct Drift {
 #[must_use]
 pub fn drift(recorded: &ClientSpec, vendor: &ClientSpec) -> Vec<Drift> {
     let mut out = Vec::new();
-    recorded.differences(vendor, |d| out.push(Drift { field: d.path.into_owned(), recorded: d.a, vendor: d.b }));
+    recorded.differences(vendor, |Difference { path, row, a, b }| {
+        // a vendor that no longer shows what the standard assumes anyway has changed nothing
+        let assumed = b.is_none() && a.as_ref().is_some_and(|a| severity::is_standard(row, a));
+        if !assumed {
+            out.push(Drift { field: path.into_owned(), recorded: a, vendor: b });
+        }
+    });
     out.sort_by(|a, b| crate::field::Key::of(&a.field).cmp(&crate::field::Key::of(&b.field)));
     out
 }
 
 /// Settles the account of a write: `sent` is what was asked, `read` what the vendor shows, `predicted` what the mapping
 /// said would be lost. The result names exactly the fields that differ: predictions that did not come true are left
-/// out, and differences that nobody predicted are added as `defaulted`, `narrowed`, `widened` or `substituted`.
+/// out, and differences that nobody predicted are added as `defaulted`, `narrowed`, `widened` or `substituted`. A
+/// standard's default that the vendor shows and nobody asked for is no difference.
 #[must_use]
 pub fn account(sent: &ClientSpec, read: &ClientSpec, predicted: Vec<Loss>) -> Vec<Loss> {
     // few: a list is searched faster than a map is built
     let mut predicted = predicted;
     // room for what vendors mostly tell of their own accord as well
-    let mut losses = Losses::with_capacity(predicted.len() + 4);
+    let uses = Uses::of(&sent.metadata);
+    let mut losses = Losses::with_capacity(predicted.len() + 4, uses);
     sent.differences(read, |Difference { path, row, a: wanted, b: got }| {
         let foretold = predicted.iter().position(|l| l.field == path).map(|at| predicted.swap_remove(at));
         losses.push(match foretold {
-            None => unforeseen(path, row, wanted, got),
+            None => unforeseen(uses, path, row, wanted, got),
             // as foretold
             Some(loss) if same_option(row, loss.got.as_ref(), got.as_ref()) => {
                 Loss { wanted: wanted.or(loss.wanted), ..loss }
             }
             // foretold that it would not survive, but not what would be there instead
             Some(loss) => {
-                let found = unforeseen(path, row, wanted, got);
+                let found = unforeseen(uses, path, row, wanted, got);
                 let defaulted = loss.kind == LossKind::Defaulted;
                 Loss {
                     kind: if loss.got.is_some() == found.got.is_some() { loss.kind } else { found.kind },
@@ -92,43 +101,33 @@ fn same_option(row: Option<&FieldInfo>, a: Option<&Value>, b: Option<&Value>) ->
 }
 
 fn unforeseen(
+    uses: Uses,
     path: Cow<'static, str>,
     field: Option<&'static FieldInfo>,
     wanted: Option<Value>,
     got: Option<Value>,
 ) -> Loss {
-    let severity = field.map_or(Severity::Functional, |f| f.severity);
     let (kind, severity, reason) = match (&wanted, &got) {
-        (None, _) => (LossKind::Defaulted, Severity::Info, "not sent; this is the vendor's own value"),
-        (Some(w), None) if severity == Severity::Info || field.is_some_and(|f| f.is_default(w)) => {
-            (LossKind::LocalOnly, Severity::Info, "the vendor did not keep it")
+        (None, got) => {
+            let severity = got.as_ref().map_or(Severity::Info, |got| severity::defaulting(&path, got));
+            (LossKind::Defaulted, severity, "not sent; this is the vendor's own value")
         }
-        (Some(_), None) => (LossKind::Dropped, severity, "the vendor did not keep it"),
-        (Some(w), Some(g)) => match compare_sets(field, w, g) {
-            Some(true) => (LossKind::Widened, severity, "the vendor granted more than was asked"),
-            Some(false) => {
-                (LossKind::Narrowed, Severity::Functional.min(severity), "the vendor granted less than was asked")
-            }
-            None => (LossKind::Substituted, severity, "the vendor holds another value than was asked"),
-        },
+        (Some(wanted), None) => {
+            let severity = field.map_or(Severity::Functional, |f| uses.dropping(f, wanted));
+            let kind = if severity == Severity::Info { LossKind::LocalOnly } else { LossKind::Dropped };
+            (kind, severity, "the vendor did not keep it")
+        }
+        (Some(wanted), Some(got)) => {
+            let (kind, severity) = uses.changing(field, wanted, got);
+            let reason = match kind {
+                LossKind::Widened => "the vendor granted more than was asked",
+                LossKind::Narrowed => "the vendor granted less than was asked",
+                _ => "the vendor holds another value than was asked",
+            };
+            (kind, severity, reason)
+        }
     };
     Loss { field: path, kind, severity, reason: reason.into(), wanted, got }
-}
-
-/// `Some(true)` when `got` has everything of `wanted` and more, `Some(false)` when it is a part of it.
-fn compare_sets(field: Option<&FieldInfo>, wanted: &Value, got: &Value) -> Option<bool> {
-    let lists = field.is_some_and(|f| f.compare == Compare::Set) || (wanted.is_array() && got.is_array());
-    if !lists {
-        return None;
-    }
-    let (w, g) = (as_set(wanted)?, as_set(got)?);
-    if w.iter().all(|x| g.contains(x)) && g.len() > w.len() {
-        Some(true)
-    } else if g.iter().all(|x| w.contains(x)) && g.len() < w.len() {
-        Some(false)
-    } else {
-        None
-    }
 }
 
 /// What the gateway's record shows after a write: the vendor's values, and the caller's for `local_only` losses; `read`

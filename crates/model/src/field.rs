@@ -3,7 +3,10 @@
 //! The tables are made by the same macro as the structs ([`crate::metadata`], [`crate::policy`]), so that a member
 //! without a row cannot exist.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::LazyLock,
+};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -22,6 +25,18 @@ pub enum Compare {
     Exact,
     /// Arrays (or space-separated strings) equal as sets: vendors reorder them.
     Set,
+    /// Arrays of texts equal as sets, and each text as the set of its words (RFC 6749 §3.1.1).
+    Words,
+    /// JWK Sets equal as sets of keys (RFC 7517 §5).
+    Keys,
+}
+
+impl Compare {
+    /// Whether neither order nor repetition means anything.
+    #[must_use]
+    pub fn is_set(self) -> bool {
+        matches!(self, Self::Set | Self::Words)
+    }
 }
 
 /// The JSON type of a member, for documents and messages.
@@ -38,6 +53,18 @@ pub enum JsonType {
     Integer,
     /// An object.
     Object,
+}
+
+impl JsonType {
+    /// Whether an empty value stands for an absent member of this type.
+    pub(crate) fn takes_empty(self, value: &Value) -> bool {
+        match value {
+            Value::String(_) => true,
+            Value::Array(_) => matches!(self, Self::Strings | Self::Object),
+            Value::Object(_) => self == Self::Object,
+            _ => false,
+        }
+    }
 }
 
 /// One row of the table.
@@ -102,7 +129,23 @@ pub fn lookup(path: &str) -> Option<&'static FieldInfo> {
 #[must_use]
 pub fn same(compare: Compare, a: &Value, b: &Value) -> bool {
     // what is equal as it stands needs no sets
-    a == b || (compare == Compare::Set && as_set(a).zip(as_set(b)).is_some_and(|(a, b)| a == b))
+    a == b
+        || match compare {
+            Compare::Exact => false,
+            Compare::Set => as_set(a).zip(as_set(b)).is_some_and(|(a, b)| a == b),
+            Compare::Words => sets_of_words(a).zip(sets_of_words(b)).is_some_and(|(a, b)| a == b),
+            Compare::Keys => keys(a).zip(keys(b)).is_some_and(|(a, b)| {
+                a.len() == b.len() && a.iter().all(|key| b.contains(key)) && b.iter().all(|key| a.contains(key))
+            }),
+        }
+}
+
+fn sets_of_words(value: &Value) -> Option<BTreeSet<BTreeSet<&str>>> {
+    value.as_array()?.iter().map(|item| Some(item.as_str()?.split_ascii_whitespace().collect())).collect()
+}
+
+fn keys(value: &Value) -> Option<&Vec<Value>> {
+    value.get("keys")?.as_array()
 }
 
 /// The elements of an array of strings, or the words of a string, sorted and without repetitions.

@@ -5,7 +5,11 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::field::{FieldInfo, Key};
+use crate::{
+    field::{FieldInfo, Key, lookup},
+    severity::{self, Uses},
+    spec::ClientSpec,
+};
 
 /// What happened to the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,7 +44,7 @@ pub enum Severity {
 /// One field that did not survive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
-    /// The canonical field: `metadata.jwks_uri`, `policy.enabled`, `vendor.<kind>.<member>`, `labels`.
+    /// The canonical field: `metadata.jwks_uri`, `policy.enabled`, `vendor.<kind>.<member>`.
     pub field: Cow<'static, str>,
     /// What happened to it.
     pub kind: LossKind,
@@ -60,7 +64,7 @@ impl Loss {
     /// True when a policy may refuse it: it concerns something that the caller sent or asked to remove.
     #[must_use]
     pub fn is_refusable(&self) -> bool {
-        self.kind != LossKind::Defaulted && self.field != "labels"
+        self.kind != LossKind::Defaulted
     }
 }
 
@@ -82,51 +86,64 @@ impl<T> Mapped<T> {
 
 /// Collects losses while mapping; at most one for each field (the first stands), sorted when finished.
 #[derive(Clone, Debug, Default)]
-pub struct Losses(Vec<Loss>);
+pub struct Losses {
+    found: Vec<Loss>,
+    uses: Uses,
+}
 
 impl Losses {
-    /// No losses yet.
+    /// No losses yet, of a registration that uses every protection.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// None yet, with room for so many.
-    pub(crate) fn with_capacity(size: usize) -> Self {
-        Self(Vec::with_capacity(size))
+    /// No losses yet, of this registration.
+    #[must_use]
+    pub fn of(spec: &ClientSpec) -> Self {
+        Self { found: Vec::new(), uses: Uses::of(&spec.metadata) }
+    }
+
+    /// No losses yet, with room for `size` of them.
+    pub(crate) fn with_capacity(size: usize, uses: Uses) -> Self {
+        Self { found: Vec::with_capacity(size), uses }
     }
 
     /// Records a loss, unless the field has one already, or nothing was asked for: an empty list or text is as good as
     /// absent (see [`crate::ClientSpec::flatten`]).
     pub fn push(&mut self, loss: Loss) {
         let asks_for_nothing = loss.got.is_none() && loss.wanted.as_ref().is_some_and(crate::spec::is_empty);
-        if !asks_for_nothing && !self.0.iter().any(|l| l.field == loss.field) {
-            self.0.push(loss);
+        if !asks_for_nothing && !self.found.iter().any(|l| l.field == loss.field) {
+            self.found.push(loss);
         }
     }
 
     /// The vendor cannot hold this member. Nothing is recorded for an absent or empty member. The kind and severity follow
-    /// from the field: descriptive members and values equal to the standard's default become `local_only`/`info`,
-    /// everything else is `dropped` with the field's severity.
+    /// from the field and from what the registration uses ([`Uses::dropping`]): descriptive members and values that ask
+    /// for nothing become `local_only`/`info`, everything else is `dropped`.
     pub fn unheld(&mut self, field: &'static FieldInfo, wanted: Option<Value>, reason: impl Into<Cow<'static, str>>) {
         let Some(wanted) = wanted else { return };
-        let harmless = field.severity == Severity::Info || field.is_default(&wanted);
+        let severity = self.uses.dropping(field, &wanted);
         self.push(Loss {
             field: field.path.into(),
-            kind: if harmless { LossKind::LocalOnly } else { LossKind::Dropped },
-            severity: if harmless { Severity::Info } else { field.severity },
+            kind: if severity == Severity::Info { LossKind::LocalOnly } else { LossKind::Dropped },
+            severity,
             reason: reason.into(),
             wanted: Some(wanted),
             got: None,
         });
     }
 
-    /// The caller sent nothing and the vendor must have something.
+    /// The caller sent nothing and the vendor must have something. Nothing is recorded for the standard's own default.
     pub fn defaulted(&mut self, field: impl Into<Cow<'static, str>>, got: Value, reason: impl Into<Cow<'static, str>>) {
+        let field = field.into();
+        if severity::is_standard(lookup(&field), &got) {
+            return;
+        }
         self.push(Loss {
-            field: field.into(),
+            severity: severity::defaulting(&field, &got),
+            field,
             kind: LossKind::Defaulted,
-            severity: Severity::Info,
             reason: reason.into(),
             wanted: None,
             got: Some(got),
@@ -146,6 +163,21 @@ impl Losses {
         self.push(Loss { field: field.into(), kind, severity, reason: reason.into(), wanted, got });
     }
 
+    /// The vendor will hold this value instead of what was asked; [`Uses::changing`] says what kind of loss that is.
+    /// Nothing is recorded where the two mean the same.
+    pub fn replaced(
+        &mut self,
+        field: &'static FieldInfo,
+        wanted: Value,
+        got: Value,
+        reason: impl Into<Cow<'static, str>>,
+    ) {
+        if !crate::field::same(field.compare, &wanted, &got) {
+            let (kind, severity) = self.uses.changing(Some(field), &wanted, &got);
+            self.changed(field.path, kind, severity, Some(wanted), Some(got), reason);
+        }
+    }
+
     /// The losses around the mapped value, in canonical field order.
     #[must_use]
     pub fn with<T>(self, value: T) -> Mapped<T> {
@@ -155,10 +187,22 @@ impl Losses {
     /// The losses, in canonical field order.
     #[must_use]
     pub fn finish(self) -> Vec<Loss> {
-        let mut losses = self.0;
+        let mut losses = self.found;
         sort(&mut losses);
         losses
     }
+}
+
+/// Adds losses that no mapping sees to those of one, in canonical field order. A field has one loss: the severer one.
+pub fn join(losses: &mut Vec<Loss>, own: Vec<Loss>) {
+    for loss in own {
+        match losses.iter_mut().find(|l| l.field == loss.field) {
+            Some(known) if known.severity < loss.severity => *known = loss,
+            Some(_) => {}
+            None => losses.push(loss),
+        }
+    }
+    sort(losses);
 }
 
 /// Sorts losses into canonical field order, so that plans and snapshots are stable.

@@ -1,6 +1,9 @@
 //! The types of members, and how each is read from and written as JSON.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -9,6 +12,7 @@ pub use crate::scope::Scope;
 use crate::{
     field::JsonType,
     issue::{IssueCode, Issues, Position, type_name},
+    jwk::{Public, refuse_private_keys},
     text,
     uri::RedirectUri,
 };
@@ -24,11 +28,6 @@ pub trait Member: Sized + Serialize {
 
     /// Writes the member.
     fn encode(&self) -> Value;
-
-    /// True for a text that says nothing.
-    fn is_empty_text(&self) -> bool {
-        false
-    }
 }
 
 pub(crate) fn wrong_type(value: &Value, wanted: &str, at: &Position<'_>, issues: &mut Issues) {
@@ -53,10 +52,6 @@ impl Member for String {
 
     fn encode(&self) -> Value {
         Value::String(self.clone())
-    }
-
-    fn is_empty_text(&self) -> bool {
-        self.is_empty()
     }
 }
 
@@ -105,22 +100,17 @@ impl<T: StringMember> Member for Vec<T> {
             wrong_type(value, "an array of strings", at, issues);
             return None;
         };
-        if items.len() > MAX_ITEMS && !issues.is_lenient() {
-            issues.push(at, IssueCode::TooLong, format!("more than {MAX_ITEMS} elements"));
-            return None;
-        }
         let mut out: Vec<T> = Vec::with_capacity(items.len());
+        let mut seen: HashSet<&str> = HashSet::with_capacity(items.len());
         let mut complete = true;
         for (i, item) in items.iter().enumerate() {
             let at = at.child(i);
             match item {
+                // a value that is there twice says no more than once
                 Value::String(s) if T::check(s, &at, issues) => {
-                    let item = T::read(s);
-                    if !issues.is_lenient() && out.iter().any(|o| o.text() == item.text()) {
-                        issues.push(at, IssueCode::Conflict, "this value appears more than once in the array");
-                        complete = false;
+                    if seen.insert(s) {
+                        out.push(T::read(s));
                     }
-                    out.push(item);
                 }
                 Value::String(_) => complete = false,
                 other => {
@@ -136,9 +126,6 @@ impl<T: StringMember> Member for Vec<T> {
         Value::Array(self.iter().map(|i| Value::String(i.text().to_owned())).collect())
     }
 }
-
-/// How many elements an array member may have.
-pub const MAX_ITEMS: usize = 100;
 
 /// A type that is a string in JSON and may be an element of an array member.
 pub trait StringMember: Clone + Serialize {
@@ -228,10 +215,6 @@ macro_rules! word {
 
             fn encode(&self) -> Value {
                 Value::String(self.text().to_owned())
-            }
-
-            fn is_empty_text(&self) -> bool {
-                self.text().is_empty()
             }
         }
 
@@ -325,7 +308,7 @@ impl StringMember for ResponseType {
 
 as_text!(ResponseType);
 
-/// `jwks`: a JWK Set (RFC 7517 §5) of public keys.
+/// `jwks`: a JWK Set (RFC 7517 §5) of public keys; private members, and keys of unknown types, are never part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Jwks(Map<String, Value>);
@@ -338,9 +321,6 @@ impl Jwks {
     }
 }
 
-/// The members that only private or symmetric keys have (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
-pub const PRIVATE_KEY_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-
 impl Member for Jwks {
     const JSON: JsonType = JsonType::Object;
 
@@ -349,36 +329,42 @@ impl Member for Jwks {
             wrong_type(value, "a JWK Set object", at, issues);
             return None;
         };
-        if issues.is_lenient() {
-            return Some(Self(set.clone()));
-        }
         let before = issues.as_slice().len();
-        let keys_at = at.child("keys");
-        match set.get("keys") {
-            Some(Value::Array(keys)) => {
-                for (i, key) in keys.iter().enumerate() {
-                    let at = keys_at.child(i);
-                    let Value::Object(key) = key else {
-                        wrong_type(key, "a JWK object", &at, issues);
-                        continue;
-                    };
-                    if !key.get("kty").is_some_and(Value::is_string) {
-                        issues.push(at.child("kty"), IssueCode::Required, "a JWK needs `kty` (RFC 7517 §4.1)");
-                    }
-                    for private in PRIVATE_KEY_MEMBERS.iter().filter(|m| key.contains_key(**m)) {
-                        let detail = "a private or symmetric key must never be registered (OIDC Registration §2)";
-                        issues.push(at.child(private), IssueCode::PrivateKey, detail);
-                    }
-                }
-            }
-            Some(other) => wrong_type(other, "an array of JWKs", &keys_at, issues),
-            None => issues.push(keys_at, IssueCode::Required, "a JWK Set needs `keys` (RFC 7517 §5.1)"),
+        if !issues.is_lenient() {
+            check_keys(set, at, issues);
         }
-        (issues.as_slice().len() == before).then(|| Self(set.clone()))
+        let keys = Public::of(set).keys;
+        // a set without keys says nothing
+        if keys.is_empty() || issues.as_slice().len() > before {
+            return None;
+        }
+        Some(Self(Map::from_iter([("keys".to_owned(), Value::Array(keys))])))
     }
 
     fn encode(&self) -> Value {
         Value::Object(self.0.clone())
+    }
+}
+
+/// Checks the form of a JWK Set.
+fn check_keys(set: &Map<String, Value>, at: &Position<'_>, issues: &mut Issues) {
+    refuse_private_keys(&Value::Object(set.clone()), at, issues);
+    let keys_at = at.child("keys");
+    match set.get("keys") {
+        Some(Value::Array(keys)) => {
+            for (i, key) in keys.iter().enumerate() {
+                let at = keys_at.child(i);
+                let Value::Object(key) = key else {
+                    wrong_type(key, "a JWK object", &at, issues);
+                    continue;
+                };
+                if !key.get("kty").is_some_and(Value::is_string) {
+                    issues.push(at.child("kty"), IssueCode::Required, "a JWK needs `kty` (RFC 7517 §4.1)");
+                }
+            }
+        }
+        Some(other) => wrong_type(other, "an array of JWKs", &keys_at, issues),
+        None => issues.push(keys_at, IssueCode::Required, "a JWK Set needs `keys` (RFC 7517 §5.1)"),
     }
 }
 

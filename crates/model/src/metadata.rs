@@ -1,15 +1,15 @@
 //! `metadata`: the client metadata of RFC 7591, OpenID Connect Registration and the IANA registry, by their exact names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
 use crate::{
-    issue::{Issues, Position},
+    issue::{IssueCode, Issues, Position},
     loss::Severity::{Functional, Info, Security},
     member::{AuthMethod, GrantType, Jwks, Member, ResponseType, Scope},
-    spec::Differences,
+    spec::{Differences, is_empty},
     text,
     uri::RedirectUri,
 };
@@ -99,13 +99,6 @@ macro_rules! layer {
                 Ok(())
             }
 
-            /// The text members that are there and empty.
-            fn empty_texts(&self, mut found: impl FnMut(&'static str)) {
-                $(if self.$member.as_ref().is_some_and($crate::member::Member::is_empty_text) {
-                    found(stringify!($member));
-                })+
-            }
-
             /// As [`Serialize`](serde::Serialize), as a tree.
             fn encode_typed(&self, object: &mut serde_json::Map<String, serde_json::Value>) {
                 $(if let Some(value) = &self.$member {
@@ -119,6 +112,7 @@ pub(crate) use layer;
 
 const FALSE: Option<&str> = Some("false");
 const RS256: Option<&str> = Some("\"RS256\"");
+const PUBLIC: Option<&str> = Some("\"public\"");
 
 layer! {
     /// Client metadata. Every member is optional: an absent member is `None`, and its default is a method, so that
@@ -129,11 +123,11 @@ layer! {
         /// Names of the IANA registry that this struct does not type (`nfv_*`, `vp_formats_supported`, ...).
         extra: BTreeMap<String, Value>,
     };
-    redirect_uris: Vec<RedirectUri>, Security, Exact, None, false, "RFC 7591 §2", "Redirection URIs, kept byte for byte.";
+    redirect_uris: Vec<RedirectUri>, Security, Set, None, false, "RFC 7591 §2", "Redirection URIs, kept byte for byte.";
     token_endpoint_auth_method: AuthMethod, Security, Exact, Some("\"client_secret_basic\""), false, "RFC 7591 §2", "How the client authenticates at the token endpoint; `none` makes it public.";
     token_endpoint_auth_signing_alg: String, Security, Exact, None, false, "OIDC Registration §2", "The JWS algorithm of the client's assertions.";
     grant_types: Vec<GrantType>, Security, Set, Some("[\"authorization_code\"]"), false, "RFC 7591 §2", "Grants that the client may use.";
-    response_types: Vec<ResponseType>, Security, Set, Some("[\"code\"]"), false, "RFC 7591 §2", "Response types that the client may use.";
+    response_types: Vec<ResponseType>, Security, Words, Some("[\"code\"]"), false, "RFC 7591 §2", "Response types that the client may use.";
     application_type: String, Functional, Exact, Some("\"web\""), false, "OIDC Registration §2", "`web` or `native`.";
     client_name: String, Info, Exact, None, true, "RFC 7591 §2", "The name shown to people.";
     client_uri: String, Info, Exact, None, true, "RFC 7591 §2", "The client's home page.";
@@ -143,12 +137,12 @@ layer! {
     tos_uri: String, Info, Exact, None, true, "RFC 7591 §2", "Terms of service.";
     policy_uri: String, Info, Exact, None, true, "RFC 7591 §2", "Privacy policy.";
     jwks_uri: String, Security, Exact, None, false, "RFC 7591 §2", "Where the client's public keys are; excludes `jwks`.";
-    jwks: Jwks, Security, Exact, None, false, "RFC 7591 §2", "The client's public keys; excludes `jwks_uri`.";
+    jwks: Jwks, Security, Keys, None, false, "RFC 7591 §2", "The client's public keys; excludes `jwks_uri`.";
     software_id: String, Info, Exact, None, false, "RFC 7591 §2", "The same for all instances of one software.";
     software_version: String, Info, Exact, None, false, "RFC 7591 §2", "The version of that software.";
     software_statement: String, Security, Exact, None, false, "RFC 7591 §2.3", "A signed JWT that asserts metadata.";
     sector_identifier_uri: String, Security, Exact, None, false, "OIDC Registration §5", "Groups redirect hosts for pairwise subjects.";
-    subject_type: String, Security, Exact, None, false, "OIDC Registration §2", "`public` or `pairwise`.";
+    subject_type: String, Security, Exact, PUBLIC, false, "OIDC Registration §2", "`public` or `pairwise`.";
     id_token_signed_response_alg: String, Security, Exact, RS256, false, "OIDC Registration §2", "JWS algorithm of ID Tokens.";
     id_token_encrypted_response_alg: String, Security, Exact, None, false, "OIDC Registration §2", "JWE key algorithm of ID Tokens.";
     id_token_encrypted_response_enc: String, Security, Exact, None, false, "OIDC Registration §2", "JWE content algorithm of ID Tokens.";
@@ -249,9 +243,9 @@ impl ClientMetadata {
         issues: &mut Issues,
     ) -> Vec<(String, Value)> {
         let mut unknown = Vec::new();
-        // an explicit `null` counts as absent (RFC 7592 §2.2)
+        // `null` counts as absent, and so does what is empty where the name is known (RFC 7592 §2.2)
         for (name, value) in object.iter().filter(|(_, v)| !v.is_null()) {
-            if self.decode_typed(name, value, at, issues) {
+            if says_nothing(name, value) || self.decode_typed(name, value, at, issues) {
                 continue;
             }
             if let Some((base, tag)) = name.split_once('#') {
@@ -265,8 +259,17 @@ impl ClientMetadata {
                 } else {
                     String::decode(value, &at.child(name), issues).map(|v| v.encode())
                 };
-                if let Some(value) = decoded {
-                    self.localized.insert(format!("{base}#{tag}"), value);
+                let Some(value) = decoded else { continue };
+                match self.localized.entry(format!("{base}#{tag}")) {
+                    Entry::Vacant(free) => _ = free.insert(value),
+                    Entry::Occupied(taken) if *taken.get() == value => {}
+                    // tags compare without case (RFC 7591 §2.2): which of the two is meant?
+                    Entry::Occupied(_) => {
+                        let detail = "another member has the same language tag in another case, and another value";
+                        if !issues.is_lenient() {
+                            issues.push(at.child(name), IssueCode::Conflict, detail);
+                        }
+                    }
                 }
             } else if REGISTERED_UNTYPED.contains(&name.as_str()) {
                 self.extra.insert(name.clone(), value.clone());
@@ -274,16 +277,11 @@ impl ClientMetadata {
                 unknown.push((name.clone(), value.clone()));
             }
         }
+        // also of keys that are not kept: which of the two is meant?
+        if self.jwks_uri.is_some() && !issues.is_lenient() && object.get("jwks").is_some_and(|jwks| !is_empty(jwks)) {
+            issues.push(at.child("jwks"), IssueCode::Conflict, BOTH_KEYS);
+        }
         unknown
-    }
-
-    /// The names of text members that are there and empty, localised ones included.
-    pub(crate) fn empty_members(&self) -> Vec<&str> {
-        let mut empty = Vec::new();
-        self.empty_texts(|name| empty.push(name));
-        let localized = self.localized.iter().filter(|(_, v)| v.as_str() == Some(""));
-        empty.extend(localized.map(|(name, _)| name.as_str()));
-        empty
     }
 
     /// The metadata as a JSON object: absent members are absent, never `null`.
@@ -336,6 +334,47 @@ impl ClientMetadata {
         }
     }
 }
+
+/// The member that a name which no registry knows was probably meant to be: a spelling without underscores, another
+/// ending, a letter or two.
+#[must_use]
+pub fn meant_by(name: &str) -> Option<&'static str> {
+    let base = name.split('#').next().unwrap_or(name);
+    // lists of choices (RP Metadata Choices §2) are called much like the members that they are for
+    if base.len() > MAX_MEMBER || base.ends_with("_supported") {
+        return None;
+    }
+    let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+    let written = plain(base);
+    let slips = |meant: &&'static str| match meant.len() {
+        ..=6 => 1,
+        7..=20 => 2,
+        _ => 3,
+    };
+    let known = FIELDS.iter().map(|f| f.name).chain(REGISTERED_UNTYPED);
+    let near = |meant: &&'static str| strsim::osa_distance(&written, &plain(meant)) <= slips(meant);
+    let likeness = |meant: &&'static str| strsim::jaro_winkler(&written, &plain(meant));
+    known.filter(near).max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+}
+
+/// Whether a known member is there and says nothing: an empty text, or what is empty of its own type. Key sets are empty
+/// in every way that servers write them.
+fn says_nothing(name: &str, value: &Value) -> bool {
+    if !is_empty(value) {
+        return false;
+    }
+    let base = name.split('#').next().unwrap_or(name);
+    match FIELDS.iter().find(|f| f.name == base) {
+        Some(field) => (field.localised || base == name) && field.json.takes_empty(value),
+        None => REGISTERED_UNTYPED.contains(&name),
+    }
+}
+
+/// Why keys and a place of keys are refused together.
+pub(crate) const BOTH_KEYS: &str = "`jwks` and `jwks_uri` must not both be present (RFC 7591 §2)";
+
+/// Longer than any name that could be meant, in bytes.
+const MAX_MEMBER: usize = 64;
 
 /// A BCP 47 tag in its recommended case (RFC 5646 §2.1.1); `None` when it is not a tag.
 fn canonical_tag(tag: &str) -> Option<String> {
@@ -409,7 +448,7 @@ mod tests {
     fn localised_members_survive_with_canonical_tags() {
         let (m, unknown, issues) = read(json!({
             "client_name": "A", "client_name#FR": "Un", "client_name#ja-jpan-jp": "\u{30af}",
-            "client_name#": "x", "scope#fr": "y", "redirect_uris#de": []
+            "client_name#": "x", "scope#fr": "y", "redirect_uris#de": ["z"]
         }));
         assert!(issues.is_empty());
         let tags: Vec<&str> = m.localized.keys().map(String::as_str).collect();
@@ -431,17 +470,67 @@ mod tests {
             read(json!({"redirect_uris": "x", "scope": ["a"], "require_auth_time": "true", "jwks": "{}",
             "default_max_age": -1, "contacts": [1, "ok", "ok"]}));
         let at: Vec<&str> = issues.iter().map(|i| i.pointer.as_str()).collect();
-        for wanted in [
-            "#/redirect_uris",
-            "#/scope",
-            "#/require_auth_time",
-            "#/jwks",
-            "#/default_max_age",
-            "#/contacts/0",
-            "#/contacts/2",
-        ] {
+        for wanted in
+            ["#/redirect_uris", "#/scope", "#/require_auth_time", "#/jwks", "#/default_max_age", "#/contacts/0"]
+        {
             assert!(at.contains(&wanted), "{wanted} missing in {at:?}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_name_is_recognised() {
+        for (written, meant) in [
+            ("token_endpoint_auth_metod", "token_endpoint_auth_method"),
+            ("tls_client_certificate_bound_access_token", "tls_client_certificate_bound_access_tokens"),
+            ("require_pushed_authorization_request", "require_pushed_authorization_requests"),
+            ("redirectUris", "redirect_uris"),
+            ("redirect_uri", "redirect_uris"),
+            ("scopes", "scope"),
+            ("clientName", "client_name"),
+            ("client-name#fr", "client_name"),
+            ("logo_url", "logo_uri"),
+            ("dpop_bound_acess_token", "dpop_bound_access_tokens"),
+        ] {
+            assert_eq!(meant_by(written), Some(meant), "{written}");
+        }
+        for other in
+            ["color", "client_id", "client_secret", "client_type", "x", "", "token_endpoint_auth_methods_supported"]
+        {
+            assert_eq!(meant_by(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn language_tags_compare_without_case() {
+        for (first, second) in [("client_name#EN", "client_name#en"), ("tos_uri#de-CH", "tos_uri#de-ch")] {
+            let (m, _, issues) = read(json!({(first): "https://a.example", (second): "https://b.example"}));
+            assert_eq!((issues.len(), issues[0].code), (1, IssueCode::Conflict), "{issues:?}");
+            assert_eq!(m.localized.len(), 1);
+            let (_, _, issues) = read(json!({(first): "https://a.example", (second): "https://a.example"}));
+            assert!(issues.is_empty());
+            let (m, _, issues) = read(json!({(first): "", (second): "https://a.example"}));
+            assert!(issues.is_empty() && m.localized.len() == 1);
+        }
+    }
+
+    #[test]
+    fn what_is_empty_is_absent_whatever_the_member() {
+        for field in FIELDS.iter() {
+            for empty in [json!(null), json!(""), json!([]), json!({})] {
+                let (m, unknown, issues) = read(json!({(field.name): empty}));
+                assert!(unknown.is_empty() && m.encode().is_empty(), "{}: {empty}", field.name);
+                // an empty list is no text
+                assert_eq!(
+                    issues.is_empty(),
+                    empty.is_null() || field.json.takes_empty(&empty),
+                    "{}: {empty}",
+                    field.name
+                );
+            }
+        }
+        let (m, unknown, issues) =
+            read(json!({"client_name#fr": "", "vp_formats_supported": {}, "jwks": {"keys": []}}));
+        assert!(issues.is_empty() && unknown.is_empty() && m.encode().is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
     issue::{IssueCode, Issues, Position},
     loss::Severity::{Functional, Security},
     metadata::layer,
-    spec::Differences,
+    spec::{Differences, is_empty},
 };
 
 layer! {
@@ -42,8 +42,11 @@ impl Policy {
     pub fn decode(object: &Map<String, Value>, at: &Position<'_>, issues: &mut Issues) -> Self {
         let mut out = Self::default();
         for (name, value) in object {
-            // `null` counts as absent, as everywhere
-            if value.is_null() && FIELDS.iter().any(|f| f.name == name) || out.decode_typed(name, value, at, issues) {
+            // what is empty counts as absent, as everywhere
+            if is_empty(value)
+                && FIELDS.iter().any(|f| f.name == name && (value.is_null() || f.json.takes_empty(value)))
+                || out.decode_typed(name, value, at, issues)
+            {
                 continue;
             }
             let known: Vec<&str> = FIELDS.iter().map(|f| f.name).collect();
@@ -51,13 +54,6 @@ impl Policy {
             issues.push(at.child(name), IssueCode::UnknownMember, detail);
         }
         out
-    }
-
-    /// The names of text members that are there and empty.
-    pub(crate) fn empty_members(&self) -> Vec<&'static str> {
-        let mut empty = Vec::new();
-        self.empty_texts(|name| empty.push(name));
-        empty
     }
 
     /// True when no member is there.

@@ -87,6 +87,29 @@ pub struct Hidden {
     /// When such a client is deleted if it is not used before, in Unix milliseconds; the one of these that is shown. A
     /// change of the registration can clear it and never set it.
     pub unused_until: Option<i64>,
+    /// What the gateway has noticed of the client. Whether its management is lost is shown.
+    pub notes: Notes,
+}
+
+/// What the gateway has noticed of a client and no vendor shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Notes {
+    /// The server no longer takes the token that the gateway has for this client (RFC 7592 §2). That proves nothing
+    /// about the client.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub management_lost: bool,
+    /// Fields that nobody asked for and the vendor has filled in: leaving one out of an update removes nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub defaulted: Vec<String>,
+}
+
+impl Notes {
+    /// True when there is nothing to keep.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.management_lost && self.defaulted.is_empty()
+    }
 }
 
 /// Only what there is, not what it is.

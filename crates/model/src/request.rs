@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     id::BackendName,
     issue::{IssueCode, Issues, Position, type_name},
-    json,
+    json, jwk,
     loss::{Loss, LossKind, Severity},
     member::{Member, sound_text},
     metadata::SERVER_ASSIGNED,
@@ -32,6 +32,8 @@ pub struct NewRegistration {
     pub allow_loss: Vec<String>,
     /// Metadata names that no registry knows: ignored (RFC 7591 §2) and reported.
     pub unknown: Vec<(String, Value)>,
+    /// What of the keys is neither kept nor sent.
+    pub unkept_keys: Option<Loss>,
 }
 
 /// The members of the envelope.
@@ -75,6 +77,8 @@ impl NewRegistration {
             let detail = format!("the envelope has no such member; it has {}", ENVELOPE.join(", "));
             issues.push(at.child(name), IssueCode::UnknownMember, detail);
         }
+        // the caller's private keys have no place anywhere in it, not even under names that are ignored
+        jwk::refuse_private_keys(body, &at, &mut issues);
         let (spec, unknown) = ClientSpec::decode(object, &at, &mut issues);
         if !object.contains_key("metadata") {
             issues.push(at.child("metadata"), IssueCode::Required, "`metadata` is required (RFC 7591 client metadata)");
@@ -86,9 +90,42 @@ impl NewRegistration {
             labels: labels(object, &at, &mut issues),
             allow_loss: allow_loss(object, &at, &mut issues),
             unknown,
+            unkept_keys: object.get("metadata").and_then(|m| m.get("jwks")).and_then(jwk::set_aside),
             spec,
         };
         issues.into_result(out)
+    }
+
+    /// Refuses keys of a type that the registry does not have, for callers who cannot allow their loss.
+    ///
+    /// # Errors
+    /// An issue at the key set.
+    pub fn demand_known_keys(&self) -> Result<(), Vec<crate::Issue>> {
+        let mut issues = Issues::new();
+        if self.unkept_keys.as_ref().is_some_and(|loss| loss.severity == Severity::Security) {
+            let detail =
+                "a key is of a type that the registry does not have; send keys of the types RSA, EC, OKP or AKP";
+            issues.push(Position::root().child("metadata").child("jwks"), IssueCode::InvalidValue, detail);
+        }
+        issues.into_result(())
+    }
+
+    /// Refuses metadata names that no registry knows, except those that only a server may set.
+    ///
+    /// # Errors
+    /// An issue for each of them, with the name that was probably meant.
+    pub fn demand_known_names(&self) -> Result<(), Vec<crate::Issue>> {
+        let mut issues = Issues::new();
+        let (root, known) = (Position::root(), |name: &str| SERVER_ASSIGNED.contains(&name));
+        let at = root.child("metadata");
+        for (name, _) in self.unknown.iter().filter(|(name, _)| !known(name)) {
+            let detail = match crate::metadata::meant_by(name) {
+                Some(meant) => format!("not a registered client metadata name; did you mean `{meant}`?"),
+                None => "not a registered client metadata name".to_owned(),
+            };
+            issues.push(at.child(name), IssueCode::UnknownMember, detail);
+        }
+        issues.into_result(())
     }
 
     /// What is asked for, as a `PUT` would send it: `metadata`, `policy`, `vendor`, `labels`.
@@ -108,28 +145,33 @@ impl NewRegistration {
         json::text(&Writable { spec: &self.spec, labels: &self.labels }, 512).unwrap_or_default()
     }
 
-    /// The losses of names that no registry knows or that only a server may set.
+    /// The losses that no mapping sees: names that no registry knows or that only a server may set, and keys that are
+    /// not kept.
     #[must_use]
-    pub fn unknown_losses(&self) -> Vec<Loss> {
+    pub fn own_losses(&self) -> Vec<Loss> {
         let loss = |(name, value): &(String, Value)| {
             let assigned = SERVER_ASSIGNED.contains(&name.as_str());
+            let meant = if assigned { None } else { crate::metadata::meant_by(name) };
             // such names may hold credentials: never echoed
-            let hide = assigned || ["secret", "token", "password", "key"].iter().any(|w| name.contains(w));
+            let lower = name.to_ascii_lowercase();
+            let hide = assigned
+                || meant.is_none() && ["secret", "token", "password", "key"].iter().any(|word| lower.contains(word));
             Loss {
                 field: format!("metadata.{name}").into(),
                 kind: LossKind::Dropped,
-                severity: Severity::Info,
-                reason: if assigned {
-                    "assigned by the server, never adopted from a request (RFC 7591 §3.2.1)"
-                } else {
-                    "not a registered client metadata name: ignored (RFC 7591 §2)"
-                }
-                .into(),
+                severity: if meant.is_some() { Severity::Functional } else { Severity::Info },
+                reason: match meant {
+                    _ if assigned => "assigned by the server, never adopted from a request (RFC 7591 §3.2.1)".into(),
+                    Some(meant) => {
+                        format!("not a registered client metadata name: ignored; did you mean `{meant}`?").into()
+                    }
+                    None => "not a registered client metadata name: ignored (RFC 7591 §2)".into(),
+                },
                 wanted: (!hide).then(|| value.clone()),
                 got: None,
             }
         };
-        self.unknown.iter().map(loss).collect()
+        self.unkept_keys.iter().cloned().chain(self.unknown.iter().map(loss)).collect()
     }
 }
 

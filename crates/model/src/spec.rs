@@ -14,6 +14,7 @@ use crate::{
     issue::{IssueCode, Issues, Position, type_name},
     metadata::ClientMetadata,
     policy::Policy,
+    severity::is_standard,
 };
 
 /// The writable layers of a registration: what a caller asks for, or what a vendor holds.
@@ -34,8 +35,8 @@ impl ClientSpec {
         Self { metadata: Box::new(metadata), policy, vendor }
     }
 
-    /// Every present field by canonical path (`metadata.scope`, `policy.enabled`, `vendor.<kind>.<member>`). An empty
-    /// list or text asks for nothing and is left out: no vendor can tell it from an absent one.
+    /// Every present field by canonical path (`metadata.scope`, `policy.enabled`, `vendor.<kind>.<member>`). What is empty
+    /// asks for nothing and is left out: no vendor can tell it from what is absent.
     #[must_use]
     pub fn flatten(&self) -> BTreeMap<String, Value> {
         let mut out = BTreeMap::new();
@@ -54,7 +55,7 @@ impl ClientSpec {
         out
     }
 
-    /// One field by its canonical path; as in [`ClientSpec::flatten`], an empty list or text is absent.
+    /// One field by its canonical path; as in [`ClientSpec::flatten`], what is empty is absent.
     #[must_use]
     pub fn field(&self, path: &str) -> Option<Value> {
         let value = match path.split_once('.')? {
@@ -132,8 +133,8 @@ impl ClientSpec {
             for (kind, members) in vendor {
                 match members {
                     Value::Object(members) => {
-                        // null means absent, as everywhere
-                        let present = members.iter().filter(|(_, v)| !v.is_null());
+                        // as everywhere: what is empty is absent
+                        let present = members.iter().filter(|(_, v)| !is_empty(v));
                         spec.vendor.insert(kind.clone(), present.map(|(k, v)| (k.clone(), v.clone())).collect());
                     }
                     Value::Null => {}
@@ -188,7 +189,7 @@ pub(crate) struct Difference {
     pub(crate) b: Option<Value>,
 }
 
-/// Looks for differences and tells them; empty values count as absent.
+/// Looks for differences and tells them; empty values count as absent, and a default on the other side as nothing more.
 pub(crate) struct Differences<'t>(&'t mut dyn FnMut(Difference));
 
 impl Differences<'_> {
@@ -222,7 +223,9 @@ impl Differences<'_> {
         let same = match (&a, &b) {
             (None, None) => true,
             (Some(a), Some(b)) => crate::field::same(compare, a, b),
-            _ => false,
+            // absent means the standard's default
+            (None, Some(b)) => is_standard(row, b),
+            (Some(_), None) => false,
         };
         if !same {
             (self.0)(Difference { path, row, a, b });
@@ -230,11 +233,15 @@ impl Differences<'_> {
     }
 }
 
+/// Null, and an empty text, list or object: as good as absent (RFC 7592 §2.2 for an update; nobody can tell them apart
+/// elsewhere).
 pub(crate) fn is_empty(value: &Value) -> bool {
     match value {
-        Value::Array(items) => items.is_empty(),
+        Value::Null => true,
         Value::String(text) => text.is_empty(),
-        _ => false,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

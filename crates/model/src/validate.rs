@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::{
     issue::{IssueCode, Issues, Position},
     member::{AuthMethod, GrantType, StringMember},
-    metadata::{ClientMetadata, check_untyped},
+    metadata::{BOTH_KEYS, ClientMetadata, check_untyped},
     policy::Policy,
     uri::{UrlUse, check_redirect, check_url, origin_fault, web_implicit_fault},
 };
@@ -55,9 +55,6 @@ pub fn policy(p: &Policy, at: &Position<'_>, issues: &mut Issues) {
     for (name, list) in lists {
         non_empty(list.as_deref().unwrap_or_default(), &at.child(name), issues);
     }
-    for name in p.empty_members() {
-        issues.push(at.child(name), IssueCode::InvalidValue, "must not be empty; leave it out instead");
-    }
 }
 
 fn redirects(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
@@ -76,14 +73,8 @@ fn redirects(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
 fn grants(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     let grants = m.effective_grant_types();
     let has = |g: &GrantType| grants.contains(g);
+    let (code, implicit) = (has(&GrantType::AuthorizationCode), has(&GrantType::Implicit));
     let here = at.child("grant_types");
-    if m.grant_types.as_ref().is_some_and(Vec::is_empty) {
-        issues.push(
-            here,
-            IssueCode::InvalidValue,
-            "an empty list lets the client do nothing; leave it out for the default",
-        );
-    }
     if has(&GrantType::Password) {
         let detail = "the password grant must not be used (RFC 9700 §2.4)";
         issues.push(here, IssueCode::InvalidValue, detail);
@@ -103,16 +94,16 @@ fn grants(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
             issues.push(here, IssueCode::InvalidValue, "not a response type (words are code, token, id_token, none)");
             continue;
         }
-        if response.has("code") && !has(&GrantType::AuthorizationCode) {
+        if response.has("code") && !code {
             let detail = "response type `code` needs the grant authorization_code (RFC 7591 §2.1)";
             issues.push(here, IssueCode::Conflict, detail);
         }
-        if (response.has("token") || response.has("id_token")) && !has(&GrantType::Implicit) {
+        if (response.has("token") || response.has("id_token")) && !implicit {
             let detail = "response types `token` and `id_token` need the grant implicit (RFC 7591 §2.1)";
             issues.push(here, IssueCode::Conflict, detail);
         }
     }
-    if m.application_type.as_deref().unwrap_or("web") == "web" && has(&GrantType::Implicit) {
+    if m.application_type.as_deref().unwrap_or("web") == "web" && implicit {
         for (i, uri) in m.redirect_uris.iter().flatten().enumerate() {
             if let Some(fault) = web_implicit_fault(uri.as_str()) {
                 issues.push(at.child("redirect_uris").child(i), IssueCode::InvalidRedirectUri, fault);
@@ -182,8 +173,7 @@ fn authentication(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
 
 fn keys(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     if m.jwks.is_some() && m.jwks_uri.is_some() {
-        let detail = "`jwks` and `jwks_uri` must not both be present (RFC 7591 §2)";
-        issues.push(at.child("jwks"), IssueCode::Conflict, detail);
+        issues.push(at.child("jwks"), IssueCode::Conflict, BOTH_KEYS);
     }
 }
 
@@ -312,9 +302,7 @@ fn texts(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     let names = names.filter_map(|(k, v)| v.as_str().map(|v| (k.as_str(), v)));
     for (name, text) in m.client_name.iter().map(|v| ("client_name", v.as_str())).chain(names) {
         let length = text.chars().count();
-        if length == 0 {
-            issues.push(at.child(name), IssueCode::InvalidValue, "must not be empty; leave it out instead");
-        } else if length > MAX_NAME {
+        if length > MAX_NAME {
             issues.push(at.child(name), IssueCode::TooLong, format!("longer than {MAX_NAME} characters"));
         }
     }
@@ -329,9 +317,6 @@ fn texts(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     ];
     for (name, list) in lists {
         non_empty(list.as_deref().unwrap_or_default(), &at.child(name), issues);
-    }
-    for name in m.empty_members() {
-        issues.push(at.child(name), IssueCode::InvalidValue, "must not be empty; leave it out instead");
     }
     for (name, value) in &m.extra {
         check_untyped(value, &at.child(name), issues);

@@ -8,7 +8,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use registrar_core::{Error, ErrorKind, Result};
 use registrar_engine::{Failure, Scope, writes::ExpectedVersion};
-use registrar_model::{BackendName, NewRegistration, RegistrationId};
+use registrar_model::{BackendName, ClientMetadata, Issues, NewRegistration, Position, RegistrationId};
 use registrar_store::{PageRequest, RegistrationFilter};
 use serde_json::{Map, Value, json};
 
@@ -35,12 +35,12 @@ pub(crate) async fn create(
     request: Request,
 ) -> Response {
     let answer = async {
-        let query = Query::read(request.uri(), &["dry_run"])?;
-        let dry_run = query.flag("dry_run")?;
+        let query = Query::read(request.uri(), &["dry_run", "strict"])?;
+        let (dry_run, strict) = (query.flag("dry_run")?, query.flag("strict")?);
         principal.require(if dry_run { Scope::ClientsRead } else { Scope::ClientsWrite })?;
         let (registration, caller) = {
             let (head, body) = body::read(request, JSON).await?;
-            let registration = NewRegistration::decode(&body).map_err(Error::validation)?;
+            let registration = decode(&body, strict)?;
             // also of a look, because it refuses the header that the write would refuse
             (registration, principal.caller(&app, &context, write(&head, &body))?)
         };
@@ -176,12 +176,12 @@ pub(crate) async fn replace(
     }
     let answer = async {
         principal.require(Scope::ClientsWrite)?;
-        Query::read(request.uri(), &[])?;
+        let strict = Query::read(request.uri(), &["strict"])?.flag("strict")?;
         let id = parse(id)?;
         let expected = expected_version(&app, request.headers())?;
         let (head, body) = body::read(request, JSON).await?;
         let caller = principal.caller(&app, &context, write(&head, &body))?;
-        let registration = NewRegistration::decode(&without_identity(body)).map_err(Error::validation)?;
+        let registration = decode(&without_identity(body), strict)?;
         let written = app.engine().replace(&caller, id, registration, expected).await?;
         Ok::<_, Failure>(render::written(StatusCode::OK, &written))
     };
@@ -201,7 +201,7 @@ pub(crate) async fn patch(
     }
     let answer = async {
         principal.require(Scope::ClientsWrite)?;
-        Query::read(request.uri(), &[])?;
+        let strict = Query::read(request.uri(), &["strict"])?.flag("strict")?;
         let id = parse(id)?;
         let expected = expected_version(&app, request.headers())?;
         let (head, change) = body::read(request, MERGE_PATCH).await?;
@@ -209,6 +209,11 @@ pub(crate) async fn patch(
             return Err(Error::new(ErrorKind::MalformedBody, "a merge patch of a client is a JSON object").into());
         }
         let caller = principal.caller(&app, &context, write(&head, &change))?;
+        if strict && let Some(Value::Object(metadata)) = change.get("metadata") {
+            let (_, unknown) = ClientMetadata::decode(metadata, &Position::root(), &mut Issues::lenient());
+            let named = NewRegistration { unknown, ..NewRegistration::default() };
+            named.demand_known_names().map_err(Error::validation)?;
+        }
         let written = app.engine().patch(&caller, id, change, expected).await?;
         Ok::<_, Failure>(render::written(StatusCode::OK, &written))
     };
@@ -273,6 +278,15 @@ fn write<'r>(head: &'r Parts, body: &'r Value) -> Write<'r> {
     Write { headers: &head.headers, method: head.method.clone(), uri: &head.uri, body }
 }
 
+/// Reads an envelope; `strict` refuses metadata names that no registry knows.
+fn decode(body: &Value, strict: bool) -> Result<NewRegistration> {
+    let registration = NewRegistration::decode(body).map_err(Error::validation)?;
+    if strict {
+        registration.demand_known_names().map_err(Error::validation)?;
+    }
+    Ok(registration)
+}
+
 /// A path segment that is no registration id is simply an unknown client.
 pub(crate) fn parse(id: Id) -> Result<RegistrationId> {
     id.ok()
@@ -281,8 +295,21 @@ pub(crate) fn parse(id: Id) -> Result<RegistrationId> {
 }
 
 /// The gateway-owned members that PUT ignores. `backend` is not among them: it is compared.
-pub(crate) const IDENTITY: [&str; 9] =
-    ["id", "kind", "client_id", "client_id_issued_at", "version", "state", "created_at", "updated_at", "unused_until"];
+/// `source` and `drift` stand in the answer of `?source=vendor`.
+pub(crate) const IDENTITY: [&str; 12] = [
+    "id",
+    "kind",
+    "client_id",
+    "client_id_issued_at",
+    "version",
+    "state",
+    "management",
+    "created_at",
+    "updated_at",
+    "unused_until",
+    "source",
+    "drift",
+];
 
 /// What a GET showed may be sent back by PUT: the gateway-owned members are left out, they cannot be changed.
 fn without_identity(body: Value) -> Value {

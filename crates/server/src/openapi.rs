@@ -61,7 +61,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "createClient",
         summary: "Register a client, or with dry_run=true see what would be sent and lost",
         scope: Some("clients:write"),
-        parameters: &["dry_run", "Idempotency-Key"],
+        parameters: &["dry_run", "strict", "Idempotency-Key"],
         request: Some(("application/json", "NewRegistration")),
         responses: &[
             (201, "The client; its secret is shown once", Some("WrittenRegistration")),
@@ -103,7 +103,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "replaceClient",
         summary: "Make the client be exactly this: members left out are removed",
         scope: Some("clients:write"),
-        parameters: &["registration", "If-Match", "Idempotency-Key"],
+        parameters: &["registration", "strict", "If-Match", "Idempotency-Key"],
         request: Some(("application/json", "RegistrationReplacement")),
         responses: &[(200, "The client as it is now", Some("WrittenRegistration"))],
         errors: &join::<10, 5, 15>(
@@ -118,7 +118,7 @@ pub(crate) const CALLS: &[Call] = &[
         id: "patchClient",
         summary: "Change some members (RFC 7396): null removes, absent keeps, arrays are replaced",
         scope: Some("clients:write"),
-        parameters: &["registration", "If-Match", "Idempotency-Key"],
+        parameters: &["registration", "strict", "If-Match", "Idempotency-Key"],
         request: Some(("application/merge-patch+json", "RegistrationPatch")),
         responses: &[(200, "The client as it is now", Some("WrittenRegistration"))],
         errors: &join::<10, 5, 15>(

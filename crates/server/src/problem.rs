@@ -109,6 +109,10 @@ impl Context {
                 let value = HeaderValue::from_static("Bearer realm=\"registrar\", error=\"invalid_token\"");
                 headers.insert(header::WWW_AUTHENTICATE, value);
             }
+            // the vendor has the client and takes no such write: it can be read
+            ErrorKind::MethodNotAllowed if error.vendor().is_some() => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+            }
             _ => {}
         }
         if matches!(status.as_u16(), 429 | 503) || error.kind() == ErrorKind::IdempotencyInProgress {

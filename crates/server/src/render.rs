@@ -62,6 +62,9 @@ impl Serialize for View<'_> {
         }
         out.serialize_entry("version", &r.version)?;
         out.serialize_entry("state", r.state.as_str())?;
+        if r.hidden.notes.management_lost {
+            out.serialize_entry("management", "lost")?;
+        }
         out.serialize_entry("created_at", &Time(r.created_at))?;
         out.serialize_entry("updated_at", &Time(r.updated_at))?;
         if let Some(until) = r.hidden.unused_until {

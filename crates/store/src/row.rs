@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use registrar_core::Outcome;
 use registrar_model::{
-    ClientSpec, Hidden, Issues, OperationId, Position, Registration, RegistrationId, State, json::text,
+    ClientSpec, Hidden, Issues, Notes, OperationId, Position, Registration, RegistrationId, State, json::text,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -221,6 +221,17 @@ impl OperationParts<'_> {
 pub(crate) fn terms(text: &str) -> Result<Value, StoreError> {
     serde_json::from_str(text)
         .map_err(|_| StoreError::Corrupt("the terms of an initial access token cannot be read".to_owned()))
+}
+
+/// The text of what was noticed of a client; `None` for nothing.
+pub(crate) fn notes_text(notes: &Notes) -> Option<String> {
+    if notes.is_empty() { None } else { serde_json::to_string(notes).ok() }
+}
+
+/// What was noticed of a client.
+pub(crate) fn notes(text: Option<&str>) -> Result<Notes, StoreError> {
+    text.map_or_else(|| Ok(Notes::default()), serde_json::from_str)
+        .map_err(|_| StoreError::Corrupt("`notes` of a registration cannot be read".to_owned()))
 }
 
 /// The scopes of an API key.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use registrar_core::{Credential, ErrorKind, ExposeSecret, Response};
+use registrar_core::{Credential, ErrorKind, ExposeSecret, Response, Secrets};
 use reqwest::Client;
 use tokio::time::Instant;
 use tower::{Service, ServiceExt, service_fn};
@@ -23,7 +23,7 @@ pub(crate) enum Auth {
     /// Nowhere: the API is open.
     Open,
     /// Fixed; made once.
-    Bearer(HeaderValue),
+    Bearer(HeaderValue, Secrets),
     /// Fetched and renewed.
     Tokens(Arc<Tokens>),
 }
@@ -33,7 +33,7 @@ impl Auth {
         match &options.credential {
             Credential::None => Ok(Self::Open),
             Credential::Bearer(token) => bearer(token.expose_secret())
-                .map(Self::Bearer)
+                .map(|value| Self::Bearer(value, Secrets::of(token.expose_secret())))
                 .ok_or_else(|| TransportSetupError::Token { backend: options.name.clone() }),
             Credential::ClientCredentials(grant) => Ok(Self::Tokens(Arc::new(Tokens::new(
                 client.clone(),
@@ -41,6 +41,17 @@ impl Auth {
                 grant.clone(),
                 options.timeout,
             )))),
+        }
+    }
+}
+
+impl Auth {
+    /// The backend's credential as it is now: no answer may repeat it, whatever it was to.
+    fn secrets(&self) -> Secrets {
+        match self {
+            Self::Open => Secrets::default(),
+            Self::Bearer(_, secrets) => secrets.clone(),
+            Self::Tokens(tokens) => tokens.secrets(),
         }
     }
 }
@@ -72,7 +83,8 @@ where
         async move {
             if let Some(token) = &call.request.bearer {
                 let authorization = bearer(token.expose_secret()).ok_or_else(unsendable)?;
-                return inner.oneshot(Authorised { call, authorization: Some(authorization) }).await;
+                let answer = inner.oneshot(Authorised { call, authorization: Some(authorization) }).await;
+                return answer.map(|answer| scrubbed(answer, &auth));
             }
             if matches!(*auth, Auth::Open) {
                 // there is no credential that could be refused
@@ -80,7 +92,7 @@ where
             }
             let began = Instant::now();
             lockout.check(began)?;
-            let result = authorised(&auth, inner, call).await;
+            let result = authorised(&auth, inner, call).await.map(|answer| scrubbed(answer, &auth));
             match &result {
                 Ok(response) if response.status != UNAUTHORIZED => lockout.accepted(),
                 Ok(_) => lockout.refused(began, Instant::now()),
@@ -95,6 +107,11 @@ where
     })
 }
 
+fn scrubbed(mut answer: Response, auth: &Auth) -> Response {
+    answer.secrets.extend(&auth.secrets());
+    answer
+}
+
 fn unsendable() -> Fault {
     fault::defect("the token of this call cannot stand in a header field; nothing was sent")
 }
@@ -106,7 +123,7 @@ where
     let send = |inner: S, call, authorization| inner.oneshot(Authorised { call, authorization });
     let tokens = match auth {
         Auth::Open => return send(inner, call, None).await,
-        Auth::Bearer(value) => return send(inner, call, Some(value.clone())).await,
+        Auth::Bearer(value, _) => return send(inner, call, Some(value.clone())).await,
         Auth::Tokens(tokens) => tokens,
     };
     let no_token = |error| Fault::new(Cause::Token, error);

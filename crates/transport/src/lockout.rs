@@ -39,8 +39,9 @@ impl Lockout {
         let error = Error::new(
             ErrorKind::UpstreamAuthentication,
             "the vendor refused the gateway's credential twice in a row, so that it is not used for a minute; nothing \
-             was sent; check the backend's token",
-        );
+             was sent",
+        )
+        .with_advice("check the backend's `token`");
         Err(Fault::new(Cause::Refused("credential"), error.with_retry_after(Some(until - now))))
     }
 

@@ -7,7 +7,7 @@ use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
 };
-use registrar_core::{Effect, Response};
+use registrar_core::{Effect, ExposeSecret as _, Response};
 use reqwest::Client;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -53,11 +53,17 @@ impl Sender {
             return Err(fault::too_late());
         }
         let cap = if request.operation == LIST { self.max_list_body } else { self.max_body };
+        let (subject, own) = (request.subject(), request.bearer);
         let mut outgoing = reqwest::Request::new(request.method, request.url);
         if let Some(authorization) = authorization {
             outgoing.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        exchange(&self.client, outgoing, request.body, request.effect, cap, deadline).await
+        let answer = exchange(&self.client, outgoing, request.body, request.effect, cap, deadline).await?;
+        let mut answer = answer.about(subject);
+        if let Some(own) = own {
+            answer.secrets.add(own.expose_secret());
+        }
+        Ok(answer)
     }
 }
 

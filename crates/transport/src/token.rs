@@ -7,7 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Method};
-use registrar_core::{ClientCredentials, Effect, Error, ErrorKind, ExposeSecret, Response, Result, VendorDetail};
+use registrar_core::{
+    ClientCredentials, Effect, Error, ErrorKind, ExposeSecret, Response, Result, Secrets, VendorDetail,
+};
 use reqwest::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,6 +33,8 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Token {
     pub(crate) authorization: HeaderValue,
+    /// The token and the client secret that it was bought with, which no answer may repeat.
+    pub(crate) secrets: Secrets,
     /// Which one it is, to tell whether it has been replaced.
     pub(crate) number: u64,
     renew_at: Instant,
@@ -62,6 +66,7 @@ struct Failure {
     at: Instant,
     kind: ErrorKind,
     detail: String,
+    advice: Option<String>,
     vendor: Option<VendorDetail>,
     retry_after: Option<Duration>,
     retryable: bool,
@@ -73,6 +78,7 @@ impl Failure {
             at: Instant::now(),
             kind: error.kind(),
             detail: error.detail().to_owned(),
+            advice: error.advice().map(str::to_owned),
             vendor: error.vendor().cloned(),
             retry_after: error.retry_after(),
             retryable: error.is_retryable(),
@@ -82,6 +88,10 @@ impl Failure {
     fn to_error(&self) -> Error {
         let error = Error::new(self.kind, self.detail.clone()).with_retry_after(self.retry_after);
         let error = if self.retryable { error } else { error.never_retryable() };
+        let error = match &self.advice {
+            Some(advice) => error.with_advice(advice.clone()),
+            None => error,
+        };
         match &self.vendor {
             Some(vendor) => error.with_vendor(vendor.clone()),
             None => error,
@@ -140,6 +150,11 @@ impl Tokens {
         }
     }
 
+    /// The token in use and the client secret.
+    pub(crate) fn secrets(&self) -> Secrets {
+        self.read(|state| state.token.as_ref().map(|token| token.secrets.clone())).unwrap_or_default()
+    }
+
     /// Forgets a token that the vendor refused, unless it has been replaced already.
     pub(crate) fn refused(&self, number: u64) {
         self.write(|state| {
@@ -181,11 +196,13 @@ impl Tokens {
         // its token late still has time to be made
         let result = self.request(asked + self.timeout / 2).await;
         self.write(|state| match result {
-            Ok(Issued { authorization, lifetime }) => {
+            Ok(Issued { authorization, mut secrets, lifetime }) => {
+                secrets.add(self.grant.client_secret.expose_secret());
                 state.issued += 1;
                 // counted from before the request, so that it errs on the safe side
                 let token = Token {
                     authorization,
+                    secrets,
                     number: state.issued,
                     renew_at: asked + lifetime.mul_f64(0.8),
                     expires_at: asked + lifetime,
@@ -241,6 +258,7 @@ struct TokenAnswer {
 
 struct Issued {
     authorization: HeaderValue,
+    secrets: Secrets,
     lifetime: Duration,
 }
 
@@ -251,16 +269,22 @@ fn no_token(kind: ErrorKind, why: &str) -> Error {
 fn read_answer(response: &Response) -> Result<Issued> {
     if !response.is_success() {
         let (kind, why) = match response.status {
-            400 | 401 | 403 => (
-                ErrorKind::UpstreamAuthentication,
-                "it refused the gateway's client credentials; check client_id, client_secret and audience",
-            ),
+            400 | 401 | 403 => (ErrorKind::UpstreamAuthentication, "it refused the gateway's client credentials"),
+            404 | 405 | 410 | 501 => (ErrorKind::UpstreamRejected, "there is no token endpoint at this address"),
             429 => (ErrorKind::UpstreamRateLimited, "it limits the rate of requests"),
             500..600 => (ErrorKind::UpstreamUnavailable, "it failed"),
             300..400 => (ErrorKind::UpstreamMalformed, "it answered with a redirect, which is never followed"),
             _ => (ErrorKind::UpstreamMalformed, "it answered with an unexpected status"),
         };
-        return Err(no_token(kind, why)
+        let error = no_token(kind, why);
+        let error = match kind {
+            ErrorKind::UpstreamAuthentication => {
+                error.with_advice("check `client_id`, `client_secret` and `audience` of the backend's settings")
+            }
+            ErrorKind::UpstreamRejected => error.with_advice("check `token_url` in the backend's settings"),
+            _ => error,
+        };
+        return Err(error
             .with_retry_after(response.retry_after())
             .with_vendor(VendorDetail { status: Some(response.status), ..VendorDetail::default() }));
     }
@@ -274,7 +298,8 @@ fn read_answer(response: &Response) -> Result<Issued> {
     let authorization = bearer(&answer.access_token)
         .ok_or_else(|| malformed("it issued a token that is empty or that a header field cannot hold"))?;
     let lifetime = answer.expires_in.as_ref().and_then(lifetime).or(answer.expire_in.as_ref().and_then(lifetime));
-    Ok(Issued { authorization, lifetime: lifetime.unwrap_or(DEFAULT_LIFETIME) })
+    let secrets = Secrets::of(&answer.access_token);
+    Ok(Issued { authorization, secrets, lifetime: lifetime.unwrap_or(DEFAULT_LIFETIME) })
 }
 
 /// Seconds as a number or as text; `None` for anything that is not a positive time.
@@ -338,7 +363,8 @@ mod tests {
             (400, r#"{"error":"invalid_request"}"#, K::UpstreamAuthentication),
             (401, "canary", K::UpstreamAuthentication),
             (403, "", K::UpstreamAuthentication),
-            (404, "", K::UpstreamMalformed),
+            (404, "", K::UpstreamRejected),
+            (501, "", K::UpstreamRejected),
             (302, "", K::UpstreamMalformed),
             (429, "", K::UpstreamRateLimited),
             (500, "", K::UpstreamUnavailable),
@@ -361,6 +387,7 @@ mod tests {
         let after = |seconds| start + Duration::from_secs(seconds);
         let token = Token {
             authorization: HeaderValue::from_static("Bearer t"),
+            secrets: Secrets::default(),
             number: 7,
             renew_at: after(80),
             expires_at: after(100),

@@ -35,11 +35,14 @@ fn classified(kind: &'static str) -> Result<(), String> {
         let rig = Rig::new(kind).await?;
         // the token of an M2M credential is fetched before, so that the fault meets the API
         rig.adapter.check().await.map_err(|e| e.to_string())?;
-        let table: [(u16, K, Outcome); 12] = [
+        let table: [(u16, K, Outcome); 15] = [
             (400, K::Validation, No),
             (401, K::UpstreamAuthentication, No),
             (403, K::UpstreamAuthorization, No),
-            (404, K::NotFound, No),
+            (404, K::UpstreamRejected, No),
+            (405, K::UpstreamRejected, No),
+            (410, K::UpstreamRejected, No),
+            (501, K::UpstreamRejected, No),
             (409, K::AlreadyExists, No),
             (418, K::UpstreamRejected, No),
             (422, K::Validation, No),

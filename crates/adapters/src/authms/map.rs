@@ -2,15 +2,19 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use registrar_core::{Error, ErrorKind, Outcome, Response, Result, VendorDetail};
+use registrar_core::{Error, ErrorKind, Outcome, Response, Result};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, Jwks, LossKind, Losses, Member,
-    Pointer, Policy, RedirectUri, Scope, Severity, decide, fields, member::StringMember,
+    AuthMethod, ClientMetadata, ClientSpec, GrantType, IssueCode, Issues, Jwks, LossKind, Losses, Member, Policy,
+    RedirectUri, Scope, Severity, decide, fields, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
 use super::{Config, KIND, wire};
-use crate::shared::{self, same_set};
+use crate::shared::{
+    self,
+    refusal::{self, Shape},
+    same_set, same_uris,
+};
 
 /// The members of `vendor.authms` that are sent.
 const TAKEN: [&str; 2] = ["client_auth_methods", "status"];
@@ -93,7 +97,7 @@ impl<'a> Desired<'a> {
             None => config.cleared.clone(),
         };
         set("name", self.name != to.name, json!(to.name));
-        set("redirect_uris", self.redirect_uris != to.redirect_uris, json!(to.redirect_uris));
+        set("redirect_uris", !same_uris(self.redirect_uris, to.redirect_uris), json!(to.redirect_uris));
         let methods = self.client_auth_methods != to.client_auth_methods || self.is_confidential != to.is_confidential;
         set("client_auth_methods", methods, json!(to.client_auth_methods));
         set("is_confidential", methods, json!(to.is_confidential));
@@ -113,7 +117,7 @@ impl<'a> Desired<'a> {
 
 /// Maps a registration to the vendor, with everything that it cannot hold. `current` is what it showed last, on updates.
 pub(super) fn to_wire<'a>(spec: &'a ClientSpec, current: Option<&ClientSpec>) -> Result<(Desired<'a>, Losses)> {
-    let mut losses = Losses::new();
+    let mut losses = Losses::of(spec);
     let ClientSpec { metadata, policy, vendor: _ } = spec;
     shared::foreign_vendor_members(spec, KIND, &mut losses);
     shared::unsent_vendor_members(spec, current, KIND, &TAKEN, &mut losses);
@@ -162,8 +166,10 @@ pub(super) fn to_wire<'a>(spec: &'a ClientSpec, current: Option<&ClientSpec>) ->
         losses.changed("metadata.jwks", LossKind::LocalOnly, Severity::Info, wanted, None, reason);
     }
 
-    let (client_auth_methods, is_confidential) = authentication(metadata, &members, &mut losses);
-    let grant_types = grants(metadata, &mut losses)?;
+    let (client_auth_methods, is_confidential) = authentication(metadata, &members);
+    let held = shared::known_grants(metadata, &GRANTS, "authms", &mut losses)?;
+    shared::derived_response_types(metadata, &held, "authms", &mut losses);
+    let grant_types = held.iter().map(|g| g.text().to_owned()).collect();
     let name = match client_name {
         Some(name) => Cow::Borrowed(name.as_str()),
         None => {
@@ -201,32 +207,11 @@ fn key_text(jwks: &Jwks) -> String {
 }
 
 /// T6, T7: one method here, a list there.
-fn authentication(metadata: &ClientMetadata, members: &Map<String, Value>, losses: &mut Losses) -> (Vec<String>, bool) {
+fn authentication(metadata: &ClientMetadata, members: &Map<String, Value>) -> (Vec<String>, bool) {
     let method = metadata.auth_method();
-    if metadata.token_endpoint_auth_method.is_none() {
-        let reason = "not sent; registered with the standard's default (RFC 7591 §2)";
-        losses.defaulted("metadata.token_endpoint_auth_method", json!(method.text()), reason);
-    }
     let listed = members.get("client_auth_methods").and_then(Value::as_array);
     let methods = listed.map(|l| l.iter().filter_map(Value::as_str).map(str::to_owned).collect());
     (methods.unwrap_or_else(|| vec![method.text().to_owned()]), method != AuthMethod::None)
-}
-
-fn grants(metadata: &ClientMetadata, losses: &mut Losses) -> Result<Vec<String>> {
-    let grants = metadata.effective_grant_types();
-    let unknown: Vec<&GrantType> = grants.iter().filter(|g| !GRANTS.contains(g)).collect();
-    if let Some(first) = unknown.first() {
-        let detail = format!("authms documents no grant type `{first}`");
-        let pointer = Pointer::root().child("metadata").child("grant_types");
-        let issue = Issue { pointer, code: IssueCode::InvalidValue, detail: detail.clone() };
-        return Err(Error::new(ErrorKind::UnsupportedValue, detail).with_issues(vec![issue]));
-    }
-    if metadata.grant_types.is_none() {
-        let reason = "not sent; registered with the standard's default (RFC 7591 §2)";
-        losses.defaulted("metadata.grant_types", json!(["authorization_code"]), reason);
-    }
-    shared::derived_response_types(metadata, grants, "authms", losses);
-    Ok(grants.iter().map(|g| g.text().to_owned()).collect())
 }
 
 /// T19: `status` has three values, `enabled` two. A client that an administrator suspended is not activated unnoticed.
@@ -285,13 +270,14 @@ fn status(
     }
 }
 
-/// What a client is, in canonical terms. Secret and keys are not part of it.
-pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<ClientSpec> {
+/// What a client is, in canonical terms. Secret and keys are not part of it. `silent` is the method in force where authms
+/// does not say it.
+pub(super) fn from_wire(client: wire::Client, silent: Option<AuthMethod>) -> ClientSpec {
     let wire::Client {
         client_id: _,
         name,
         redirect_uris,
-        client_auth_methods,
+        client_auth_methods: methods,
         grant_types,
         is_confidential,
         fapi_profile,
@@ -304,26 +290,20 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
         scopes,
         cors_origins,
         status,
-        _tenant_id,
         client_secret: _,
         created_at: _,
-        deleted_at: _,
-        _id: _,
-        _updated_at: _,
-        _secret_last_four: _,
+        is_deleted: _,
         rest,
+        unread: _,
     } = client;
-    let text = |value: Option<String>| value.filter(|v| !v.is_empty());
-    let methods = auth_methods(client_auth_methods.as_ref(), response)?;
     let mut members = rest;
     let method = match (is_confidential, methods.as_slice()) {
         // a client without confidentiality proves nothing, whatever methods are listed (trap 23)
         (Some(false), _) => Some(AuthMethod::None),
-        (_, [only]) => Some(AuthMethod::read(only)),
         (_, [first, ..]) => Some(AuthMethod::read(first)),
-        (_, []) => None,
+        (_, []) => silent,
     };
-    let single = matches!((is_confidential, methods.as_slice()), (_, [] | [_]));
+    let single = methods.len() < 2;
     let agrees = is_confidential != Some(false) || methods.iter().all(|m| m == "none");
     if !single || !agrees {
         members.insert("client_auth_methods".to_owned(), json!(methods));
@@ -331,7 +311,7 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
     let grant_types = grant_types.as_deref().and_then(shared::grants);
     let response_types = grant_types.as_deref().map(shared::response_types_of).filter(|r| !r.is_empty());
     let enabled = match status.as_deref() {
-        None | Some("") => None,
+        None => None,
         Some("active") => Some(true),
         Some("inactive") => Some(false),
         Some(special) => {
@@ -340,44 +320,22 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
         }
     };
     let metadata = ClientMetadata {
-        client_name: text(name),
+        client_name: name,
         redirect_uris: redirect_uris.and_then(shared::redirects),
         token_endpoint_auth_method: method,
         grant_types,
         response_types,
-        jwks_uri: text(jwks_uri),
-        logo_uri: text(logo_url),
-        policy_uri: text(privacy_policy),
-        tos_uri: text(terms_url),
-        client_uri: text(website),
-        scope: shared::scope(&scopes.unwrap_or_default(), response)?,
+        jwks_uri,
+        logo_uri: logo_url,
+        policy_uri: privacy_policy,
+        tos_uri: terms_url,
+        client_uri: website,
+        scope: scopes,
         ..ClientMetadata::default()
     };
-    let policy = Policy {
-        enabled,
-        allowed_cors_origins: cors_origins.and_then(shared::list),
-        security_profile: text(fapi_profile),
-        ..Policy::default()
-    };
-    Ok(ClientSpec::new(metadata, policy, shared::kept_members(KIND, members)))
-}
-
-/// Trap 3: a list that comes back as JSON in a text; also a real list, a bare word, nothing.
-fn auth_methods(value: Option<&Value>, response: &Response) -> Result<Vec<String>> {
-    let words = |items: &[Value]| items.iter().map(|v| v.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
-    let unreadable = || response.malformed("`client_auth_methods` is neither a list nor a list in a text");
-    match value {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Array(items)) => words(items).ok_or_else(unreadable),
-        Some(Value::String(text)) if text.trim().is_empty() => Ok(Vec::new()),
-        Some(Value::String(text)) => match serde_json::from_str::<Value>(text) {
-            Ok(Value::Array(items)) => words(&items).ok_or_else(unreadable),
-            Ok(Value::String(word)) => Ok(vec![word]),
-            _ if text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => Ok(vec![text.clone()]),
-            _ => Err(unreadable()),
-        },
-        Some(_) => Err(unreadable()),
-    }
+    let policy =
+        Policy { enabled, allowed_cors_origins: cors_origins, security_profile: fapi_profile, ..Policy::default() };
+    ClientSpec::new(metadata, policy, shared::kept_members(KIND, members))
 }
 
 /// The state of a client as last seen, in the terms of [`Desired`].
@@ -406,52 +364,47 @@ pub(super) fn current(spec: &ClientSpec) -> Desired<'_> {
     }
 }
 
+/// Errors have three shapes: `{code, message}`, problem details, and OAuth's `{error, error_description}`.
+pub(super) const SHAPE: Shape = Shape {
+    codes: &["/code", "/error"],
+    sentences: &[],
+    request_ids: &["/request_id", "/trace_id"],
+    fields: wire::FIELDS,
+    ids: &["client_id"],
+};
+
 /// Trap 6: a success of HTTP is one only when the envelope says so too. The code may be a number or a text.
 pub(super) fn envelope(response: &Response, config: &Config) -> Result<()> {
     let body = response.value();
-    let code = shared::text(body.as_ref(), "code");
-    match code {
-        Some(code) if !config.success_codes.iter().any(|s| s.to_string() == code) => {
-            let message = shared::text(body.as_ref(), "message");
-            Err(Error::new(
-                ErrorKind::UpstreamRejected,
-                "authms answered with success and an error code in the envelope",
-            )
-            .with_outcome(Outcome::NotPerformed)
-            .with_vendor(VendorDetail {
-                status: Some(response.status),
-                code: Some(code),
-                message,
-                request_id: None,
-            }))
-        }
-        _ => Ok(()),
+    let code = match body.as_ref().and_then(|body| body.get("code")) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => return Ok(()),
+    };
+    if config.success_codes.iter().any(|success| success.to_string() == code) {
+        return Ok(());
     }
+    let detail = "authms answered with success and an error code in the envelope";
+    let refused = refusal::classify(response, &SHAPE);
+    let error =
+        Error::new(ErrorKind::UpstreamRejected, detail).with_vendor(refused.vendor().cloned().unwrap_or_default());
+    let error = refusal::with_client(error, response, SHAPE.ids);
+    // an error that names a new client may have made it
+    let outcome = if error.client().is_some() { Outcome::Unknown } else { Outcome::NotPerformed };
+    Err(error.with_outcome(outcome))
 }
 
-/// Classifies an error answer by its status: the vendor's numbers do not encode it. Three shapes: `{code, message}`,
-/// problem details, and OAuth's `{error, error_description}`.
+/// Classifies an error answer by its status: the vendor's numbers do not encode it.
 pub(super) fn error(response: &Response) -> Error {
+    let error = refusal::classify(response, &SHAPE);
     let body = response.value();
-    let body = body.as_ref();
-    let message = ["message", "title", "detail", "error_description"].iter().find_map(|m| shared::text(body, m));
-    let detail = VendorDetail {
-        code: shared::text(body, "code").or_else(|| shared::text(body, "error")),
-        message,
-        request_id: shared::text(body, "request_id").or_else(|| shared::text(body, "trace_id")),
-        ..shared::no_detail()
-    };
-    let error = response.error_by_status(detail);
-    let wait = body.and_then(|b| b.get("retry_after")).and_then(Value::as_u64).map(Duration::from_secs);
-    let error = if error.retry_after().is_none() { error.with_retry_after(wait) } else { error };
-    shared::refine_redirect(error, &["redirect_uri", "redirect uri"])
+    let wait = body.as_ref().and_then(|b| b.get("retry_after")).and_then(Value::as_u64).map(Duration::from_secs);
+    if error.retry_after().is_none() { error.with_retry_after(wait) } else { error }
 }
 
 /// Whether the keys that the answer to a creation shows are those that were sent.
-pub(super) fn same_keys(sent: &ClientMetadata, shown: Option<&str>) -> bool {
-    let Some(shown) = shown.filter(|s| !s.is_empty()) else { return true };
-    let sent = sent.jwks.as_ref().map(Member::encode);
-    serde_json::from_str::<Value>(shown).ok() == sent
+pub(super) fn same_keys(sent: &ClientMetadata, shown: Option<&Map<String, Value>>) -> bool {
+    shown.is_none_or(|shown| sent.jwks.as_ref().is_some_and(|sent| sent.as_object() == shown))
 }
 
 /// The loss of keys that came back different.

@@ -12,13 +12,13 @@ use http::Method;
 use registrar_core::{
     Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Error, ErrorKind, Http, IdempotencyClass,
     IssuedSecret, Limits, OpSupport, Ops, Outcome, Page, PageToken, PlannedRequest, Request, Response, Result,
-    SecretModel, SecretString, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+    SecretModel, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
 };
 use registrar_model::{AuthMethod, ClientSpec, Issues, Mapped};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::shared;
+use crate::shared::{self, answer::Members, refusal};
 
 const KIND: &str = "authms";
 
@@ -175,27 +175,34 @@ impl Authms {
         if !response.is_success() {
             return Err(map::error(&response));
         }
-        shared::expect(&response, statuses)?;
+        shared::expect(&response, statuses).map_err(|error| naming(error, &response))?;
         map::envelope(&response, &self.config)?;
         Ok(response)
     }
 
-    fn client(mut client: wire::Client, response: &Response) -> Result<VendorClient> {
+    /// `method` is the one in force where authms does not say it.
+    fn client(mut client: wire::Client, method: Option<AuthMethod>, response: &Response) -> Result<VendorClient> {
         Ok(VendorClient {
             client_id: shared::client_id(&client.client_id, response)?,
             vendor_ref: mem::take(&mut client.client_id),
-            client_id_issued_at: client.created_at.as_deref().and_then(shared::unix_seconds),
-            spec: map::from_wire(client, response)?,
-            unread: Vec::new(),
+            client_id_issued_at: client.created_at,
+            unread: mem::take(&mut client.unread),
+            spec: map::from_wire(client, method),
             secret: None,
             management: None,
         })
     }
 
+    /// `{code, data, message}`; some answers add `timestamp` (trap 2).
+    fn data(response: &Response) -> Result<Members> {
+        let data = Members::of(response)?.inner("data", "client_id");
+        data.ok_or_else(|| response.malformed("member `data` is missing or no object"))
+    }
+
     async fn existing(&self, target: &Target, request: Request) -> Result<VendorClient> {
         let response = self.send(request, &[200]).await?;
-        let wire::Enveloped { data } = response.decode::<wire::Enveloped<wire::Client>>()?;
-        let client = Self::client(data, &response)?;
+        let data = wire::Client::read(Self::data(&response)?);
+        let client = Self::client(data, target.auth_method.clone(), &response)?;
         if client.client_id == target.client_id { Ok(client) } else { Err(shared::other_client(&response)) }
     }
 }
@@ -230,34 +237,21 @@ impl Adapter for Authms {
     ) -> Result<Mapped<VendorClient>> {
         let (request, mut losses) = shared::creation(plan)?;
         let response = self.send(request, &[201, 200]).await?;
-        let wire::Enveloped { mut data } = response.decode::<wire::Enveloped<wire::Client>>()?;
-        let (keys, secret) = (data.jwks.take(), data.client_secret.take().filter(|s| !s.is_empty()));
-        let public = data.is_confidential == Some(false);
-        let mut created = Self::client(data, &response)?;
-        if !map::same_keys(&desired.metadata, keys.as_deref()) {
+        let created = Self::data(&response).and_then(|data| {
+            let mut data = wire::Client::read(data);
+            let (keys, secret) = (data.jwks.take(), data.client_secret.take());
+            let method = shared::silent_method(&desired.metadata, secret.is_some());
+            Ok((Self::client(data, method, &response)?, keys, secret))
+        });
+        let (mut created, keys, secret) = created.map_err(|error| naming(error, &response))?;
+        if !map::same_keys(&desired.metadata, keys.as_ref()) {
             map::other_keys(&mut losses);
         }
-        // methods that prove something else than a shared secret may come without one
-        let shared_secret = match desired.metadata.auth_method() {
-            AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost | AuthMethod::ClientSecretJwt => true,
-            AuthMethod::None
-            | AuthMethod::PrivateKeyJwt
-            | AuthMethod::TlsClientAuth
-            | AuthMethod::SelfSignedTlsClientAuth
-            | AuthMethod::Other(_) => false,
-        };
-        created.secret = match secret {
+        let method = created.spec.metadata.auth_method();
+        created.secret = match secret.map(shared::lasting_secret) {
             // the page promises a secret in every answer; a public client has no use for it (trap 24)
-            _ if public => None,
-            None if shared_secret => {
-                return Err(shared::no_secret(&response, "a confidential client came without a secret"));
-            }
-            None => None,
-            Some(secret) => Some(IssuedSecret {
-                value: SecretString::from(secret),
-                expires_at: Some(0),
-                previous_valid_until: None,
-            }),
+            Some(_) if method == AuthMethod::None => None,
+            secret => shared::fitting_secret(&method, secret, &mut losses),
         };
         Ok(Mapped { value: created, losses })
     }
@@ -271,15 +265,17 @@ impl Adapter for Authms {
         let page = page.map_or_else(|| "1".to_owned(), |p| p.0);
         let url = self.page(&[("page", &page), ("page_size", PAGE_SIZE)])?;
         let response = self.send(Request::new(Method::GET, url, Effect::Read, "list"), &[200]).await?;
-        let wire::Listed { items, pagination } = response.decode()?;
+        let listed = wire::Listed::read(Members::of(&response)?);
+        let unlisted = || response.malformed("member `items` is no list of objects, or `pagination` cannot be read");
+        let wire::Listed { items, page: shown, has_next } = listed.ok_or_else(unlisted)?;
         let number: u64 = page.parse().unwrap_or(1);
-        if pagination.page != number || number >= MAX_PAGES {
+        if shown != number || number >= MAX_PAGES {
             return Err(response.malformed("it is another page than the one asked for, or the list does not end"));
         }
         // trap 45: an empty page ends the list, whatever the counters say
-        let next = (pagination.has_next && !items.is_empty()).then(|| PageToken((number + 1).to_string()));
-        let live = items.into_iter().filter(|c| c.deleted_at.as_deref().is_none_or(str::is_empty));
-        let items = live.map(|c| Self::client(c, &response)).collect::<Result<Vec<_>>>()?;
+        let next = (has_next && !items.is_empty()).then(|| PageToken((number + 1).to_string()));
+        let live = items.into_iter().filter(|client| !client.is_deleted);
+        let items = live.map(|client| Self::client(client, None, &response)).collect::<Result<Vec<_>>>()?;
         Ok(Page { items, next })
     }
 
@@ -318,24 +314,24 @@ impl Adapter for Authms {
     async fn rotate_secret(&self, target: &Target) -> Result<IssuedSecret> {
         let url = self.item(target, &["rotate-secret"])?;
         let response = self.send(Request::new(Method::POST, url, Effect::Once, "rotate"), &[200]).await?;
-        let wire::Enveloped { data } = response.decode::<wire::Enveloped<wire::Rotated>>()?;
+        let data = wire::Rotated::read(Self::data(&response)?);
         if data.client_id != target.client_id.as_str() {
             return Err(shared::other_client(&response));
         }
-        let secret = data.new_secret.filter(|s| !s.is_empty());
-        let secret = secret.ok_or_else(|| shared::no_secret(&response, "it holds no new secret"))?;
-        let rotated_at = data.rotated_at.as_deref().and_then(shared::unix_seconds);
-        Ok(IssuedSecret {
-            value: SecretString::from(secret),
-            expires_at: Some(0),
-            previous_valid_until: rotated_at.map(|t| t + ROTATION_GRACE_SECONDS),
-        })
+        let secret = data.new_secret.ok_or_else(|| shared::no_secret(&response, "it holds no new secret"))?;
+        let previous_valid_until = data.rotated_at.map(|at| at + ROTATION_GRACE_SECONDS);
+        Ok(IssuedSecret { previous_valid_until, ..shared::lasting_secret(secret) })
     }
 
     async fn check(&self) -> Result<()> {
         let url = self.page(&[("page", "1"), ("page_size", "1")])?;
         self.send(Request::new(Method::GET, url, Effect::Read, "check"), &[200]).await.map(|_| ())
     }
+}
+
+/// The error with the client that the answer names.
+fn naming(error: Error, response: &Response) -> Error {
+    refusal::with_client(error, response, map::SHAPE.ids)
 }
 
 #[cfg(all(test, feature = "fakes"))]

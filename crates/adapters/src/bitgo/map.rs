@@ -2,22 +2,23 @@
 
 use registrar_core::{Error, ErrorKind, Response, Result, VendorDetail, adapter::vendor_issue};
 use registrar_model::{
-    AuthMethod, ClientId, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy,
-    RedirectUri, ResponseType, Scope, Severity, decide, field::as_set, member::StringMember,
+    AuthMethod, ClientId, ClientMetadata, ClientSpec, IssueCode, LossKind, Losses, Member, Policy, RedirectUri,
+    ResponseType, Scope, Severity, decide, field::as_set, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
 use super::{Config, KIND, wire};
-use crate::shared::{self, same_set};
+use crate::shared::{
+    self,
+    refusal::{self, Shape},
+    same_set, same_uris,
+};
 
 /// How BitGo's clients present their secret: in the body of the token request (its SDK does).
 const AUTH_METHOD: &str = "client_secret_post";
 
 /// The members of `vendor.bitgo` that are sent.
 const TAKEN: [&str; 2] = ["clientIdPrefix", "clientType"];
-
-/// How many unknown scopes an error names.
-const NAMED: usize = 8;
 
 /// The whole desired state of a client in BitGo's terms.
 #[derive(Debug, PartialEq)]
@@ -67,7 +68,7 @@ impl<'a> Desired<'a> {
                 put.insert(name.to_owned(), value);
             }
         };
-        set("redirectUri", self.redirect_uri != to.redirect_uri, json!(to.redirect_uri));
+        set("redirectUri", !same_uris(self.redirect_uri, to.redirect_uri), json!(to.redirect_uri));
         set("scope", !same_set(&self.scope, &to.scope), config.scope_value(&to.scope));
         set("clientType", to.client_type.is_some() && self.client_type != to.client_type, json!(to.client_type));
         set("redirectDomain", !same_set(self.redirect_domain, to.redirect_domain), json!(to.redirect_domain));
@@ -86,7 +87,7 @@ pub(super) fn to_wire<'a>(
     current: Option<&ClientSpec>,
     config: &Config,
 ) -> Result<(Desired<'a>, Losses)> {
-    let mut losses = Losses::new();
+    let mut losses = Losses::of(spec);
     let ClientSpec { metadata, policy, vendor: _ } = spec;
     shared::foreign_vendor_members(spec, KIND, &mut losses);
     shared::unsent_vendor_members(spec, current, KIND, &TAKEN, &mut losses);
@@ -189,46 +190,33 @@ fn scopes(asked: Option<&Scope>, config: &Config, losses: &mut Losses) -> Result
             continue;
         }
         if !config.scopes.iter().any(|s| s == mapped) {
-            unknown.push(token);
+            unknown.push(format!("`{token}`"));
         } else if !out.iter().any(|s| s == mapped) {
             out.push(mapped.to_owned());
         }
     }
-    if !unknown.is_empty() {
-        let mut names: Vec<String> = unknown.iter().take(NAMED).map(|s| format!("`{s}`")).collect();
-        if unknown.len() > NAMED {
-            names.push(format!("and {} more", unknown.len() - NAMED));
-        }
-        let detail = format!(
-            "BitGo knows no scope {}; the backend's `scope_map` can map or leave out scopes, `scopes` can add new ones",
-            names.join(", ")
-        );
-        let pointer = Pointer::root().child("metadata").child("scope");
-        let issue = Issue { pointer, code: IssueCode::InvalidValue, detail: detail.clone() };
-        return Err(Error::new(ErrorKind::UnsupportedValue, detail).with_issues(vec![issue]));
-    }
     if out.is_empty() {
-        return Err(shared::unsupported_member(
-            "metadata",
-            "scope",
-            "BitGo demands a scope, and the backend's `scope_map` leaves none",
-        ));
-    }
-    if as_set(&json!(out)) != as_set(&asked.encode()) {
-        let narrowed = out.iter().all(|s| asked.tokens().any(|t| t == s));
-        let (kind, severity) = if narrowed {
-            (LossKind::Narrowed, Severity::Functional)
-        } else {
-            (LossKind::Substituted, Severity::Functional)
+        let detail = match unknown.as_slice() {
+            [] => "BitGo demands a scope, and none of those that were asked for is sent to it".to_owned(),
+            names => format!("BitGo knows no scope {}, and demands one", shared::named(names)),
         };
-        let (wanted, got) = (Some(asked.encode()), Some(json!(out.join(" "))));
-        losses.changed("metadata.scope", kind, severity, wanted, got, "mapped by the backend's `scope_map`");
+        return Err(shared::unsupported_value("scope", detail));
+    }
+    let reason = match unknown.as_slice() {
+        [] => "other scopes are registered in place of these".to_owned(),
+        names => format!("BitGo knows no scope {}", shared::named(names)),
+    };
+    let (wanted, got) = (asked.encode(), json!(out.join(" ")));
+    if as_set(&wanted) != as_set(&got) {
+        let narrowed = out.iter().all(|s| asked.tokens().any(|t| t == s));
+        let kind = if narrowed { LossKind::Narrowed } else { LossKind::Substituted };
+        losses.changed("metadata.scope", kind, Severity::Functional, Some(wanted), Some(got), reason);
     }
     Ok(out)
 }
 
 /// What a client at BitGo is, in canonical terms. The secret is not part of it.
-pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<ClientSpec> {
+pub(super) fn from_wire(client: wire::Client) -> ClientSpec {
     let wire::Client {
         client_id: _,
         redirect_uri,
@@ -237,14 +225,14 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
         client_secret: _,
         redirect_domain,
         enterprise,
-        organization_config,
         client_organizations,
         is_active,
         rest,
+        unread: _,
     } = client;
     let metadata = ClientMetadata {
-        redirect_uris: shared::redirects(redirect_uri),
-        scope: shared::scope(&scope.into_tokens(), response)?,
+        redirect_uris: redirect_uri.and_then(shared::redirects),
+        scope,
         token_endpoint_auth_method: Some(AuthMethod::read(AUTH_METHOD)),
         grant_types: Some(shared::CODE_AND_REFRESH.to_vec()),
         response_types: Some(vec![ResponseType::read("code")]),
@@ -253,27 +241,14 @@ pub(super) fn from_wire(client: wire::Client, response: &Response) -> Result<Cli
     let policy = Policy {
         // "Defaults to true when omitted"
         enabled: Some(is_active.unwrap_or(true)),
-        redirect_domains: redirect_domain.and_then(shared::list),
-        tenant: enterprise.filter(|e| !e.is_empty()),
-        organizations: client_organizations.and_then(shared::list),
+        redirect_domains: redirect_domain,
+        tenant: enterprise,
+        organizations: client_organizations,
         ..Policy::default()
     };
     let mut members = rest;
     members.extend(client_type.map(|t| ("clientType".to_owned(), Value::String(t))));
-    members.extend(organization_config.map(|c| ("organizationConfig".to_owned(), c)));
-    // the record cannot hold a null, so one that stayed here would look like drift for ever
-    members.retain(|_, value| !is_nothing(value));
-    Ok(ClientSpec::new(metadata, policy, shared::of_kind(KIND, members)))
-}
-
-/// Null, or an empty text or list: a member that says nothing.
-fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
-    }
+    ClientSpec::new(metadata, policy, shared::kept_members(KIND, members))
 }
 
 /// The state of a client as last seen, in the terms of [`Desired`].
@@ -291,44 +266,47 @@ pub(super) fn current(spec: &ClientSpec) -> Desired<'_> {
     }
 }
 
-/// Classifies an error answer: `{name?, context?, error, requestId}`, but also a list of texts (the router's default
-/// for a body that does not decode) and pages (trap 16). The status decides: BitGo publishes no list of names.
+/// Errors: `{name?, context?, error, requestId}`, but also a list of texts (the router's default for a body that does not
+/// decode) and pages (trap 16).
+pub(super) const SHAPE: Shape = Shape {
+    codes: &["/name"],
+    sentences: &["/error"],
+    request_ids: &["/requestId"],
+    fields: wire::FIELDS,
+    ids: &["clientId"],
+};
+
+/// Classifies an error answer. The status decides: BitGo publishes no list of names.
 pub(super) fn error(response: &Response) -> Error {
+    let error = refusal::classify(response, &SHAPE);
+    let vendor = error.vendor().cloned().unwrap_or_default();
+    let from_header = || response.header("request-id").map(|id| response.secrets.hide(id).into_owned());
+    let request_id = vendor.request_id.or_else(from_header);
+    let error = error.with_vendor(VendorDetail { request_id, ..vendor });
     let body = response.value();
-    let body = body.as_ref();
-    let texts = body.and_then(Value::as_array).and_then(|a| a.first()).and_then(Value::as_str).map(str::to_owned);
-    let detail = VendorDetail {
-        code: shared::text(body, "name"),
-        message: shared::text(body, "error").or(texts),
-        request_id: shared::text(body, "requestId").or_else(|| response.header("request-id").map(str::to_owned)),
-        ..shared::no_detail()
-    };
-    let error = response.error_by_status(detail);
-    let asks_otp = body.and_then(|b| b.get("needsOTP")).is_some_and(|v| !matches!(v, Value::Null | Value::Bool(false)));
+    let asks_otp = body.as_ref().and_then(|b| b.get("needsOTP"));
+    let asks_otp = asks_otp.is_some_and(|v| !matches!(v, Value::Null | Value::Bool(false)));
     let bad_token = response.header("x-auth-required").is_some_and(|v| v.eq_ignore_ascii_case("true"));
     match response.status {
         // an unlock is wanted, the token is not bad
-        401 | 403 if asks_otp => reworded(&error, ErrorKind::UpstreamAuthorization, STEP_UP),
-        401 => reworded(&error, ErrorKind::UpstreamAuthentication, BAD_TOKEN),
-        403 if bad_token => reworded(&error, ErrorKind::UpstreamAuthentication, BAD_TOKEN),
-        _ => shared::refine_redirect(error, &["redirecturi", "redirect uri", "redirect_uri"]),
+        401 | 403 if asks_otp => {
+            refusal::reworded(error, ErrorKind::UpstreamAuthorization, STEP_UP).with_advice(STEP_UP_ADVICE)
+        }
+        401 => refusal::reworded(error, ErrorKind::UpstreamAuthentication, BAD_TOKEN).with_advice(BAD_TOKEN_ADVICE),
+        403 if bad_token => {
+            refusal::reworded(error, ErrorKind::UpstreamAuthentication, BAD_TOKEN).with_advice(BAD_TOKEN_ADVICE)
+        }
+        _ => error,
     }
 }
 
-const STEP_UP: &str = "BitGo wants a step-up with a one-time password (OTP) for this call: unlock the backend's session \
-    or use a token that needs none";
+const STEP_UP: &str = "BitGo wants a step-up with a one-time password (OTP) for this call";
+const STEP_UP_ADVICE: &str = "unlock the backend's session or use a token that needs none";
 
+const BAD_TOKEN: &str = "BitGo does not accept the gateway's credential";
 /// Trap 41: the same token works from one address and not from another.
-const BAD_TOKEN: &str = "BitGo does not accept the gateway's credential; check the backend's token, and whether it is \
-    bound to another IP address (BitGo's long-lived tokens are)";
-
-/// The same error as another kind, with a sentence that says what to do.
-fn reworded(error: &Error, kind: ErrorKind, detail: &'static str) -> Error {
-    Error::new(kind, detail)
-        .with_outcome(error.outcome())
-        .with_retry_after(error.retry_after())
-        .with_vendor(error.vendor().cloned().unwrap_or_default())
-}
+const BAD_TOKEN_ADVICE: &str = "check the backend's `token`, and whether it is bound to another IP address (BitGo's \
+    long-lived tokens are)";
 
 /// Checks the members of `vendor.bitgo` that are sent.
 pub(super) fn validate(members: &Map<String, Value>, issues: &mut registrar_model::Issues) {

@@ -10,15 +10,15 @@ use std::{mem, sync::Arc};
 use async_trait::async_trait;
 use http::Method;
 use registrar_core::{
-    Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Error, ErrorKind, Http, IdempotencyClass,
-    IssuedSecret, Limits, OpSupport, Ops, Outcome, PlannedRequest, Request, Response, Result, SecretModel,
-    SecretString, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+    Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Error, ErrorKind, Http, IdempotencyClass, Limits,
+    OpSupport, Ops, Outcome, PlannedRequest, Request, Response, Result, SecretModel, Settings, Support, Target,
+    UpdateStyle, Vendor, VendorClient, VendorDetail, Verified, endpoint,
 };
 use registrar_model::{ClientSpec, Issues, Mapped, Scope};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::shared;
+use crate::shared::{self, answer::Members, refusal};
 
 const KIND: &str = "bitgo";
 
@@ -200,20 +200,20 @@ impl BitGo {
             return Err(map::error(&response));
         }
         // 200 on creation too (trap 2); 202 is not done yet (trap 16)
-        shared::expect(&response, &[200])?;
+        shared::expect(&response, &[200]).map_err(|error| naming(error, &response))?;
         Ok(response)
     }
 
     /// The client in an answer, without its secret, which comes beside it.
-    fn client(&self, response: &Response) -> Result<(VendorClient, Option<String>)> {
-        let mut client: wire::Client = response.decode()?;
-        let secret = client.client_secret.take().filter(|s| !s.is_empty());
+    fn client(response: &Response) -> Result<(VendorClient, Option<String>)> {
+        let mut client = wire::Client::read(Members::of(response)?);
+        let secret = client.client_secret.take();
         let shown = VendorClient {
             client_id: shared::client_id(&client.client_id, response)?,
             vendor_ref: mem::take(&mut client.client_id),
             client_id_issued_at: None,
-            spec: map::from_wire(client, response)?,
-            unread: Vec::new(),
+            unread: mem::take(&mut client.unread),
+            spec: map::from_wire(client),
             secret: None,
             management: None,
         };
@@ -222,7 +222,7 @@ impl BitGo {
 
     async fn existing(&self, target: &Target, request: Request) -> Result<VendorClient> {
         let response = self.send(request).await?;
-        let (client, _) = self.client(&response)?;
+        let (client, _) = Self::client(&response)?;
         if client.client_id == target.client_id { Ok(client) } else { Err(shared::other_client(&response)) }
     }
 }
@@ -255,15 +255,12 @@ impl Adapter for BitGo {
         _desired: &ClientSpec,
         plan: Mapped<Vec<PlannedRequest>>,
     ) -> Result<Mapped<VendorClient>> {
-        let (request, losses) = shared::creation(plan)?;
+        let (request, mut losses) = shared::creation(plan)?;
         let response = self.send(request).await?;
-        let (mut created, secret) = self.client(&response)?;
+        let (mut created, secret) = Self::client(&response).map_err(|error| naming(error, &response))?;
         // optional in the documented answer
-        created.secret = secret.map(|s| IssuedSecret {
-            value: SecretString::from(s),
-            expires_at: Some(0),
-            previous_valid_until: None,
-        });
+        let method = created.spec.metadata.auth_method();
+        created.secret = shared::fitting_secret(&method, secret.map(shared::lasting_secret), &mut losses);
         Ok(Mapped { value: created, losses })
     }
 
@@ -300,12 +297,25 @@ impl Adapter for BitGo {
     /// There is no list: reading a client that cannot exist shows whether the vendor and the token work.
     async fn check(&self) -> Result<()> {
         let request = Request::new(Method::GET, self.item("registrar-check")?, Effect::Read, "check");
+        // a 404 of anybody else says that `base_url` leads elsewhere
         match self.send(request).await {
             Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            // no such client, and not no such address
+            Err(error) if error.vendor().is_some_and(names_a_client) => Ok(()),
             Err(error) => Err(error),
         }
     }
+}
+
+/// The error with the client that the answer names.
+fn naming(error: Error, response: &Response) -> Error {
+    refusal::with_client(error, response, map::SHAPE.ids)
+}
+
+/// Whether a 404 is about a client: BitGo says so in the error's name or sentence.
+fn names_a_client(vendor: &VendorDetail) -> bool {
+    let mut texts = vendor.code.iter().chain(&vendor.message);
+    vendor.status == Some(404) && texts.any(|text| text.to_ascii_lowercase().contains("client"))
 }
 
 #[cfg(all(test, feature = "fakes"))]

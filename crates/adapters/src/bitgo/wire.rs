@@ -1,8 +1,11 @@
 //! BitGo's JSON, exactly as its page states it (vendor page 002: create; get and update from its public reference).
 
-use registrar_model::RedirectUri;
-use serde::{Deserialize, Serialize};
+use registrar_model::{Loss, RedirectUri, Scope};
+use serde::Serialize;
 use serde_json::{Map, Value};
+
+use super::KIND;
+use crate::shared::answer::Members;
 
 /// Request body of `POST /api/v2/admin/oauth/client`, sorted by name like every body that is sent. `redirectUri` is a list
 /// under a singular name (trap 1).
@@ -25,46 +28,60 @@ pub(super) struct CreateClient<'a> {
     pub scope: Value,
 }
 
+/// The canonical fields of the members of a client.
+pub(super) const FIELDS: &[(&str, &str)] = &[
+    ("redirectUri", "metadata.redirect_uris"),
+    ("scope", "metadata.scope"),
+    ("redirectDomain", "policy.redirect_domains"),
+    ("enterprise", "policy.tenant"),
+    ("clientOrganizations", "policy.organizations"),
+    ("isActive", "policy.enabled"),
+    ("clientSecret", "client_secret"),
+];
+
 /// A client in every answer, at the top level. Not `Debug`: it may hold the secret.
-#[derive(Deserialize)]
 pub(super) struct Client {
-    #[serde(rename = "clientId")]
     pub client_id: String,
-    #[serde(rename = "redirectUri")]
-    pub redirect_uri: Vec<String>,
-    pub scope: ScopeShape,
-    #[serde(default, rename = "clientType")]
+    pub redirect_uri: Option<Vec<String>>,
+    /// "One of": a list, or one string (trap 15).
+    pub scope: Option<Scope>,
     pub client_type: Option<String>,
     /// Shown by reads as well (trap 17).
-    #[serde(default, rename = "clientSecret")]
     pub client_secret: Option<String>,
-    #[serde(default, rename = "redirectDomain")]
     pub redirect_domain: Option<Vec<String>>,
-    #[serde(default)]
     pub enterprise: Option<String>,
-    #[serde(default, rename = "organizationConfig")]
-    pub organization_config: Option<Value>,
-    #[serde(default, rename = "clientOrganizations")]
     pub client_organizations: Option<Vec<String>>,
-    #[serde(default, rename = "isActive")]
     pub is_active: Option<bool>,
-    #[serde(flatten)]
     pub rest: Map<String, Value>,
+    /// Members that cannot be read.
+    pub unread: Vec<Loss>,
 }
 
-/// "One of": a list, or one string (trap 15).
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum ScopeShape {
-    List(Vec<String>),
-    Text(String),
-}
-
-impl ScopeShape {
-    pub(super) fn into_tokens(self) -> Vec<String> {
-        match self {
-            Self::List(list) => list,
-            Self::Text(text) => text.split_ascii_whitespace().map(str::to_owned).collect(),
+impl Client {
+    /// Reads the members.
+    pub(super) fn read(mut members: Members) -> Self {
+        let [client_secret] = members.secrets(["clientSecret"]);
+        let client_id = members.text("clientId").unwrap_or_default();
+        let redirect_uri = members.words("redirectUri");
+        let scope = members.scope("scope");
+        let client_type = members.text("clientType");
+        let redirect_domain = members.words("redirectDomain");
+        let enterprise = members.text("enterprise");
+        let client_organizations = members.words("clientOrganizations");
+        let is_active = members.switch("isActive");
+        let (rest, unread) = members.rest(KIND, FIELDS);
+        Self {
+            client_id,
+            redirect_uri,
+            scope,
+            client_type,
+            client_secret,
+            redirect_domain,
+            enterprise,
+            client_organizations,
+            is_active,
+            rest,
+            unread,
         }
     }
 }

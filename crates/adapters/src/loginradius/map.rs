@@ -1,9 +1,9 @@
 //! Canonical ⇄ LoginRadius, pure. The wire side of a write is a JSON object, because an update sends only what changes.
 
-use registrar_core::{Error, ErrorKind, Response, Result};
+use registrar_core::{Error, Result};
 use registrar_model::{
-    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member, Pointer,
-    Policy, Severity, decide, field::as_set, member::StringMember, unheld,
+    AuthMethod, ClientMetadata, ClientSpec, GrantType, Issues, LossKind, Losses, Member, Policy, Severity, decide,
+    field::as_set, fields, member::StringMember, unheld,
 };
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<Current<'_>>, config: &
                       URI, even for a client that never redirects";
         return Err(shared::unsupported_member("metadata", "redirect_uris", detail));
     }
-    let mut losses = Losses::new();
+    let mut losses = Losses::of(spec);
     shared::foreign_vendor_members(spec, KIND, &mut losses);
     metadata_losses(&spec.metadata, &mut losses);
     policy_losses(&spec.policy, &mut losses);
@@ -106,7 +106,10 @@ pub(super) fn members_of(spec: &ClientSpec, config: &Config) -> Members {
     set(name::REFRESH_TOKEN_TTL, json!(policy.refresh_token_lifetime));
     set(name::BACK_CHANNEL_LOGOUT, Value::Object(members::logout_of(metadata.backchannel_logout_uri.as_ref(), &own)));
     // T15
-    set(name::SIGNED_USER_INFO, json!(metadata.userinfo_signed_response_alg.as_ref().map(|_| true)));
+    set(
+        name::SIGNED_USER_INFO,
+        json!(metadata.userinfo_signed_response_alg.as_ref().filter(|alg| *alg != "none").map(|_| true)),
+    );
     if metadata.default_max_age == Some(0) {
         // T16
         set(name::FORCE_REAUTHENTICATION, json!(true));
@@ -193,7 +196,6 @@ fn unchanged(member: &str, old: Option<&Value>, new: &Value) -> bool {
 }
 
 fn auth_method(metadata: &ClientMetadata, losses: &mut Losses) -> String {
-    const FIELD: &str = "metadata.token_endpoint_auth_method";
     let default = AuthMethod::ClientSecretBasic;
     match &metadata.token_endpoint_auth_method {
         Some(method @ (AuthMethod::None | AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)) => {
@@ -201,32 +203,18 @@ fn auth_method(metadata: &ClientMetadata, losses: &mut Losses) -> String {
         }
         Some(method) => {
             let reason = "LoginRadius knows none, client_secret_basic and client_secret_post";
-            let (wanted, got) = (Some(method.encode()), Some(default.encode()));
-            losses.changed(FIELD, LossKind::Substituted, Severity::Security, wanted, got, reason);
+            let field = fields::metadata::token_endpoint_auth_method();
+            losses.replaced(field, method.encode(), default.encode(), reason);
         }
-        None => losses.defaulted(FIELD, default.encode(), "the default of RFC 7591 §2, sent so that it is certain"),
+        // the default of RFC 7591 §2, sent so that it is certain
+        None => {}
     }
     default.text().to_owned()
 }
 
 /// Always sent: the vendor's default is not documented, and absent does not mean every grant (trap 31).
 fn grant_types(metadata: &ClientMetadata, losses: &mut Losses) -> Result<Vec<GrantType>> {
-    let grants = metadata.effective_grant_types().to_vec();
-    let unknown: Vec<Issue> = (grants.iter().enumerate().filter(|(_, grant)| !GRANTS.contains(grant)))
-        .map(|(i, grant)| Issue {
-            pointer: Pointer::root().child("metadata").child("grant_types").child(i),
-            code: IssueCode::Unsupported,
-            detail: format!("LoginRadius documents no grant type `{grant}`"),
-        })
-        .collect();
-    if let Some(first) = unknown.first() {
-        let detail = format!("{}: {}", first.pointer, first.detail);
-        return Err(Error::new(ErrorKind::UnsupportedValue, detail).with_issues(unknown));
-    }
-    if metadata.grant_types.is_none() {
-        let reason = "the default of RFC 7591 §2, sent so that it is certain";
-        losses.defaulted("metadata.grant_types", grants.encode(), reason);
-    }
+    let grants = shared::known_grants(metadata, &GRANTS, "LoginRadius", losses)?;
     shared::derived_response_types(metadata, &grants, "LoginRadius", losses);
     Ok(grants)
 }
@@ -259,8 +247,6 @@ fn own_losses(
     for (member, value) in own.iter().filter(|(member, _)| members::is_taken(member)) {
         let local = |got, reason| (LossKind::LocalOnly, Severity::Info, got, reason);
         let (kind, severity, got, reason) = match (member.as_str(), value) {
-            // an empty list or text is not a field (`ClientSpec::flatten`), an empty object is
-            (_, Value::Object(empty)) if empty.is_empty() => local(None, "empty, and so not sent"),
             (_, value) if is_nothing(value) => continue,
             (name::APP_NAME, _) => local(None, "shown as metadata.client_name"),
             (name::REDIRECT_URI_EXACT_MATCH, Value::Bool(true)) => local(None, "what every write asks for"),
@@ -330,7 +316,7 @@ fn metadata_losses(metadata: &ClientMetadata, losses: &mut Losses) {
         // T15
         ("metadata.userinfo_signed_response_alg", userinfo_signed_response_alg, "LoginRadius signs UserInfo responses with RS256 or not at all"),
     ] {
-        if let Some(wanted) = wanted.as_deref().filter(|alg| *alg != ALGORITHM) {
+        if let Some(wanted) = wanted.as_deref().filter(|alg| *alg != ALGORITHM && *alg != "none") {
             let (wanted, got) = (Some(json!(wanted)), Some(json!(ALGORITHM)));
             losses.changed(field, LossKind::Substituted, Severity::Security, wanted, got, reason);
         }
@@ -355,17 +341,14 @@ fn policy_losses(policy: &Policy, losses: &mut Losses) {
     unheld!(losses, policy, "LoginRadius documents no way to switch a client off"; enabled);
 }
 
-/// What a client is, in canonical terms. Neither secret is part of it.
-pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Response) -> Result<ClientSpec> {
+/// What a client is, in canonical terms. Neither secret is part of it. `silent` is the method in force where the answer does
+/// not say it.
+pub(super) fn from_wire(client: wire::Client, config: &Config, silent: Option<AuthMethod>) -> ClientSpec {
     let wire::Client {
         app_name,
         client_id: _,
         client_secret: _,
-        _secret,
-        _app_id,
-        _protocol,
         created_date: _,
-        _last_modified_date,
         application_type,
         grant_types,
         token_auth_method,
@@ -384,9 +367,8 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         force_reauthentication,
         back_channel_logout,
         rest,
+        unread: _,
     } = client;
-    let text = |value: Option<String>| value.filter(|text| !text.is_empty());
-    let list = |value: Option<Vec<String>>| value.and_then(shared::list);
     let mut own = rest;
     own.retain(|member, _| !members::is_secret(member));
     let mut show = |member: &str, value: Value| own.insert(member.to_owned(), value);
@@ -394,46 +376,46 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         // looser than what the redirect URIs say: not to be overlooked (trap 9)
         show(name::REDIRECT_URI_EXACT_MATCH, json!(false));
     }
-    let spelling = text(application_type);
+    let spelling = application_type;
     let (application_type, known) = spelling.as_deref().map_or((None, true), |s| config.application_types.read(s));
     if !known {
         show(name::APPLICATION_TYPE, json!(spelling));
     }
-    let mut origins = list(allowed_cors_origin);
+    let mut origins = allowed_cors_origin;
     if enable_cors_origin == Some(false) {
         // a list without effect (T18)
         show(name::ALLOWED_CORS_ORIGIN, json!(origins.take()));
     }
     let (logout_uri, logout) = back_channel_logout.as_ref().map(members::split_logout).unwrap_or_default();
     show(name::BACK_CHANNEL_LOGOUT, Value::Object(logout));
-    let jwt = jwt_token_config.unwrap_or_default();
+    let jwt = jwt_token_config;
     show(name::JWT_TOKEN_CONFIG, Value::Object(telling(&jwt.rest)));
 
     let grant_types = grant_types.as_deref().and_then(shared::grants);
     let metadata = ClientMetadata {
         redirect_uris: login_redirect_uri.and_then(shared::redirects),
-        token_endpoint_auth_method: text(token_auth_method).map(|method| AuthMethod::read(&method)),
+        token_endpoint_auth_method: token_auth_method.map(|method| AuthMethod::read(&method)).or(silent),
         response_types: grant_types.as_deref().map(shared::response_types_of).filter(|types| !types.is_empty()),
         grant_types,
         application_type: application_type.map(str::to_owned),
         client_name: Some(app_name),
-        scope: shared::scope(&allowed_scopes.unwrap_or_default(), response)?,
-        id_token_signed_response_alg: text(jwt.algorithm),
+        scope: allowed_scopes,
+        id_token_signed_response_alg: jwt.algorithm,
         userinfo_signed_response_alg: (signed_user_info == Some(true)).then(|| ALGORITHM.to_owned()),
         default_max_age: (force_reauthentication == Some(true)).then_some(0),
-        initiate_login_uri: text(login_url),
-        post_logout_redirect_uris: list(logout_redirect_uri),
+        initiate_login_uri: login_url,
+        post_logout_redirect_uris: logout_redirect_uri,
         backchannel_logout_uri: logout_uri,
         ..ClientMetadata::default()
     };
     let policy = Policy {
         allowed_cors_origins: origins,
-        allowed_web_origins: list(allowed_web_origin),
+        allowed_web_origins: allowed_web_origin,
         access_token_lifetime: jwt.token_ttl,
         id_token_lifetime: jwt.id_token_ttl,
         refresh_token_lifetime: refresh_token_ttl,
-        audiences: list(id_token_audiences),
+        audiences: id_token_audiences,
         ..Policy::default()
     };
-    Ok(ClientSpec::new(metadata, policy, shared::kept_members(KIND, own)))
+    ClientSpec::new(metadata, policy, shared::kept_members(KIND, own))
 }

@@ -8,22 +8,21 @@ mod map;
 mod members;
 mod wire;
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use async_trait::async_trait;
 use http::Method;
 use registrar_core::{
-    Adapter, Blueprint, ClientCredentials, Credential, DeleteModel, Descriptor, Effect, Http, IdempotencyClass,
+    Adapter, Blueprint, ClientCredentials, Credential, DeleteModel, Descriptor, Effect, Error, Http, IdempotencyClass,
     IssuedSecret, Limits, OpSupport, Ops, Page, PageToken, PlannedRequest, Request, Response, Result, SecretModel,
-    SecretString, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+    Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
 };
-use registrar_model::{ClientSpec, Issues, Mapped};
-use serde::de::DeserializeOwned;
+use registrar_model::{AuthMethod, ClientSpec, Issues, Mapped};
 use serde_json::{Value, json};
 use url::Url;
 
 use self::{members::Members, wire::name};
-use crate::shared;
+use crate::shared::{self, answer, refusal};
 
 const KIND: &str = "loginradius";
 
@@ -263,20 +262,27 @@ impl LoginRadius {
             return Err(error::classify(&response));
         }
         // the page prints no numbers
-        shared::expect(&response, &[200, 201])?;
+        shared::expect(&response, &[200, 201]).map_err(|error| naming(error, &response))?;
         Ok(response)
     }
 
-    fn client(&self, client: wire::Client, response: &Response) -> Result<VendorClient> {
+    /// `method` is the one in force where the answer does not say it.
+    fn client(
+        &self,
+        mut client: wire::Client,
+        method: Option<AuthMethod>,
+        response: &Response,
+    ) -> Result<VendorClient> {
+        let client_id = shared::client_id(&client.client_id, response)?;
         if client.app_name.is_empty() {
-            return Err(response.malformed("`AppName`, the client's key, is empty"));
+            return Err(response.malformed("`AppName`, the client's key, is missing"));
         }
         Ok(VendorClient {
-            client_id: shared::client_id(&client.client_id, response)?,
+            client_id,
             vendor_ref: client.app_name.clone(),
-            client_id_issued_at: client.created_date.as_deref().and_then(shared::unix_seconds),
-            spec: map::from_wire(client, &self.config, response)?,
-            unread: Vec::new(),
+            client_id_issued_at: client.created_date,
+            unread: mem::take(&mut client.unread),
+            spec: map::from_wire(client, &self.config, method),
             secret: None,
             management: None,
         })
@@ -285,11 +291,14 @@ impl LoginRadius {
     /// A call about one known client: whatever the name leads to now, only that client's data is used.
     async fn existing(&self, target: &Target, request: Request) -> Result<VendorClient> {
         let response = self.send(request).await?;
-        let client: wire::Client = decode(&response)?;
+        let mut client = wire::Client::read(members(&response, "ClientId")?);
+        if client.app_name.is_empty() {
+            client.app_name.clone_from(&target.vendor_ref);
+        }
         if client.client_id != target.client_id.as_str() {
             return Err(shared::other_client(&response));
         }
-        self.client(client, &response)
+        self.client(client, target.auth_method.clone(), &response)
     }
 }
 
@@ -320,20 +329,30 @@ impl Adapter for LoginRadius {
 
     async fn create_as_planned(
         &self,
-        _desired: &ClientSpec,
+        desired: &ClientSpec,
         plan: Mapped<Vec<PlannedRequest>>,
     ) -> Result<Mapped<VendorClient>> {
-        let (request, losses) = shared::creation(plan)?;
+        let (request, mut losses) = shared::creation(plan)?;
+        // the name is the client's key: as it was sent where the answer leaves it out
+        let sent = request.body.as_ref().and_then(|body| serde_json::from_slice::<Members>(body).ok());
+        let sent = sent.and_then(|mut body| body.remove(name::APP_NAME)?.as_str().map(str::to_owned));
         let response = self.send(request).await?;
-        let mut client: wire::Client = decode(&response)?;
-        let secret = client.client_secret.take().filter(|secret| !secret.is_empty());
-        let mut created = self.client(client, &response)?;
-        // every object has a secret; a public client must not use one, so it goes no further
-        if !created.spec.metadata.is_public() {
-            let secret = secret
-                .ok_or_else(|| shared::no_secret(&response, "a confidential client came without its `ClientSecret`"))?;
-            created.secret = Some(issued(secret));
-        }
+        let created = members(&response, "ClientId").and_then(|members| {
+            let mut client = wire::Client::read(members);
+            if client.app_name.is_empty() {
+                client.app_name = sent.unwrap_or_default();
+            }
+            let secret = client.client_secret.take();
+            let method = shared::silent_method(&desired.metadata, secret.is_some());
+            Ok((self.client(client, method, &response)?, secret))
+        });
+        let (mut created, secret) = created.map_err(|error| naming(error, &response))?;
+        let method = created.spec.metadata.auth_method();
+        created.secret = match secret.map(shared::lasting_secret) {
+            // every object has a secret; a public client must not use one, so it goes no further
+            Some(_) if method == AuthMethod::None => None,
+            secret => shared::fitting_secret(&method, secret, &mut losses),
+        };
         Ok(Mapped { value: created, losses })
     }
 
@@ -344,12 +363,17 @@ impl Adapter for LoginRadius {
 
     async fn list(&self, _page: Option<PageToken>) -> Result<Page> {
         let response = self.send(Request::new(Method::GET, self.collection(), Effect::Read, "list")).await?;
-        let wire::Listed { data, rest } = decode(&response)?;
-        if let Some(paging) = rest.iter().find_map(|(member, value)| is_paging(member, value).then_some(member)) {
+        // `{Data: [...]}`
+        let mut answer = members(&response, "Data")?;
+        let data = answer.items("Data").ok_or_else(|| response.malformed("member `Data` is no list of objects"))?;
+        if let Some(paging) =
+            answer.as_map().iter().find_map(|(member, value)| is_paging(member, value).then_some(member))
+        {
             let what = format!("the list has the undocumented member `{paging}`, so it may not be complete");
             return Err(response.malformed(&what));
         }
-        let items = data.into_iter().map(|client| self.client(client, &response)).collect::<Result<Vec<_>>>()?;
+        let items = data.into_iter().map(|client| self.client(wire::Client::read(client), None, &response));
+        let items = items.collect::<Result<Vec<_>>>()?;
         Ok(Page { items, next: None })
     }
 
@@ -370,12 +394,13 @@ impl Adapter for LoginRadius {
     async fn rotate_secret(&self, target: &Target) -> Result<IssuedSecret> {
         let url = self.below(&["credentials", &target.vendor_ref])?;
         let response = self.send(Request::new(Method::PUT, url, Effect::Once, "rotate")).await?;
-        let wire::Credentials { client_id, client_secret } = decode(&response)?;
+        let wire::Credentials { client_id, client_secret } = wire::Credentials::read(members(&response, "ClientId")?);
         if client_id != target.client_id.as_str() {
             return Err(shared::other_client(&response));
         }
-        let secret = client_secret.filter(|secret| !secret.is_empty());
-        secret.map(issued).ok_or_else(|| shared::no_secret(&response, "it holds no new secret"))
+        // no expiry is documented, and a reset invalidates the secret before it at once (trap 26)
+        let secret = client_secret.map(shared::lasting_secret);
+        secret.ok_or_else(|| shared::no_secret(&response, "it holds no new secret"))
     }
 
     async fn check(&self) -> Result<()> {
@@ -383,16 +408,16 @@ impl Adapter for LoginRadius {
     }
 }
 
-/// No expiry is documented, and a reset invalidates the secret before it at once (trap 26).
-fn issued(secret: String) -> IssuedSecret {
-    IssuedSecret { value: SecretString::from(secret), expires_at: Some(0), previous_valid_until: None }
+/// The members of a success that has `needed`; one that holds an error instead is that error.
+fn members(response: &Response, needed: &str) -> Result<answer::Members> {
+    let members = answer::Members::of(response);
+    let is_one = members.as_ref().is_ok_and(|members| members.contains(needed));
+    if !is_one && error::is_error(response) { Err(error::classify(response)) } else { members }
 }
 
-/// Reads a success; one that holds an error instead is that error.
-fn decode<T: DeserializeOwned>(response: &Response) -> Result<T> {
-    response.decode().map_err(|malformed| {
-        if error::code_of(response.value().as_ref()).is_some() { error::classify(response) } else { malformed }
-    })
+/// The error with the client that the answer names.
+fn naming(error: Error, response: &Response) -> Error {
+    refusal::with_client(error, response, error::SHAPE.ids)
 }
 
 /// A member beside `Data` that could mean that there is more.

@@ -1,23 +1,30 @@
 //! Canonical ⇄ Loop, pure.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
-use registrar_core::{Error, ErrorKind, Outcome, Response, Result, VendorDetail};
+use registrar_core::{Error, ErrorKind, Outcome, Response, Result};
 use registrar_model::{
     AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, LossKind, Losses, Member, Pointer, Policy, RedirectUri,
-    ResponseType, Scope, Severity, decide, member::StringMember,
+    ResponseType, Scope, Severity, decide, fields, member::StringMember,
 };
 use serde_json::{Map, Value, json};
 
-use super::{Config, KIND, wire};
-use crate::shared::{self, same_set};
+use super::{
+    Config, KIND,
+    wire::{self, ClientType},
+};
+use crate::shared::{
+    self,
+    refusal::{self, Shape},
+    same_set,
+};
 
 /// The whole desired state of a client in Loop's terms.
 #[derive(Debug, PartialEq)]
 pub(super) struct Desired<'a> {
     pub client_name: Cow<'a, str>,
     pub client_type: &'static str,
-    pub redirect_uris: &'a [RedirectUri],
+    pub redirect_uris: Vec<&'a RedirectUri>,
     pub allowed_scopes: Vec<&'a str>,
     pub allowed_origins: &'a [String],
     pub client_uri: Option<&'a str>,
@@ -58,7 +65,7 @@ impl<'a> Desired<'a> {
             }
         };
         set("client_name", self.client_name != to.client_name, json!(to.client_name));
-        set("redirect_uris", self.redirect_uris != to.redirect_uris, json!(to.redirect_uris));
+        set("redirect_uris", !same_uris(&self.redirect_uris, &to.redirect_uris), json!(to.redirect_uris));
         set("allowed_scopes", !same_set(&self.allowed_scopes, &to.allowed_scopes), json!(to.allowed_scopes));
         set("allowed_origins", !same_set(self.allowed_origins, to.allowed_origins), json!(to.allowed_origins));
         set("client_uri", self.client_uri != to.client_uri, json!(to.client_uri));
@@ -74,13 +81,12 @@ pub(super) fn to_wire<'a>(
     current: Option<&ClientSpec>,
     config: &'a Config,
 ) -> Result<(Desired<'a>, Losses)> {
-    let mut losses = Losses::new();
+    let mut losses = Losses::of(spec);
     let ClientSpec { metadata, policy, vendor: _ } = spec;
     shared::foreign_vendor_members(spec, KIND, &mut losses);
     shared::unsent_vendor_members(spec, current, KIND, &[], &mut losses);
     shared::require_redirects(metadata, "Loop")?;
-    let redirect_uris = shared::redirect_uris(metadata);
-    check_redirects(redirect_uris)?;
+    let redirect_uris = redirects(metadata, &mut losses)?;
 
     let client_type = authentication(metadata, config, &mut losses);
     shared::code_and_refresh_only(metadata, "Loop", &mut losses);
@@ -190,19 +196,27 @@ pub(super) fn to_wire<'a>(
     Ok((desired, losses))
 }
 
-/// Loop refuses query strings and fragments, which RFC 6749 allows and forbids (trap 20).
-fn check_redirects(uris: &[RedirectUri]) -> Result<()> {
-    let issues: Vec<Issue> = uris
-        .iter()
-        .enumerate()
-        .filter(|(_, uri)| uri.as_str().contains(['?', '#', '*']))
-        .map(|(i, _)| Issue {
+/// Loop refuses query strings and fragments, which RFC 6749 allows and forbids (trap 20). The others are registered.
+fn redirects<'a>(metadata: &'a ClientMetadata, losses: &mut Losses) -> Result<Vec<&'a RedirectUri>> {
+    const WHY: &str = "Loop takes no query string, fragment or wildcard in a redirect URI";
+    let asked = shared::redirect_uris(metadata);
+    let is_taken = |uri: &RedirectUri| !uri.as_str().contains(['?', '#', '*']);
+    let held: Vec<&RedirectUri> = asked.iter().filter(|uri| is_taken(uri)).collect();
+    if held.is_empty() {
+        let issue = |(i, _)| Issue {
             pointer: Pointer::root().child("metadata").child("redirect_uris").child(i),
             code: IssueCode::InvalidRedirectUri,
-            detail: "Loop takes no query string, fragment or wildcard in a redirect URI".to_owned(),
-        })
-        .collect();
-    if issues.is_empty() { Ok(()) } else { Err(Error::validation(issues)) }
+            detail: WHY.to_owned(),
+        };
+        return Err(Error::validation(asked.iter().enumerate().map(issue).collect()));
+    }
+    losses.replaced(fields::metadata::redirect_uris(), json!(asked), json!(held), WHY);
+    Ok(held)
+}
+
+fn same_uris(a: &[&RedirectUri], b: &[&RedirectUri]) -> bool {
+    let set = |uris: &[&RedirectUri]| uris.iter().map(|uri| uri.as_str().to_owned()).collect::<BTreeSet<_>>();
+    set(a) == set(b)
 }
 
 /// T6: Loop knows confidential and public, not methods.
@@ -215,8 +229,8 @@ fn authentication(metadata: &ClientMetadata, config: &Config, losses: &mut Losse
     "confidential"
 }
 
-/// What a client at Loop is, in canonical terms.
-pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Response) -> Result<ClientSpec> {
+/// What a client at Loop is, in canonical terms. `method` is the one in force where Loop does not say it.
+pub(super) fn from_wire(client: wire::Client, config: &Config, method: Option<AuthMethod>) -> ClientSpec {
     let wire::Client {
         id: _,
         client_id: _,
@@ -232,34 +246,34 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, response: &Respon
         is_first_party,
         enabled,
         created_at: _,
-        _updated_at: _,
         rest,
+        unread: _,
     } = client;
-    let auth_method = match client_type.as_str() {
-        "public" => AuthMethod::None,
-        "confidential" => AuthMethod::read(&config.confidential_auth_method),
-        _ => return Err(response.malformed("`client_type` is neither confidential nor public")),
+    let auth_method = match client_type {
+        ClientType::Public => Some(AuthMethod::None),
+        ClientType::Confidential => Some(AuthMethod::read(&config.confidential_auth_method)),
+        ClientType::Unsaid => method,
     };
     let metadata = ClientMetadata {
-        client_name: Some(client_name),
+        client_name,
         client_uri,
         logo_uri,
-        redirect_uris: shared::redirects(redirect_uris),
-        scope: shared::scope(&allowed_scopes, response)?,
-        token_endpoint_auth_method: Some(auth_method),
+        redirect_uris: redirect_uris.and_then(shared::redirects),
+        scope: allowed_scopes,
+        token_endpoint_auth_method: auth_method,
         grant_types: Some(shared::CODE_AND_REFRESH.to_vec()),
         response_types: Some(vec![ResponseType::read("code")]),
         ..ClientMetadata::default()
     };
     let policy = Policy {
-        enabled: Some(enabled),
-        allowed_cors_origins: shared::list(allowed_origins),
+        enabled,
+        allowed_cors_origins: allowed_origins,
         owner: owner_id,
         tenant: brand_id,
         first_party: is_first_party,
         ..Policy::default()
     };
-    Ok(ClientSpec::new(metadata, policy, shared::kept_members(KIND, rest)))
+    ClientSpec::new(metadata, policy, shared::kept_members(KIND, rest))
 }
 
 /// The state of a client as last seen, in the terms of [`Desired`], for computing a patch.
@@ -268,7 +282,7 @@ pub(super) fn current(spec: &ClientSpec) -> Desired<'_> {
     Desired {
         client_name: Cow::Borrowed(m.client_name.as_deref().unwrap_or_default()),
         client_type: if m.is_public() { "public" } else { "confidential" },
-        redirect_uris: shared::redirect_uris(m),
+        redirect_uris: shared::redirect_uris(m).iter().collect(),
         allowed_scopes: m.scope.iter().flat_map(Scope::tokens).collect(),
         allowed_origins: spec.policy.allowed_cors_origins.as_deref().unwrap_or_default(),
         client_uri: m.client_uri.as_deref(),
@@ -277,26 +291,29 @@ pub(super) fn current(spec: &ClientSpec) -> Desired<'_> {
     }
 }
 
-/// Classifies an error answer. Loop's own documents show three envelopes (trap 35): `{error, message}`,
-/// `{error, error_description}` and `{success, error: {code, message}, meta: {requestId}}`.
+/// Loop's own documents show three envelopes (trap 35): `{error, message}`, `{error, error_description}` and `{success,
+/// error: {code, message}, meta: {requestId}}`.
+pub(super) const SHAPE: Shape = Shape {
+    codes: &["/error/code"],
+    sentences: &[],
+    request_ids: &["/meta/requestId"],
+    fields: wire::FIELDS,
+    ids: &["client_id"],
+};
+
+/// Classifies an error answer.
 pub(super) fn error(response: &Response) -> Error {
-    let body = response.value();
-    let body = body.as_ref();
-    let nested = body.and_then(|b| b.get("error")).filter(|e| e.is_object());
-    let code = shared::text(nested, "code").or_else(|| shared::text(body, "error"));
-    let message = shared::text(nested, "message")
-        .or_else(|| shared::text(body, "message"))
-        .or_else(|| shared::text(body, "error_description"));
-    let request_id = shared::text(body.and_then(|b| b.get("meta")), "requestId");
-    let error =
-        response.error_by_status(VendorDetail { code: code.clone(), message, request_id, ..shared::no_detail() });
-    let error = match code.as_deref() {
+    let error = refusal::classify(response, &SHAPE);
+    // a policy refused the request
+    if response.status == 403 && error.kind() != ErrorKind::UpstreamAuthorization {
+        return error;
+    }
+    match refusal::code(&error) {
         // documented with 401 on one page and with 403 on another
         Some("insufficient_scope" | "forbidden") => error.with_kind(ErrorKind::UpstreamAuthorization),
         Some("unauthenticated" | "invalid_token") => error.with_kind(ErrorKind::UpstreamAuthentication),
         Some("rate_limited") => error.with_kind(ErrorKind::UpstreamRateLimited).with_outcome(Outcome::NotPerformed),
         Some("invalid_scope") => error.with_kind(ErrorKind::UnsupportedValue),
         _ => error,
-    };
-    shared::refine_redirect(error, &["redirect_uri", "redirect uri"])
+    }
 }

@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use registrar_core::{
     Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Error, ErrorKind, Http, IdempotencyClass,
     IssuedSecret, Limits, OpSupport, Ops, Outcome, Page, PageToken, PlannedRequest, Request, Response, Result,
-    SecretModel, SecretString, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+    SecretModel, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
 };
-use registrar_model::{ClientSpec, Issues, Mapped};
+use registrar_model::{AuthMethod, ClientSpec, Issues, Mapped};
 use url::Url;
 
-use crate::shared;
+use crate::shared::{self, answer::Members, refusal};
 
 const KIND: &str = "loop";
 
@@ -155,19 +155,29 @@ impl Loop {
         Ok(losses.with(Some(shared::write(Method::PATCH, url, Effect::Idempotent, "update", &patch)?)))
     }
 
-    fn client(&self, mut client: wire::Client, response: &Response) -> Result<VendorClient> {
+    /// `method` is the one in force where Loop does not say it.
+    fn client(
+        &self,
+        mut client: wire::Client,
+        method: Option<AuthMethod>,
+        response: &Response,
+    ) -> Result<VendorClient> {
+        let client_id = shared::client_id(&client.client_id, response)?;
+        let by_id = client.id.take().filter(|_| self.config.path_id == PathId::Id);
         Ok(VendorClient {
-            client_id: shared::client_id(&client.client_id, response)?,
-            vendor_ref: mem::take(match self.config.path_id {
-                PathId::ClientId => &mut client.client_id,
-                PathId::Id => &mut client.id,
-            }),
-            client_id_issued_at: client.created_at.as_deref().and_then(shared::unix_seconds),
-            spec: map::from_wire(client, &self.config, response)?,
-            unread: Vec::new(),
+            client_id,
+            vendor_ref: by_id.unwrap_or_else(|| mem::take(&mut client.client_id)),
+            client_id_issued_at: client.created_at,
+            unread: mem::take(&mut client.unread),
+            spec: map::from_wire(client, &self.config, method),
             secret: None,
             management: None,
         })
+    }
+
+    fn written(response: &Response) -> Result<(wire::Client, Option<String>)> {
+        let written = wire::written(Members::of(response)?);
+        written.ok_or_else(|| response.malformed("member `client` is missing or no object"))
     }
 
     async fn send(&self, request: Request, statuses: &[u16]) -> Result<Response> {
@@ -175,17 +185,17 @@ impl Loop {
         if !response.is_success() {
             return Err(map::error(&response));
         }
-        shared::expect(&response, statuses)?;
+        shared::expect(&response, statuses).map_err(|error| naming(error, &response))?;
         Ok(response)
     }
 
     async fn patch(&self, target: &Target, request: Request) -> Result<VendorClient> {
         let response = self.send(request, &[200]).await?;
-        let wire::Updated { client } = response.decode()?;
+        let (client, _) = Self::written(&response)?;
         if client.client_id != target.client_id.as_str() {
             return Err(shared::other_client(&response));
         }
-        self.client(client, &response)
+        self.client(client, target.auth_method.clone(), &response)
     }
 }
 
@@ -213,24 +223,19 @@ impl Adapter for Loop {
 
     async fn create_as_planned(
         &self,
-        _desired: &ClientSpec,
+        desired: &ClientSpec,
         plan: Mapped<Vec<PlannedRequest>>,
     ) -> Result<Mapped<VendorClient>> {
-        let (request, losses) = shared::creation(plan)?;
+        let (request, mut losses) = shared::creation(plan)?;
         // 201 is documented; 200 says the same
         let response = self.send(request, &[201, 200]).await?;
-        let wire::Created { client, client_secret } = response.decode()?;
-        let mut created = self.client(client, &response)?;
-        created.secret = match (created.spec.metadata.is_public(), client_secret.filter(|s| !s.is_empty())) {
-            (true, None) => None,
-            (true, Some(_)) => return Err(shared::no_secret(&response, "a public client came with a secret")),
-            (false, None) => return Err(shared::no_secret(&response, "a confidential client came without a secret")),
-            (false, Some(secret)) => Some(IssuedSecret {
-                value: SecretString::from(secret),
-                expires_at: Some(0),
-                previous_valid_until: None,
-            }),
-        };
+        let created = Self::written(&response).and_then(|(client, secret)| {
+            let method = shared::silent_method(&desired.metadata, secret.is_some());
+            Ok((self.client(client, method, &response)?, secret))
+        });
+        let (mut created, secret) = created.map_err(|error| naming(error, &response))?;
+        let method = created.spec.metadata.auth_method();
+        created.secret = shared::fitting_secret(&method, secret.map(shared::lasting_secret), &mut losses);
         Ok(Mapped { value: created, losses })
     }
 
@@ -245,13 +250,17 @@ impl Adapter for Loop {
     async fn list(&self, _page: Option<PageToken>) -> Result<Page> {
         let request = Request::new(Method::GET, self.collection(), Effect::Read, "list");
         let response = self.send(request, &[200]).await?;
-        let wire::Listed { clients, rest } = response.decode()?;
-        if let Some(paging) = rest.keys().find(|k| ["next", "cursor", "page", "has_more"].iter().any(|w| k.contains(w)))
-        {
+        // `{clients}`: the gateway's own clients only (trap 19), not paged
+        let mut answer = Members::of(&response)?;
+        let clients = answer.items("clients");
+        let clients = clients.ok_or_else(|| response.malformed("member `clients` is missing or no list of objects"))?;
+        let paging = |name: &&String| ["next", "cursor", "page", "has_more"].iter().any(|word| name.contains(word));
+        if let Some(paging) = answer.as_map().keys().find(paging) {
             return Err(response
                 .malformed(&format!("the list has the undocumented member `{paging}`, so it may not be complete")));
         }
-        let items = clients.into_iter().map(|c| self.client(c, &response)).collect::<Result<Vec<_>>>()?;
+        let items = clients.into_iter().map(|client| self.client(wire::Client::read(client), None, &response));
+        let items = items.collect::<Result<Vec<_>>>()?;
         Ok(Page { items, next: None })
     }
 
@@ -289,23 +298,23 @@ impl Adapter for Loop {
             }
             other => other?,
         };
-        let wire::Created { client, client_secret } = response.decode()?;
+        let (client, secret) = Self::written(&response)?;
         if client.client_id != target.client_id.as_str() {
             return Err(shared::other_client(&response));
         }
-        let secret = client_secret
-            .filter(|s| !s.is_empty())
-            .ok_or_else(|| shared::no_secret(&response, "it holds no new secret"))?;
-        Ok(IssuedSecret {
-            value: SecretString::from(secret),
-            expires_at: Some(0),
-            previous_valid_until: Some(Timestamp::now().as_second() + ROTATION_GRACE_SECONDS),
-        })
+        let secret = secret.ok_or_else(|| shared::no_secret(&response, "it holds no new secret"))?;
+        let previous_valid_until = Some(Timestamp::now().as_second() + ROTATION_GRACE_SECONDS);
+        Ok(IssuedSecret { previous_valid_until, ..shared::lasting_secret(secret) })
     }
 
     async fn check(&self) -> Result<()> {
         self.list(None).await.map(|_| ())
     }
+}
+
+/// The error with the client that the answer names.
+fn naming(error: Error, response: &Response) -> Error {
+    refusal::with_client(error, response, map::SHAPE.ids)
 }
 
 #[cfg(all(test, feature = "fakes"))]

@@ -1,11 +1,12 @@
 //! What the server refused, classified: RFC 7591 §3.2.2, RFC 7592 §2, RFC 6750 §3.1, and what servers make of them.
 
 use registrar_core::{Error, ErrorKind, Outcome, Response, VendorDetail};
-use registrar_model::{Issue, IssueCode, Pointer};
-use serde_json::Value;
 
-use super::preset::Preset;
-use crate::shared;
+use super::{preset::Preset, wire::name};
+use crate::shared::refusal::{self, Shape};
+
+/// The name of the client id.
+pub(super) const IDS: &[&str] = &[name::CLIENT_ID];
 
 /// What was being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,75 +19,58 @@ pub(super) enum Call {
     Discover,
 }
 
-/// The server's code and sentence.
-pub(super) fn detail(response: &Response, preset: &Preset) -> VendorDetail {
-    let body = response.value();
-    VendorDetail {
-        status: Some(response.status),
-        code: first(body.as_ref(), preset.error_code),
-        message: first(body.as_ref(), preset.error_text),
-        request_id: None,
-    }
+fn shape(preset: &Preset) -> Shape {
+    Shape { codes: preset.error_code, sentences: preset.error_text, ids: IDS, ..Shape::default() }
 }
 
-/// The first text or number that a pointer leads to.
-fn first(body: Option<&Value>, pointers: &[&str]) -> Option<String> {
-    pointers.iter().find_map(|pointer| match body?.pointer(pointer)? {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    })
+/// The server's code and sentence.
+pub(super) fn detail(response: &Response, preset: &Preset) -> VendorDetail {
+    refusal::classify(response, &shape(preset)).vendor().cloned().unwrap_or_default()
 }
 
 /// Classifies a refusal.
 pub(super) fn classify(response: &Response, preset: &Preset, call: Call) -> Error {
-    let detail = detail(response, preset);
-    let code = detail.code.as_deref().unwrap_or("");
-    let refused = |kind: ErrorKind, text: &'static str| {
-        Error::new(kind, text).with_outcome(Outcome::NotPerformed).with_vendor(detail.clone())
-    };
+    let error = refusal::classify(response, &shape(preset));
+    let code = refusal::code(&error).unwrap_or_default();
     let token_refused = response.status == 401 || (response.status == 400 && preset.token_codes.contains(&code));
+    let refused = |error, kind, text| refusal::reworded(error, kind, text).with_outcome(Outcome::NotPerformed);
     match (call, response.status) {
-        (Call::Register { open: true }, _) if token_refused => refused(
-            ErrorKind::UpstreamAuthentication,
-            "the server registers nobody without an initial access token; set the backend's `token`",
-        ),
-        (Call::Register { open: false }, _) if token_refused => refused(
-            ErrorKind::UpstreamAuthentication,
-            "the server does not accept the initial access token; check the backend's `token`",
-        ),
+        (Call::Register { open: true }, _) if token_refused => {
+            let text = "the server registers nobody without an initial access token";
+            refused(error, ErrorKind::UpstreamAuthentication, text).with_advice("set the backend's `token`")
+        }
+        (Call::Register { open: false }, _) if token_refused => {
+            let text = "the server does not accept the initial access token";
+            refused(error, ErrorKind::UpstreamAuthentication, text).with_advice("check the backend's `token`")
+        }
         // RFC 7592 §2 has one answer for a client that is gone and for a token that is not its own
         (Call::Manage, _) if token_refused => refused(
+            error,
             ErrorKind::NotFound,
             "the server does not know this client any more, or its registration access token is no longer valid",
         ),
-        (Call::Manage, 403) => refused(
+        (Call::Manage, 403) if error.kind() == ErrorKind::UpstreamAuthorization => refused(
+            error,
             ErrorKind::UpstreamAuthorization,
             "the server does not allow this for the registration access token of this client",
         ),
         (Call::Manage, 405 | 501) => {
-            refused(ErrorKind::UnsupportedByBackend, "the server does not offer this for registered clients")
+            let text = "the server does not offer this for registered clients";
+            refused(error, ErrorKind::UnsupportedByBackend, text)
         }
-        (Call::Manage, 410) => refused(ErrorKind::NotFound, "the server has deleted this client"),
-        (Call::Register { .. }, 404) => refused(
-            ErrorKind::NotFound,
-            "there is no registration endpoint here; check `registration_path`, and whether registration is switched on",
+        (Call::Manage, 410) => refused(error, ErrorKind::NotFound, "the server has deleted this client"),
+        (Call::Register { .. }, 404 | 405 | 410 | 501) => refused(
+            error,
+            ErrorKind::UpstreamRejected,
+            "there is no registration endpoint at this address",
+        )
+        .with_advice(
+            "check the backend's `base_url` and `registration_path`, and whether registration is switched on there",
         ),
-        (Call::Discover, 404) => {
-            refused(ErrorKind::NotFound, "there is no server metadata here; check `base_url` and `discovery_path`")
+        (Call::Discover, 404 | 405 | 410 | 501) => {
+            refused(error, ErrorKind::UpstreamRejected, "there is no server metadata at this address")
+                .with_advice("check the backend's `base_url` and `discovery_path`")
         }
-        (Call::Register { .. } | Call::Manage, 400 | 422) => {
-            let error = response.error_by_status(detail.clone());
-            match code {
-                "invalid_redirect_uri" => error.with_kind(ErrorKind::InvalidRedirectUri),
-                "invalid_software_statement" | "unapproved_software_statement" => error.with_issues(vec![Issue {
-                    pointer: Pointer::root().child("metadata").child("software_statement"),
-                    code: IssueCode::InvalidValue,
-                    detail: "the server does not accept the software statement".to_owned(),
-                }]),
-                _ => shared::refine_redirect(error, &["redirect_uri", "redirect uri"]),
-            }
-        }
-        _ => response.error_by_status(detail),
+        _ => error,
     }
 }

@@ -80,19 +80,9 @@ fn unmanageable(member: &str, reason: &'static str) -> Loss {
     note(member, Severity::Functional, reason)
 }
 
-/// The server issued a secret to a client that says it cannot keep one (standards ADP-08).
-pub(super) fn useless_secret() -> Loss {
-    note(
-        name::CLIENT_SECRET,
-        Severity::Info,
-        "the server issued a secret to a public client, which must not have one; it was thrown away",
-    )
-}
-
 /// The server made a public client confidential without telling the secret.
 pub(super) fn missing_secret() -> Loss {
-    note(
-        name::CLIENT_SECRET,
+    crate::shared::secret_loss(
         Severity::Functional,
         "the client now needs a secret, and the server told none; it can authenticate only after a new registration",
     )

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use registrar_core::{Error, ErrorKind, Response, Result};
+use registrar_core::{Error, ErrorKind, Result};
 use registrar_model::{
     AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member, Pointer,
     Policy, Position, Severity, decide,
@@ -15,9 +15,9 @@ use serde_json::{Map, Value, json};
 use super::{
     KIND,
     preset::{Preset, Removal},
-    wire::{self, is_secret, says_nothing},
+    wire::{self, is_secret},
 };
-use crate::shared;
+use crate::shared::{self, says_nothing};
 
 /// Why a preset's server gets less than it is asked.
 const NOT_KEPT: &str = "this server is known not to keep it, so it is not sent";
@@ -31,7 +31,7 @@ pub(super) fn to_wire(spec: &ClientSpec, preset: &Preset) -> Result<(Map<String,
     let mut issues = Issues::new();
     validate(spec, &mut issues);
     issues.into_result(()).map_err(Error::validation)?;
-    let mut losses = Losses::new();
+    let mut losses = Losses::of(spec);
     shared::foreign_vendor_members(spec, KIND, &mut losses);
     policy_losses(&spec.policy, &mut losses);
     grants(&spec.metadata, preset, &mut losses)?;
@@ -40,7 +40,7 @@ pub(super) fn to_wire(spec: &ClientSpec, preset: &Preset) -> Result<(Map<String,
     let mut body = spec.vendor_members(KIND);
     // every member, whatever it is: `encode` and the struct come from one list
     let metadata = spec.metadata.encode();
-    for (name, value) in metadata.into_iter().filter(|(_, value)| !says_nothing(value)) {
+    for (name, value) in metadata.into_iter().filter(|(_, value)| value.is_object() || !says_nothing(value)) {
         if keeps(preset, &name) {
             if preset.unshown.contains(&name.as_str()) {
                 let reason = "the server holds it and never shows it; the gateway's record keeps it";
@@ -208,16 +208,13 @@ fn defaults(metadata: &ClientMetadata, preset: &Preset, losses: &mut Losses) {
 
 /// What a client is, in canonical terms. What no registry knows is in `vendor.rfc7591`, except what could not be
 /// sent back, above all what may be a secret.
-pub(super) fn from_wire(client: &wire::Client, response: &Response) -> Result<ClientSpec> {
+pub(super) fn from_wire(client: &wire::Client) -> ClientSpec {
+    // what could not be decoded is not among the members any more
     let mut issues = Issues::lenient();
-    let (metadata, unknown) = ClientMetadata::decode(&client.members, &Position::root(), &mut issues);
-    if let Some(issue) = issues.as_slice().first() {
-        let member = issue.pointer.as_str().trim_start_matches("#/");
-        return Err(response
-            .malformed(&format!("member `{}` is of an unexpected type", registrar_core::error::sanitise(member, 64))));
-    }
-    let unknown: Map<String, Value> = unknown.into_iter().filter(|(name, _)| fault(name).is_none()).collect();
-    Ok(ClientSpec::new(metadata, Policy::default(), shared::kept_members(KIND, unknown)))
+    let (metadata, unknown) = ClientMetadata::decode(&client.metadata, &Position::root(), &mut issues);
+    let rest = client.rest.iter().map(|(name, value)| (name.clone(), value.clone())).chain(unknown);
+    let kept: Map<String, Value> = rest.filter(|(name, _)| fault(name).is_none()).collect();
+    ClientSpec::new(metadata, Policy::default(), shared::kept_members(KIND, kept))
 }
 
 /// Checks `vendor.rfc7591`: it is for members that the standards do not have.

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::Method;
 use registrar_core::{
-    Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Http, IdempotencyClass, IssuedSecret, Limits,
-    Management, OpSupport, Ops, PlannedRequest, Request, Response, Result, SecretModel, Settings, Support, Target,
-    UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+    Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Error, Http, IdempotencyClass, IssuedSecret,
+    Limits, Management, OpSupport, Ops, PlannedRequest, Request, Response, Result, SecretModel, Settings, Support,
+    Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
 };
-use registrar_model::{AuthMethod, ClientSpec, Issues, Mapped, loss};
+use registrar_model::{AuthMethod, ClientMetadata, ClientSpec, Issues, Mapped, loss};
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -25,7 +25,7 @@ use self::{
     error::{Call, classify},
     preset::{Managed, PRESETS, Preset},
 };
-use crate::shared;
+use crate::shared::{self, refusal};
 
 const KIND: &str = "rfc7591";
 
@@ -231,8 +231,17 @@ impl Rfc7591 {
         if !response.is_success() {
             return Err(classify(&response, self.config.preset, call));
         }
-        shared::expect(&response, statuses)?;
+        shared::expect(&response, statuses).map_err(|error| self.naming(error, &response))?;
         Ok(response)
+    }
+
+    /// The error with the client that the answer to a creation names, and with how it can be managed.
+    fn naming(&self, error: Error, response: &Response) -> Error {
+        let error = refusal::with_client(error, response, error::IDS);
+        let Some(client_id) = error.client().map(|client| client.client_id.clone()) else { return error };
+        let given = wire::read(response, self.config.preset).ok();
+        let management = given.and_then(|answer| manage::given(&self.config.base_url, &answer).ok());
+        error.with_client(client_id, management)
     }
 
     fn client(&self, client: &wire::Client, response: &Response) -> Result<VendorClient> {
@@ -240,8 +249,8 @@ impl Rfc7591 {
             client_id: shared::client_id(&client.id, response)?,
             vendor_ref: client.id.clone(),
             client_id_issued_at: client.issued_at,
-            spec: map::from_wire(client, response)?,
-            unread: Vec::new(),
+            spec: map::from_wire(client),
+            unread: client.unread.clone(),
             secret: None,
             management: None,
         })
@@ -261,6 +270,10 @@ impl Rfc7591 {
             return Err(shared::other_client(&response));
         }
         client.management = Some(manage::renewed(&self.config.base_url, management, &answer));
+        if client.spec.metadata.token_endpoint_auth_method.is_none() {
+            // silence says nothing new
+            client.spec.metadata.token_endpoint_auth_method.clone_from(&target.auth_method);
+        }
         Ok((client, issued(answer)))
     }
 
@@ -281,20 +294,8 @@ impl Rfc7591 {
 
 /// The secret of an answer.
 fn issued(answer: wire::Client) -> Option<IssuedSecret> {
-    let expires_at = Some(answer.secret_expires_at);
+    let expires_at = answer.secret_expires_at;
     answer.secret.map(|value| IssuedSecret { value, expires_at, previous_valid_until: None })
-}
-
-/// Whether clients with this method prove themselves with a secret that the server issues.
-fn has_shared_secret(method: &AuthMethod) -> bool {
-    match method {
-        AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost | AuthMethod::ClientSecretJwt => true,
-        AuthMethod::None
-        | AuthMethod::PrivateKeyJwt
-        | AuthMethod::TlsClientAuth
-        | AuthMethod::SelfSignedTlsClientAuth
-        | AuthMethod::Other(_) => false,
-    }
 }
 
 /// The authentication method in effect: as shown, or else as it was sent, since not every server shows it.
@@ -339,23 +340,24 @@ impl Adapter for Rfc7591 {
     ) -> Result<Mapped<VendorClient>> {
         let (request, mut losses) = shared::creation(plan)?;
         let response = self.send(request, Call::Register { open: self.config.open }, &[201, 200]).await?;
-        let answer = wire::read(&response, self.config.preset)?;
-        let mut created = self.client(&answer, &response)?;
+        let answer = wire::read(&response, self.config.preset).and_then(|answer| {
+            let client = self.client(&answer, &response)?;
+            Ok((answer, client))
+        });
+        let (answer, mut created) = answer.map_err(|error| self.naming(error, &response))?;
         match manage::given(&self.config.base_url, &answer) {
             Ok(management) => created.management = Some(management),
             Err(loss) => losses.push(loss),
         }
-        let method = method(&created.spec, desired, self.config.preset);
-        created.secret = match issued(answer) {
-            Some(_) if method == AuthMethod::None => {
-                losses.push(manage::useless_secret());
-                None
-            }
-            None if has_shared_secret(&method) => {
-                return Err(shared::no_secret(&response, "a client with a secret came without it"));
-            }
-            secret => secret,
-        };
+        let secret = issued(answer);
+        let shown = &mut created.spec.metadata.token_endpoint_auth_method;
+        if shown.is_none() {
+            let kept = map::keeps(self.config.preset, "token_endpoint_auth_method");
+            let unasked = ClientMetadata::default();
+            *shown = shared::silent_method(if kept { &desired.metadata } else { &unasked }, secret.is_some());
+        }
+        let method = created.spec.metadata.auth_method();
+        created.secret = shared::fitting_secret(&method, secret, &mut losses);
         loss::sort(&mut losses);
         Ok(Mapped { value: created, losses })
     }
@@ -370,7 +372,7 @@ impl Adapter for Rfc7591 {
 
     fn update_issued_secret(&self, current: &ClientSpec, desired: &ClientSpec, shown: &ClientSpec) -> bool {
         let new = self.config.preset.rotates_secret || current.metadata.is_public();
-        new && has_shared_secret(&method(shown, desired, self.config.preset))
+        new && shared::has_shared_secret(&method(shown, desired, self.config.preset))
     }
 
     async fn update(
@@ -385,6 +387,9 @@ impl Adapter for Rfc7591 {
         let Some(request) = request else {
             return Ok(Mapped { value: self.read(target).await?, losses });
         };
+        // where the answer leaves the method out, it is the one that was asked for
+        let asked = &desired.metadata.token_endpoint_auth_method;
+        let target = &Target { auth_method: asked.clone().or_else(|| target.auth_method.clone()), ..target.clone() };
         let (mut client, secret) = self.existing(target, management, request).await?;
         // answers repeat the secret; it is news only for a client that had none, and where every update makes one
         if self.update_issued_secret(current, desired, &client.spec) {
@@ -402,7 +407,12 @@ impl Adapter for Rfc7591 {
         let management = self.management(target, offered, "deleting a client")?;
         let request = Request::new(Method::DELETE, management.uri.clone(), Effect::Idempotent, "delete");
         let request = request.with_bearer(management.token.clone());
-        shared::deleted(&self.send(request, Call::Manage, &[204, 200]).await?)
+        // RFC 7592 §2.3 says 204; servers also answer 200, and with nothing. A page may come from something in between
+        let response = self.send(request, Call::Manage, &[204, 200]).await?;
+        if response.body.trim_ascii_start().starts_with(b"<") {
+            return Err(response.malformed("a deletion is not confirmed by a page"));
+        }
+        Ok(())
     }
 
     /// Reads the server's metadata. A registration token cannot be tried without registering something.

@@ -106,7 +106,7 @@ fn put_replaces_and_removes_what_is_left_out() {
 fn a_security_loss_is_refused_unless_that_very_field_is_allowed() {
     let gateway = Gateway::start();
     let mut body = registration("loop", "Keys");
-    body["metadata"]["jwks_uri"] = json!("https://a.example/jwks.json");
+    body["metadata"]["default_max_age"] = json!(3600);
     let refused = gateway.post("/v1/clients", &body);
     assert_eq!(
         (refused.status, refused.text("/code"), refused.text("/outcome")),
@@ -114,7 +114,7 @@ fn a_security_loss_is_refused_unless_that_very_field_is_allowed() {
     );
     assert_eq!(refused.header("content-type"), Some("application/problem+json"));
     let fields: Vec<Value> = refused.json()["losses"].as_array().unwrap().iter().map(|l| l["field"].clone()).collect();
-    assert!(fields.contains(&json!("metadata.jwks_uri")));
+    assert!(fields.contains(&json!("metadata.default_max_age")));
     assert_eq!(gateway.vendor_writes(), 0);
 
     let dry = gateway.post("/v1/clients?dry_run=true", &body).json();
@@ -123,14 +123,14 @@ fn a_security_loss_is_refused_unless_that_very_field_is_allowed() {
 
     body["allow_loss"] = json!(["metadata.jwks"]);
     assert_eq!(gateway.post("/v1/clients", &body).status, 422, "another field was allowed");
-    body["allow_loss"] = json!(["metadata.jwks_uri"]);
+    body["allow_loss"] = json!(["metadata.default_max_age"]);
     let created = gateway.post("/v1/clients", &body);
     assert_eq!(created.status, 201);
     let loss = created.json()["losses"]
         .as_array()
         .unwrap()
         .iter()
-        .find(|l| l["field"] == "metadata.jwks_uri")
+        .find(|l| l["field"] == "metadata.default_max_age")
         .cloned()
         .unwrap();
     assert_eq!((loss["kind"].as_str(), loss["severity"].as_str()), (Some("dropped"), Some("security")));

@@ -212,10 +212,9 @@ fn mgt_20_a_client_that_somebody_else_deleted_has_no_token() {
     let gateway = open();
     let own = register(&gateway, "authms", &metadata());
     assert_eq!(gateway.call("DELETE", &format!("/v1/clients/{}", own.id()), &[], &Value::Null).status, 204);
-    let lost = register(&gateway, "rfc7591", &metadata());
-    let at_vendor = register(&gateway, "rfc7591", &with(json!({"client_name": "B"})));
+    let [first, second] = ["A", "B"].map(|name| register(&gateway, "authms", &with(json!({"client_name": name}))));
     // in the vendor's own console; the grace of new clients is over when it says so for good
-    gateway.fakes.fake("rfc7591").unwrap().reset();
+    gateway.fakes.fake("authms").unwrap().reset();
     let dead = |own: &Own, method: &str| {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         loop {
@@ -228,10 +227,35 @@ fn mgt_20_a_client_that_somebody_else_deleted_has_no_token() {
     };
     for method in ["GET", "PUT", "DELETE"] {
         invalid(&own.call(&gateway, method, &own.update(json!({}))));
-        dead(&lost, method);
+        dead(&first, method);
     }
-    dead(&at_vendor, "DELETE");
-    dead(&at_vendor, "GET");
+    dead(&second, "DELETE");
+    dead(&second, "GET");
+}
+
+/// Such a server has one answer for clients that are gone and for tokens that are no longer good (RFC 7592 §2): the
+/// client's own token is as good as before.
+#[test]
+fn mgt_20_where_the_servers_token_is_refused_nothing_is_known() {
+    let gateway = open();
+    let own = register(&gateway, "rfc7591", &metadata());
+    gateway.fakes.fake("rfc7591").unwrap().reset();
+    for method in ["GET", "PUT", "DELETE", "DELETE"] {
+        let answer = own.call(&gateway, method, &own.update(json!({"client_name": "C"})));
+        assert_eq!((answer.status, answer.text("/error").as_str()), (503, "temporarily_unavailable"), "{method}");
+        assert!(answer.header("retry-after").is_some() && answer.header("www-authenticate").is_none());
+    }
+    let path = format!("/v1/clients/{}", own.id());
+    let record = gateway.call("GET", &path, &[], &Value::Null);
+    assert_eq!((record.text("/state").as_str(), record.text("/management").as_str()), ("active", "lost"));
+    let refused = gateway.call("DELETE", &path, &[], &Value::Null);
+    assert_eq!((refused.status, refused.text("/code").as_str()), (502, "upstream-authentication"));
+    assert_eq!(
+        (refused.text("/outcome").as_str(), &refused.json()["vendor"]["status"]),
+        ("not_performed", &json!(401))
+    );
+    let open = gateway.call("GET", "/v1/operations?state=unknown", &[], &Value::Null);
+    assert_eq!(open.json()["items"], json!([]), "nothing waits for a person");
 }
 
 #[test]
@@ -246,7 +270,26 @@ fn mgt_21_rotation_happens_with_an_update_and_forgives_a_lost_answer() {
     // that answer was lost: the old one still works, and brings a new one
     let third = own.get(&gateway).text("/registration_access_token");
     assert!(third != own.token && third != second);
-    assert_eq!(bearer(&gateway, "GET", &own.path, &third, &Value::Null).status, 200);
+    // as often as that happens, and a HEAD brings none: nobody would see it
+    assert_eq!(bearer(&gateway, "HEAD", &own.path, &own.token, &Value::Null).status, 200);
+    let fourth = own.get(&gateway).text("/registration_access_token");
+    assert!(fourth != third && fourth != own.token);
+    invalid(&bearer(&gateway, "GET", &own.path, &third, &Value::Null));
+    assert_eq!(bearer(&gateway, "GET", &own.path, &fourth, &Value::Null).status, 200);
+    invalid(&own.get(&gateway));
+
+    // updates at the same time end alike, and each has a token that works
+    let own = register(&gateway, "loop", &with(json!({"client_name": "Twins"})));
+    let tokens: Vec<String> = std::thread::scope(|scope| {
+        let update = || own.call(&gateway, "PUT", &own.update(json!({"client_name": "Twins"})));
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(update)).collect();
+        let answers: Vec<_> = all.into_iter().map(|one| one.join().unwrap()).collect();
+        assert!(answers.iter().all(|answer| answer.status == 200));
+        answers.iter().map(|answer| answer.text("/registration_access_token")).collect()
+    });
+    assert!(tokens.iter().all(|token| *token == tokens[0] && *token != own.token), "{tokens:?}");
+    assert_eq!(bearer(&gateway, "GET", &own.path, &tokens[0], &Value::Null).status, 200);
+    invalid(&own.get(&gateway));
 
     let gateway = rotating("0s");
     let own = register(&gateway, "rfc7591", &metadata());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
 use registrar_core::{ExposeSecret as _, settings::closest};
-use registrar_model::member::PRIVATE_KEY_MEMBERS;
+use registrar_model::jwk::PRIVATE_MEMBERS;
 use serde_json::Value;
 
 use super::{Environment, diagnostic::Collector, read::duration, registration::words, section::Section};
@@ -84,7 +84,7 @@ fn parse(text: &str) -> Result<Vec<StatementKey>, String> {
     let keys = set.get("keys").and_then(Value::as_array).ok_or("is not a JWK Set: it has no list `keys`")?;
     let mut usable = Vec::new();
     for (i, key) in keys.iter().enumerate() {
-        if PRIVATE_KEY_MEMBERS.iter().any(|member| key.get(member).is_some()) {
+        if PRIVATE_MEMBERS.iter().any(|member| key.get(member).is_some()) {
             return Err(format!("key {i} is private or symmetric; only public keys belong here"));
         }
         // RFC 7517 §5: types of keys that are not understood are ignored

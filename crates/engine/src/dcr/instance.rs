@@ -86,7 +86,7 @@ impl Engine {
     }
 
     /// Whether an operation in this state is such a one. Operations that are not settled are few.
-    pub(super) async fn any_operation(
+    pub(crate) async fn any_operation(
         &self,
         state: OperationState,
         is_it: impl Fn(&Operation) -> bool + Send,

@@ -236,7 +236,7 @@ impl Engine {
         };
         let operations = self.runtime.load().backend(&registration.backend)?.adapter.descriptor().operations;
         let ended = if operations.delete.is_supported() || !operations.disable.is_supported() {
-            self.delete_when(&caller, id, still).await
+            self.delete_when(&caller, id, still).await.map(|done| done.operation)
         } else {
             self.disable_when(&caller, id, still).await.map(|written| written.operation)
         };

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use registrar_core::{ErrorKind, ExposeSecret as _, Fake, Outcome};
+use registrar_engine::dcr::After;
 use registrar_model::State;
 use registrar_store::{Action, MemoryStore, OperationState, Store as _, StoreError, Trouble};
 use serde_json::{Value, json};
@@ -358,7 +359,7 @@ async fn a_change_of_the_record_alone_that_fails_is_closed() {
         let id = own.written.registration.id;
         let holder = it.engine.holder(&id.to_string(), own.access_token.expose_secret()).await.unwrap();
         it.store.at_finish(just(Some(error)));
-        it.engine.renewed(&caller(None), &holder, true).await.unwrap_err();
+        it.engine.renewed(&caller(None), &holder, After::Update).await.unwrap_err();
         for state in [OperationState::Pending, OperationState::Unknown] {
             assert_eq!(operations(&it.inner, state).await, []);
         }
@@ -377,7 +378,7 @@ async fn a_change_of_the_record_alone_that_was_interrupted_is_for_nobody_to_look
     // neither the change nor that it failed
     it.store.at_finish(just(Some(FULL)));
     it.store.at_finish(just(Some(FULL)));
-    it.engine.renewed(&caller(None), &holder, true).await.unwrap_err();
+    it.engine.renewed(&caller(None), &holder, After::Update).await.unwrap_err();
     let left = operations(&it.inner, OperationState::Pending).await;
     let lease = left[0].lease.until - left[0].created_at;
     assert!((1_000..=120_000).contains(&lease), "another process may take it over: {lease}");

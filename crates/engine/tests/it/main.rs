@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod evidence;
+mod gone;
 mod late;
+mod own;
 mod rig;
 mod round;
 mod spending;

@@ -192,7 +192,17 @@ pub(crate) struct Line {
     reads: AtomicUsize,
     requests: Script<Answer>,
     answers: Script<Answer>,
+    /// In front of the vendor: what answers in its place.
+    front: Mutex<Option<Front>>,
+    /// Behind it: what becomes of the body of its answer.
+    echo: Mutex<Option<Echo>>,
+    sent: Mutex<Vec<(String, String)>>,
 }
+
+/// Answers a request (method, path) with this status and text, or lets the vendor answer.
+pub(crate) type Front = Box<dyn Fn(&str, &str) -> Option<(u16, &'static str)> + Send>;
+/// Changes the JSON body of an answer to a request with this method.
+pub(crate) type Echo = Box<dyn Fn(&str, &mut Value) + Send>;
 
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -204,6 +214,26 @@ impl Line {
     /// How many reads the vendor was sent.
     pub(crate) fn reads(&self) -> usize {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    /// From now on this answers first.
+    pub(crate) fn in_front(&self, front: impl Fn(&str, &str) -> Option<(u16, &'static str)> + Send + 'static) {
+        *self.front.lock().unwrap() = Some(Box::new(front));
+    }
+
+    /// From now on the vendor answers itself.
+    pub(crate) fn clear(&self) {
+        *self.front.lock().unwrap() = None;
+    }
+
+    /// From now on this changes every answer of the vendor.
+    pub(crate) fn echoes(&self, echo: impl Fn(&str, &mut Value) + Send + 'static) {
+        *self.echo.lock().unwrap() = Some(Box::new(echo));
+    }
+
+    /// The requests so far, as method and path.
+    pub(crate) fn sent(&self) -> Vec<(String, String)> {
+        self.sent.lock().unwrap().clone()
     }
 
     /// Before the next write arrives at the vendor, this happens.
@@ -229,6 +259,12 @@ impl Http for Line {
             let (headers, body) = (http::HeaderMap::new(), Bytes::new());
             return Ok(Response::new(429, headers, body, request.effect).about(request.subject()));
         }
+        let (method, path) = (request.method.as_str(), request.url.path());
+        self.sent.lock().unwrap().push((method.to_owned(), path.to_owned()));
+        if let Some((status, text)) = self.front.lock().unwrap().as_ref().and_then(|front| front(method, path)) {
+            let (headers, body) = (http::HeaderMap::new(), Bytes::from_static(text.as_bytes()));
+            return Ok(Response::new(status, headers, body, request.effect).about(request.subject()));
+        }
         let token = request.bearer.as_ref().map_or(self.token.as_str(), |own| own.expose_secret());
         let answer = self.fake.handle(&FakeRequest {
             method: request.method.to_string(),
@@ -248,7 +284,14 @@ impl Http for Line {
         for (name, value) in answer.headers {
             headers.insert(name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap());
         }
-        Ok(Response::new(answer.status, headers, answer.body, request.effect).about(request.subject()))
+        let mut body = answer.body;
+        if let Some(echo) = self.echo.lock().unwrap().as_ref()
+            && let Ok(mut value) = serde_json::from_slice::<Value>(&body)
+        {
+            echo(method, &mut value);
+            body = Bytes::from(value.to_string());
+        }
+        Ok(Response::new(answer.status, headers, body, request.effect).about(request.subject()))
     }
 }
 
@@ -270,8 +313,18 @@ pub(crate) fn vendor(kind: &str) -> Arc<Line> {
 /// Another line to the same vendor.
 pub(crate) fn line_to(fake: Arc<dyn Fake>) -> Arc<Line> {
     let settings = fake.settings("https://vendor.example");
-    let token = settings["token"].as_str().unwrap().to_owned();
-    Arc::new(Line { fake, token, reads: AtomicUsize::new(0), requests: Script::default(), answers: Script::default() })
+    // where the vendor has tokens of its own making, this one is accepted beside them
+    let token = settings["token"].as_str().unwrap_or("fake-loginradius-admin-token").to_owned();
+    Arc::new(Line {
+        fake,
+        token,
+        reads: AtomicUsize::new(0),
+        requests: Script::default(),
+        answers: Script::default(),
+        front: Mutex::default(),
+        echo: Mutex::default(),
+        sent: Mutex::default(),
+    })
 }
 
 /// A gateway over this store, with one backend that is named after its kind.
@@ -282,6 +335,17 @@ pub(crate) fn gateway(store: &Arc<Faulty>, line: &Arc<Line>) -> Arc<Engine> {
 
 /// The same with other terms for registration at its one route, `all`.
 pub(crate) fn gateway_with(store: &Arc<Faulty>, line: &Arc<Line>, registration: RegistrationConfig) -> Arc<Engine> {
+    // what a simulated vendor has done is seen at once
+    gateway_over(store, line, registration, Duration::ZERO)
+}
+
+/// The same in front of a vendor that may need this long to show what it has done.
+pub(crate) fn gateway_over(
+    store: &Arc<Faulty>,
+    line: &Arc<Line>,
+    registration: RegistrationConfig,
+    visibility_grace: Duration,
+) -> Arc<Engine> {
     let kind = line.fake.kind();
     let vendor = registrar_adapters::vendor(kind).unwrap();
     let settings = line.fake.settings("https://vendor.example");
@@ -297,8 +361,7 @@ pub(crate) fn gateway_with(store: &Arc<Faulty>, line: &Arc<Line>, registration: 
         max_in_flight: 8,
         rate_limit: None,
         not_processed: Vec::new(),
-        // what a simulated vendor has done is seen at once
-        visibility_grace: Duration::ZERO,
+        visibility_grace,
         blueprint,
     };
     let store: Arc<dyn Store> = Arc::<Faulty>::clone(store);

@@ -26,6 +26,7 @@ pub(super) fn all() -> Value {
         "ticket": path("ticket", "An initial access token", json!({ "type": "string" })),
         "name": path("name", "The backend's name", json!({ "type": "string", "pattern": NAME })),
         "dry_run": query("dry_run", "Only show what would be sent and lost", json!({ "type": "boolean", "default": false })),
+        "strict": query("strict", "Refuse metadata names that no registry knows, instead of ignoring them", json!({ "type": "boolean", "default": false })),
         "backend": query("backend", "Only clients at this backend", json!({ "type": "string", "pattern": NAME })),
         "label": query("label", "Only clients with this label, as KEY:VALUE; may be repeated", json!({ "type": "array", "maxItems": MAX_LABEL_FILTERS, "items": { "type": "string", "pattern": r"^[^\x00-\x1f\x7f-\x9f:]*:[^\x00-\x1f\x7f-\x9f]*$" } })),
         "q": query("q", "Only clients whose name or client_id has this text, in any case", text.clone()),

@@ -3,12 +3,7 @@
 
 use registrar_engine::dcr;
 use registrar_model::{
-    FieldInfo, JsonType,
-    member::{MAX_ITEMS, PRIVATE_KEY_MEMBERS},
-    request::MAX_LABELS,
-    text::MAX_TEXT,
-    uri::MAX_URI,
-    validate::MAX_NAME,
+    FieldInfo, JsonType, jwk::PRIVATE_MEMBERS, request::MAX_LABELS, text::MAX_TEXT, uri::MAX_URI, validate::MAX_NAME,
 };
 use serde_json::{Map, Value, json};
 
@@ -37,13 +32,13 @@ fn uri(pattern: String) -> Value {
 /// What a text or an entry of a list has to be.
 fn text_rule(field: &FieldInfo) -> Value {
     match field.path {
-        "metadata.client_name" => json!({ "pattern": TEXT, "minLength": 1, "maxLength": MAX_NAME }),
-        "metadata.application_type" => json!({ "enum": ["web", "native", null] }),
-        "metadata.subject_type" => json!({ "enum": ["public", "pairwise", null] }),
-        "metadata.backchannel_token_delivery_mode" => json!({ "enum": ["poll", "ping", "push", null] }),
+        "metadata.client_name" => json!({ "pattern": TEXT, "maxLength": MAX_NAME }),
+        "metadata.application_type" => json!({ "enum": ["web", "native"] }),
+        "metadata.subject_type" => json!({ "enum": ["public", "pairwise"] }),
+        "metadata.backchannel_token_delivery_mode" => json!({ "enum": ["poll", "ping", "push"] }),
         "metadata.scope" => json!({ "pattern": SCOPE }),
         "metadata.token_endpoint_auth_method" => json!({ "anyOf": [
-            { "enum": ["none", "client_secret_post", "client_secret_basic", "client_secret_jwt", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth", null] },
+            { "enum": ["none", "client_secret_post", "client_secret_basic", "client_secret_jwt", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"] },
             { "pattern": "^[A-Za-z][A-Za-z0-9+.-]*:", "format": "uri", "description": "RFC 7591 §2: or an absolute URI" }
         ], "maxLength": MAX_TEXT }),
         "metadata.tls_client_auth_san_ip" => json!({ "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] }),
@@ -76,33 +71,35 @@ fn text_rule(field: &FieldInfo) -> Value {
         "policy.allowed_cors_origins" | "policy.allowed_web_origins" => uri(uris::origin()),
         "policy.redirect_domains" => json!({ "pattern": DOMAIN, "maxLength": 253 }),
         _ if field.json == JsonType::Strings => json!({ "pattern": WORD, "maxLength": MAX_TEXT }),
-        _ => json!({ "pattern": TEXT, "minLength": 1, "maxLength": MAX_TEXT }),
+        _ => json!({ "pattern": TEXT, "maxLength": MAX_TEXT }),
     }
 }
 
-/// One member; null is the same as leaving it out (RFC 7592 §2.2).
+/// One member; null and what is empty are the same as leaving it out (RFC 7592 §2.2). A value that is there twice counts
+/// once.
 fn member(field: &FieldInfo) -> Value {
     let rule = match field.json {
-        JsonType::String => with(&text_rule(field), json!({ "type": ["string", "null"] })),
-        JsonType::Strings => json!({
-            "type": ["array", "null"], "uniqueItems": true, "maxItems": MAX_ITEMS,
-            "minItems": usize::from(field.path == "metadata.grant_types"),
-            "items": with(&text_rule(field), json!({ "type": "string" }))
-        }),
-        JsonType::Boolean => json!({ "type": ["boolean", "null"] }),
+        JsonType::String => with(&text_rule(field), json!({ "type": "string" })),
+        JsonType::Strings => json!({ "type": "array", "items": with(&text_rule(field), json!({ "type": "string" })) }),
+        JsonType::Boolean => json!({ "type": "boolean" }),
         // beyond 2^53 - 1 JSON readers disagree (RFC 8259 §6)
-        JsonType::Integer => json!({ "type": ["integer", "null"], "minimum": 0, "maximum": 9_007_199_254_740_991_u64 }),
+        JsonType::Integer => json!({ "type": "integer", "minimum": 0, "maximum": 9_007_199_254_740_991_u64 }),
         JsonType::Object => jwks(),
     };
-    with(&rule, json!({ "description": format!("{} ({})", field.doc, field.source) }))
+    let absent = match field.json {
+        JsonType::Strings => "AbsentList",
+        JsonType::Object => "AbsentObject",
+        JsonType::String | JsonType::Boolean | JsonType::Integer => "Absent",
+    };
+    json!({ "anyOf": [rule, super::reference(absent)], "description": format!("{} ({})", field.doc, field.source) })
 }
 
 /// A JWK Set of public keys (RFC 7517 §5).
 fn jwks() -> Value {
-    let private: Map<String, Value> = PRIVATE_KEY_MEMBERS.iter().map(|m| ((*m).to_owned(), json!(false))).collect();
-    let key = with(&Value::Object(private), json!({ "kty": { "type": "string" } }));
+    let private: Map<String, Value> = PRIVATE_MEMBERS.iter().map(|m| ((*m).to_owned(), json!(false))).collect();
+    let key = with(&Value::Object(private), json!({ "kty": { "type": "string", "not": { "const": "oct" } } }));
     json!({
-        "type": ["object", "null"], "required": ["keys"],
+        "type": "object", "required": ["keys"],
         "properties": { "keys": { "type": "array", "items": { "type": "object", "required": ["kty"], "properties": key } } }
     })
 }
@@ -163,7 +160,7 @@ pub(super) fn schemas() -> Value {
         r"^(?:labels|(?:metadata|vendor)\.[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+|policy\.(?:{}))$",
         policies.join("|")
     );
-    let fields = json!({ "type": ["array", "null"], "uniqueItems": true, "maxItems": MAX_ITEMS, "items": { "type": "string", "pattern": lossy, "maxLength": MAX_TEXT },
+    let fields = json!({ "type": ["array", "null"], "items": { "type": "string", "pattern": lossy, "maxLength": MAX_TEXT },
         "description": "Fields whose loss is accepted, such as metadata.jwks_uri" });
     let vendor = json!({ "type": ["object", "null"], "description": "Vendor-only members by vendor kind", "additionalProperties": { "type": ["object", "null"] } });
     let envelope = json!({
@@ -191,6 +188,9 @@ pub(super) fn schemas() -> Value {
         }),
     );
     json!({
+        "Absent": { "enum": [null, ""], "description": "As if the member were left out" },
+        "AbsentList": { "enum": [null, "", []], "description": "As if the member were left out" },
+        "AbsentObject": { "enum": [null, "", [], {}], "description": "As if the member were left out" },
         "RedirectUri": with(&uri(uris::redirect()), json!({ "type": "string" })),
         "NewClientMetadata": metadata,
         "NewRegistrationMetadata": admin,

@@ -39,6 +39,7 @@ pub(super) fn schemas() -> Value {
     let identity = json!({
         "id": text, "backend": text, "kind": text, "client_id": text, "client_id_issued_at": { "type": "integer" },
         "version": { "type": "integer" }, "state": { "type": "string", "enum": ["active", "disabled", "unknown", "gone"] },
+        "management": { "type": "string", "enum": ["lost"], "description": "The server no longer takes the gateway's token for this client; absent otherwise. That does not prove that the client is gone" },
         "created_at": time, "updated_at": time,
         "unused_until": { "type": "string", "format": "date-time", "description": "Registered without a token, and deleted then unless it is used before; a write keeps it" }
     });

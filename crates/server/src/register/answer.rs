@@ -85,7 +85,8 @@ impl Information<'_> {
         }
         let uris = m.redirect_uris.iter().flatten().map(registrar_model::RedirectUri::as_str);
         let claimable = uris.filter(|uri| dcr::is_claimable(uri)).map(warning);
-        let warnings: Vec<String> = self.not_recorded.map(unrecorded).into_iter().chain(claimable).collect();
+        let odd = self.losses.iter().filter(|loss| loss.field == "client_secret_expires_at").map(unread);
+        let warnings: Vec<String> = self.not_recorded.map(unrecorded).into_iter().chain(claimable).chain(odd).collect();
         if !warnings.is_empty() {
             out.insert("registrar_warnings".to_owned(), json!(warnings));
         }
@@ -101,6 +102,11 @@ fn warning(uri: &str) -> String {
     format!("{uri}: another application may claim this scheme; use a reversed domain name (RFC 8252 section 7.1)")
 }
 
+/// RFC 7591 §3.2.1 requires the time; one that nobody can read is neither 0 nor any other.
+fn unread(loss: &Loss) -> String {
+    format!("client_secret_expires_at is left out: {}", loss.reason)
+}
+
 /// The same word as in the answers of `/v1`.
 fn unrecorded(operation: OperationId) -> String {
     format!(
@@ -111,7 +117,9 @@ fn unrecorded(operation: OperationId) -> String {
 
 /// A loss of something that the client asked for, and that it can see; without the values, which stand beside it.
 fn reported(loss: &Loss) -> Option<Value> {
-    let name = loss.field.strip_prefix("metadata.")?;
+    // `client_secret` and the like are no metadata, and have no layer before their names
+    let own = !loss.field.contains('.') && loss.field != "labels";
+    let name = if own { &loss.field } else { loss.field.strip_prefix("metadata.")? };
     (!matches!(loss.kind, LossKind::LocalOnly | LossKind::Defaulted))
         .then(|| json!({ "field": name, "kind": loss.kind, "severity": loss.severity, "reason": loss.reason }))
 }
@@ -194,7 +202,11 @@ impl Refusal {
 
     pub(super) fn answer(&self, context: &Context) -> Response {
         let kind = self.error.kind();
-        let (status, mut error) = code(kind);
+        let (mut status, mut error) = code(kind);
+        // the token of this client that the gateway has, not the caller's own; or what passes by itself
+        if self.error.is_management_lost() || self.error.is_passing() {
+            (status, error) = (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable");
+        }
         error = match self.statement {
             Some(Statement::Invalid) => "invalid_software_statement",
             Some(Statement::Unapproved) => "unapproved_software_statement",
@@ -217,6 +229,10 @@ impl Refusal {
             };
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
+        // the vendor has the client and takes no such write: it can be read (RFC 7592 §2.3)
+        if kind == ErrorKind::MethodNotAllowed && self.error.vendor().is_some() {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        }
         if matches!(status.as_u16(), 429 | 503) || kind == ErrorKind::IdempotencyInProgress {
             let seconds = self.error.retry_after().map_or(1, |w| w.as_secs().max(1));
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -224,18 +240,44 @@ impl Refusal {
         response
     }
 
+    /// The vendor's own words for refusing the request: for the developer. What it says of the gateway's credential, or while
+    /// it fails, is for the operator.
+    fn reason(&self) -> Option<&str> {
+        use ErrorKind as K;
+        let is_refusal = matches!(
+            self.error.kind(),
+            K::Validation
+                | K::InvalidRedirectUri
+                | K::UnsupportedValue
+                | K::UnsupportedByBackend
+                | K::AlreadyExists
+                | K::UpstreamRejected
+        );
+        let said = self.error.vendor().filter(|_| is_refusal);
+        said.and_then(|vendor| vendor.message.as_deref().or(vendor.code.as_deref()))
+    }
+
     /// One ASCII sentence (RFC 7591 §3.2.2) that names every member at fault as this face knows it.
     fn description(&self) -> String {
-        let text = match (self.error.kind(), self.error.issues()) {
-            (ErrorKind::NotFound, _) => "the registration access token is not valid for this client".to_owned(),
-            (_, []) => self.error.detail().to_owned(),
-            (_, issues) => {
-                let one = |i: &registrar_model::Issue| {
-                    let at = i.pointer.as_str().trim_start_matches("#/metadata").trim_start_matches(['#', '/']);
-                    if at.is_empty() { i.detail.clone() } else { format!("{at}: {}", i.detail) }
-                };
-                issues.iter().take(8).map(one).collect::<Vec<_>>().join("; ")
+        let issues = || {
+            let one = |i: &registrar_model::Issue| {
+                let at = i.pointer.as_str().trim_start_matches("#/metadata").trim_start_matches(['#', '/']);
+                if at.is_empty() { i.detail.clone() } else { format!("{at}: {}", i.detail) }
+            };
+            self.error.issues().iter().take(8).map(one).collect::<Vec<_>>().join("; ")
+        };
+        let text = match (self.error.kind(), self.reason()) {
+            _ if self.error.is_management_lost() => {
+                "the server that holds this client does not let the gateway manage it at present".to_owned()
             }
+            (ErrorKind::NotFound, _) => "the registration access token is not valid for this client".to_owned(),
+            // whose credential is refused is nothing that a client could use
+            (ErrorKind::UpstreamAuthentication | ErrorKind::UpstreamAuthorization, _) => {
+                "the server cannot do this at present: its operator has to look into it".to_owned()
+            }
+            (_, Some(reason)) => format!("{}: {reason}", self.error.detail()),
+            (_, None) if self.error.issues().is_empty() => self.error.detail().to_owned(),
+            (_, None) => issues(),
         };
         let plain = text.replace('\u{a7}', "section ");
         let allowed = |c: char| matches!(c, ' ' | '!' | '#'..='[' | ']'..='~');

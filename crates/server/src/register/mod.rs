@@ -147,14 +147,21 @@ async fn create(
 }
 
 /// `GET /register/{id}`
-async fn read(State(app): State<App>, Extension(context): Extension<Context>, id: Id, headers: HeaderMap) -> Response {
+async fn read(
+    State(app): State<App>,
+    Extension(context): Extension<Context>,
+    id: Id,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
     let answer = async {
         let (mut holder, token) = holder(&app, id, &headers).await?;
         permit(app.engine().options().registration.manage.read, "read")?;
         app.engine().is_used_by(&mut holder).await?;
-        let metadata = app.engine().own(&holder).await?;
+        let metadata = app.engine().own(&mut holder).await?;
         let caller = caller(&context, holder.principal(), None)?;
-        let token = app.engine().renewed(&caller, &holder, false).await?.unwrap_or(token);
+        let after = if method == Method::HEAD { dcr::After::Head } else { dcr::After::Read };
+        let token = app.engine().renewed(&caller, &holder, after).await?.unwrap_or(token);
         let information = Information {
             registration: &holder.registration,
             metadata: &metadata,
@@ -187,8 +194,11 @@ async fn update(
         let written = app.engine().replace_own(&caller, &holder, decode(body)?, statement).await?;
         // the change is made: a token that could not be renewed now is renewed another time. It must not be before the
         // change is recorded: it would take the version that the change is to be recorded as
-        let renewed =
-            if written.recorded { app.engine().renewed(&caller, &holder, true).await.ok().flatten() } else { None };
+        let renewed = if written.recorded {
+            app.engine().renewed(&caller, &holder, dcr::After::Update).await.ok().flatten()
+        } else {
+            None
+        };
         let information = Information {
             registration: &written.registration,
             metadata: &written.registration.spec.metadata,
@@ -217,7 +227,7 @@ async fn delete(
         Ok::<_, Refusal>(StatusCode::NO_CONTENT.into_response())
     };
     let mut response = answer.await.unwrap_or_else(|refusal| refusal.answer(&context));
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED && !response.headers().contains_key(header::ALLOW) {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, PUT"));
     }
     response
@@ -265,7 +275,10 @@ async fn object(request: Request) -> Result<(Parts, Map<String, Value>)> {
 /// Client metadata as a registration: nothing but metadata can be asked for here. The engine validates it when it has
 /// chosen from the lists of choices.
 fn decode(body: Map<String, Value>) -> Result<NewRegistration> {
-    NewRegistration::decode_unvalidated(&json!({ "metadata": body })).map_err(Error::validation)
+    let asked = NewRegistration::decode_unvalidated(&json!({ "metadata": body })).map_err(Error::validation)?;
+    // nothing can be allowed here
+    asked.demand_known_keys().map_err(Error::validation)?;
+    Ok(asked)
 }
 
 /// The caller for the journal. Only a key that was sent counts: two strangers behind one address may well ask for the

@@ -7,7 +7,7 @@ use tokio_postgres::{Row, types::FromSql};
 
 use crate::{
     ApiKey, InitialAccessToken, KeyUse, Operation, Sealed, StoreError, Unused,
-    row::{OperationParts, RegistrationParts, parsed, scopes, terms},
+    row::{OperationParts, RegistrationParts, notes, parsed, scopes, terms},
 };
 
 /// Postgres has no U+0000 in texts; it is written as this noncharacter and `0`, and the noncharacter as itself and `1`.
@@ -52,7 +52,7 @@ pub(super) const REGISTRATION: &str = "r.id, r.backend, r.kind, r.client_id, r.v
      ARRAY(SELECT key FROM labels WHERE registration_id = r.id ORDER BY key), \
      ARRAY(SELECT value FROM labels WHERE registration_id = r.id ORDER BY key), \
      r.management, r.access_token, r.previous_access_token, r.previous_access_token_until, r.dcr, \
-     r.open_route, r.unused_until";
+     r.open_route, r.unused_until, r.notes";
 
 /// A registration from [`REGISTRATION`].
 pub(super) fn registration(row: &Row) -> Result<Registration, StoreError> {
@@ -97,6 +97,7 @@ fn hidden(row: &Row) -> Result<Hidden, StoreError> {
             .map_err(|_| StoreError::Corrupt("`dcr` of a registration cannot be read".to_owned()))?,
         open_route: column::<Option<&str>>(row, 19)?.map(|route| unescape(route).into_owned()),
         unused_until: column(row, 20)?,
+        notes: notes(column::<Option<&str>>(row, 21)?.map(unescape).as_deref())?,
     })
 }
 

@@ -11,10 +11,11 @@ use super::{
 use crate::StoreError;
 
 /// The schema, one file per step, each with the version that it leads to.
-const MIGRATIONS: [(i64, &str); 3] = [
+const MIGRATIONS: [(i64, &str); 4] = [
     (1, include_str!("migrations/0001_initial.sql")),
     (2, include_str!("migrations/0002_dcr.sql")),
     (3, include_str!("migrations/0003_unused.sql")),
+    (4, include_str!("migrations/0004_notes.sql")),
 ];
 
 /// The step that this program's schema is at.

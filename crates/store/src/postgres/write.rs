@@ -11,7 +11,7 @@ use super::{
 use crate::{
     ApiKey, Begun, InitialAccessToken, KeyClaim, Operation, Spending, StoreError, Usage,
     error::Trouble,
-    row::{ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, read_version, stored_version},
+    row::{ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, notes_text, read_version, stored_version},
 };
 
 /// How often an idempotency key may be taken and released again while it is asked for.
@@ -179,8 +179,9 @@ async fn refusal<C: GenericClient>(c: &C, id: &str) -> Result<StoreError, Failur
 async fn insert_registration<C: GenericClient>(c: &C, row: &RegistrationRow) -> Result<(), Failure> {
     let sql = "INSERT INTO registrations (id, backend, kind, client_id, vendor_ref, client_id_issued_at, version, \
                created_at, updated_at, state, spec, observed, search, management, access_token, \
-               previous_access_token, previous_access_token_until, dcr, open_route, unused_until) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
+               previous_access_token, previous_access_token_until, dcr, open_route, unused_until, notes) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
+               $21) \
                ON CONFLICT DO NOTHING";
     if !write_registration(c, sql, row).await? {
         return Err(StoreError::AlreadyExists.into());
@@ -199,7 +200,7 @@ async fn update_registration<C: GenericClient>(c: &C, row: &RegistrationRow, exp
                client_id_issued_at = $6, version = $7, created_at = $8, updated_at = $9, state = $10, spec = $11, \
                observed = $12, search = $13, management = $14, access_token = $15, previous_access_token = $16, \
                previous_access_token_until = $17, dcr = $18, open_route = $19, \
-               unused_until = CASE WHEN $20::bigint IS NULL THEN NULL ELSE unused_until END WHERE id = $1";
+               unused_until = CASE WHEN $20::bigint IS NULL THEN NULL ELSE unused_until END, notes = $21 WHERE id = $1";
     write_registration(c, sql, row).await?;
     execute(c, "DELETE FROM labels WHERE registration_id = $1", &[&row.id]).await?;
     insert_labels(c, row).await
@@ -232,6 +233,7 @@ async fn write_registration<C: GenericClient>(c: &C, sql: &str, row: &Registrati
             &hidden.dcr.as_ref().map(ToString::to_string),
             &hidden.open_route.as_deref().map(escape),
             &hidden.unused_until,
+            &notes_text(&hidden.notes).as_deref().map(escape),
         ],
     )
     .await

@@ -19,7 +19,7 @@ const APPLICATION_ID: i32 = 0x5247_5354;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The schema, one file per step, each with the `user_version` that it leads to.
-const MIGRATIONS: [(i32, &str); 7] = [
+const MIGRATIONS: [(i32, &str); 8] = [
     (1, include_str!("../migrations/0001_initial.sql")),
     (2, include_str!("../migrations/0002_exactly_once.sql")),
     (3, include_str!("../migrations/0003_standards_front.sql")),
@@ -27,6 +27,7 @@ const MIGRATIONS: [(i32, &str); 7] = [
     (5, include_str!("../migrations/0005_cheaper_checks.sql")),
     (6, include_str!("../migrations/0006_leaner.sql")),
     (7, include_str!("../migrations/0007_unused.sql")),
+    (8, include_str!("../migrations/0008_notes.sql")),
 ];
 
 /// The step that this program's schema is at.

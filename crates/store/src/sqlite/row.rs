@@ -6,7 +6,7 @@ use rusqlite::Row;
 use super::store_error;
 use crate::{
     ApiKey, InitialAccessToken, KeyUse, Operation, Sealed, StoreError, Unused,
-    row::{OperationParts, RegistrationParts, parsed, scopes, terms},
+    row::{OperationParts, RegistrationParts, notes, parsed, scopes, terms},
 };
 
 /// The columns that [`registration`] reads, of a table called `r`. One statement, so that a registration and its
@@ -15,7 +15,7 @@ pub(super) const REGISTRATION: &str = "r.id, r.backend, r.kind, r.client_id, r.v
      r.version, r.created_at, r.updated_at, r.state, r.spec, r.observed, \
      (SELECT json_group_object(key, value) FROM labels WHERE registration_id = r.id), \
      r.management, r.access_token, r.previous_access_token, r.previous_access_token_until, r.dcr, r.open_route, \
-     r.unused_until";
+     r.unused_until, r.notes";
 
 /// A registration from [`REGISTRATION`].
 pub(super) fn registration(row: &Row<'_>) -> Result<Registration, StoreError> {
@@ -36,7 +36,7 @@ pub(super) fn registration(row: &Row<'_>) -> Result<Registration, StoreError> {
             .map_err(|_| StoreError::Corrupt("the labels of a registration cannot be read".to_owned()))?,
         hidden: hidden(row)
             .map_err(store_error)?
-            .ok_or_else(|| StoreError::Corrupt("`dcr` of a registration cannot be read".to_owned()))?,
+            .ok_or_else(|| StoreError::Corrupt("`dcr` or `notes` of a registration cannot be read".to_owned()))?,
     }
     .decode()
 }
@@ -47,6 +47,7 @@ fn hidden(row: &Row<'_>) -> rusqlite::Result<Option<Hidden>> {
     let until: Option<i64> = row.get(16)?;
     let dcr: Option<String> = row.get(17)?;
     let Ok(dcr) = dcr.map(|text| serde_json::from_str(&text)).transpose() else { return Ok(None) };
+    let Ok(notes) = notes(row.get_ref(20)?.as_str_or_null()?) else { return Ok(None) };
     let previous_access_token = previous.zip(until);
     Ok(Some(Hidden {
         management: row.get(13)?,
@@ -55,6 +56,7 @@ fn hidden(row: &Row<'_>) -> rusqlite::Result<Option<Hidden>> {
         dcr,
         open_route: row.get(18)?,
         unused_until: row.get(19)?,
+        notes,
     }))
 }
 

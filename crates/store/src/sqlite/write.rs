@@ -6,7 +6,7 @@ use rusqlite::{Connection, ErrorCode, PrepFlags, Statement, ffi, params};
 use super::{read, row, store_error};
 use crate::{
     InitialAccessToken, KeyClaim, KeyUse, Lease, Operation, OperationState, Spending, StoreError, Usage,
-    row::{ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, read_version, stored_version},
+    row::{ApiKeyRow, ChangeRow, OperationRow, RegistrationRow, UpdateRow, notes_text, read_version, stored_version},
 };
 
 /// What one write comes to.
@@ -342,8 +342,8 @@ pub(super) fn change_registry(
 
 const INSERT: &str = "INSERT INTO registrations (id, backend, kind, client_id, vendor_ref, client_id_issued_at, version, \
                       created_at, updated_at, state, spec, observed, search, management, access_token, \
-                      previous_access_token, previous_access_token_until, dcr, open_route, unused_until) \
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+                      previous_access_token, previous_access_token_until, dcr, open_route, unused_until, notes) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
 
 fn update(connection: &Connection, row: &RegistrationRow, expected: u64) -> rusqlite::Result<Result<(), StoreError>> {
     // the transaction holds the write lock: what is read here stays true until the commit
@@ -359,7 +359,7 @@ fn update(connection: &Connection, row: &RegistrationRow, expected: u64) -> rusq
                client_id_issued_at = ?6, version = ?7, created_at = ?8, updated_at = ?9, state = ?10, spec = ?11, \
                observed = ?12, search = ?13, management = ?14, access_token = ?15, previous_access_token = ?16, \
                previous_access_token_until = ?17, dcr = ?18, open_route = ?19, \
-               unused_until = CASE WHEN ?20 IS NULL THEN NULL ELSE unused_until END WHERE id = ?1";
+               unused_until = CASE WHEN ?20 IS NULL THEN NULL ELSE unused_until END, notes = ?21 WHERE id = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     if let Err(refused) = unless_taken(write_registration(&mut statement, row))? {
         return Ok(Err(refused));
@@ -392,6 +392,7 @@ fn write_registration(statement: &mut Statement<'_>, row: &RegistrationRow) -> r
         hidden.dcr.as_ref().map(ToString::to_string),
         hidden.open_route,
         hidden.unused_until,
+        notes_text(&hidden.notes),
     ])
 }
 

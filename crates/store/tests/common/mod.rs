@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use registrar_core::Outcome;
-use registrar_model::{ClientSpec, Hidden, Issues, OperationId, Position, Registration, RegistrationId, State};
+use registrar_model::{ClientSpec, Hidden, Issues, Notes, OperationId, Position, Registration, RegistrationId, State};
 use registrar_store::{
     Action, Intent, Lease, Operation, OperationState, OperationUpdate, PageRequest, RegistrationChange, Store,
     StoreError,
@@ -54,6 +54,7 @@ pub fn registration(backend: &str, client_id: &str, name: &str) -> Registration 
             dcr: Some(json!({"route": "default"})),
             open_route: Some("default".to_owned()),
             unused_until: Some(NOW + 10),
+            notes: Notes { management_lost: true, defaulted: vec!["metadata.scope\u{0}ü".to_owned()] },
         },
     }
 }

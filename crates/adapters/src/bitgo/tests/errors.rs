@@ -10,9 +10,7 @@ use crate::harness::{now, over_answers, portal};
 fn refusal(status: u16, headers: &Value, body: &str) -> registrar_core::Error {
     let headers = headers.as_object().into_iter().flatten();
     let headers = headers.map(|(k, v)| (k.parse::<http::HeaderName>().unwrap(), v.as_str().unwrap().parse().unwrap()));
-    crate::bitgo::map::error(
-        &Response::new(status, headers.collect(), body.to_owned().into(), Effect::Once),
-    )
+    crate::bitgo::map::error(&Response::new(status, headers.collect(), body.to_owned().into(), Effect::Once))
 }
 
 #[test]
@@ -73,7 +71,8 @@ fn trap_16_a_wanted_otp_is_no_bad_token() {
 #[test]
 fn trap_41_a_refused_token_may_be_bound_to_another_address() {
     let error = refusal(401, &Value::Null, r#"{"error":"unauthorized"}"#);
-    assert!(error.detail().contains("token") && error.detail().contains("IP address"));
+    let advice = error.advice().unwrap();
+    assert!(advice.contains("token") && advice.contains("IP address") && !error.detail().contains("token"));
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn refused_registrations_by_code() {
             K::UpstreamAuthentication,
             "access_denied",
         ),
-        ("django-oauth-toolkit", 404, r#"{"error":"not_found"}"#, K::NotFound, "not_found"),
+        ("django-oauth-toolkit", 404, r#"{"error":"not_found"}"#, K::UpstreamRejected, "not_found"),
         (
             "canaille",
             400,
@@ -169,12 +169,13 @@ fn an_error_with_a_success_status_is_an_error() {
 fn a_server_that_wants_an_initial_access_token_says_which_setting() {
     let (open, _) = answered("standard", &[(401, r#"{"error":"invalid_token"}"#)]);
     let error = now(open.create(&portal())).unwrap_err();
-    assert!(error.detail().contains("set the backend's `token`"), "{error}");
+    assert!(error.advice().unwrap().contains("set the backend's `token`"), "{error}");
+    assert!(!error.detail().contains("backend"), "{error}");
     let (adapter, _) =
         over_fake(&VENDOR, FakeVendor::default(), "wrong", json!({ "registration_path": "/connect/clients" }));
     let error = now(adapter.create(&portal())).unwrap_err();
     assert_eq!(error.kind(), K::UpstreamAuthentication);
-    assert!(error.detail().contains("check the backend's `token`"), "{error}");
+    assert!(error.advice().unwrap().contains("check the backend's `token`"), "{error}");
 }
 
 #[test]
@@ -190,6 +191,8 @@ fn the_check_reads_the_servers_metadata() {
     let (adapter, wire) = answered("django-oauth-toolkit", &[(200, r#"{"issuer":"x"}"#), (404, ""), (200, "<html>")]);
     assert!(now(adapter.check()).is_ok());
     assert_eq!(wire.sent.lock().unwrap()[0].1, "/.well-known/oauth-authorization-server");
-    assert_eq!(now(adapter.check()).unwrap_err().kind(), K::NotFound);
+    let error = now(adapter.check()).unwrap_err();
+    assert_eq!(error.kind(), K::UpstreamRejected);
+    assert!(error.advice().unwrap().contains("`discovery_path`"), "{error}");
     assert_eq!(now(adapter.check()).unwrap_err().kind(), K::UpstreamMalformed);
 }

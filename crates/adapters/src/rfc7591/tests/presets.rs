@@ -91,7 +91,7 @@ fn what_a_server_is_known_not_to_keep_is_told_before_the_call() {
     );
     assert_eq!(
         (loss(&losses, "metadata.scope").kind, loss(&losses, "metadata.scope").severity),
-        (LossKind::Dropped, Severity::Security)
+        (LossKind::Dropped, Severity::Functional)
     );
     assert_eq!(loss(&losses, "metadata.contacts").kind, LossKind::LocalOnly);
     let (body, losses) = lost("oidc-provider", &full());
@@ -130,7 +130,7 @@ fn django_oauth_toolkit_has_one_grant_and_one_secret_method() {
     let updated =
         now(adapter.update(&target(), &public, &metadata(json!({ "redirect_uris": ["https://a.example/cb"] }))))
             .unwrap();
-    assert_eq!(loss(&updated.losses, "vendor.rfc7591.client_secret").severity, Severity::Functional);
+    assert_eq!(loss(&updated.losses, "client_secret").severity, Severity::Functional);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use registrar_core::{ErrorKind as K, ExposeSecret as _, Outcome};
 use registrar_model::{AuthMethod, LossKind, Severity, account::account};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::support::{MANAGED, REGISTERED, UPDATE, answer, answered, faked, last, metadata, target};
 use crate::harness::{loss, now, portal, spec};
@@ -131,27 +131,107 @@ fn adp_01_02_03_lenient_reading() {
     let secret = client.secret.unwrap();
     assert_eq!((secret.expires_at, client.client_id_issued_at), (Some(0), Some(17)));
     let shown = client.spec.flatten();
-    assert_eq!((&shown["metadata.scope"], &shown["metadata.jwks"]), (&json!("openid email"), &json!({ "keys": [] })));
-    assert_eq!(shown.len(), 3, "{shown:?}");
+    assert_eq!(shown["metadata.scope"], json!("openid email"));
+    assert_eq!(shown.len(), 2, "{shown:?}");
 }
 
 #[test]
-fn answers_of_the_wrong_type_are_malformed_and_quoted_nowhere() {
-    for bad in [
-        json!({ "client_id": 7 }),
-        json!({ "client_id": "" }),
-        json!({ "client_secret": ["CANARY"] }),
-        json!({ "redirect_uris": "CANARY" }),
-        json!({ "scope": ["CANARY b"] }),
-        json!({ "jwks": "CANARY" }),
-        json!({ "registration_client_uri": 7 }),
-        json!({ "default_max_age": "CANARY" }),
+fn an_odd_member_costs_itself_and_not_the_client() {
+    for (odd, field) in [
+        (json!({ "redirect_uris": { "CANARY": 1 } }), "metadata.redirect_uris"),
+        (json!({ "scope": ["CANARY b", 1] }), "metadata.scope"),
+        (json!({ "jwks": "CANARY" }), "metadata.jwks"),
+        (json!({ "default_max_age": "CANARY" }), "metadata.default_max_age"),
+        (json!({ "require_auth_time": "CANARY" }), "metadata.require_auth_time"),
+        (json!({ "client_name": ["CANARY", "b"] }), "metadata.client_name"),
+        (json!({ "client_id_issued_at": "CANARY" }), "client_id_issued_at"),
+        (json!({ "client_secret_expires_at": "CANARY" }), "client_secret_expires_at"),
     ] {
-        let (adapter, _) = answered("standard", &[(201, &answer(bad.clone()))]);
-        let error = now(adapter.create(&portal())).unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (K::UpstreamMalformed, Outcome::Unknown), "{bad}");
-        assert!(!format!("{error:?}").contains("CANARY"), "{error:?}");
+        let (adapter, _) = answered("standard", &[(201, &answer(odd.clone())), (200, &answer(odd.clone()))]);
+        let created = now(adapter.create(&portal())).unwrap().value;
+        assert!(created.secret.is_some() && created.management.is_some(), "{odd}");
+        assert_eq!(created.unread.iter().map(|l| &*l.field).collect::<Vec<_>>(), [field], "{odd}");
+        assert!(!format!("{created:?}").contains("CANARY"), "{created:?}");
+        let read = now(adapter.read(&target())).unwrap();
+        assert_eq!(read.unread.len(), 1, "{odd}");
     }
+    let (adapter, _) = answered("standard", &[(201, &answer(json!({ "client_id": "" })))]);
+    let error = now(adapter.create(&portal())).unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (K::UpstreamMalformed, Outcome::Unknown));
+}
+
+#[test]
+fn what_can_be_understood_is_understood() {
+    let odd = json!({
+        "client_id": 7, "client_secret": "s3cr3t-s3cr3t", "contacts": "ops@a.example", "default_max_age": "3600",
+        "client_name": ["A"], "require_auth_time": "true", "token_endpoint_auth_method": ["client_secret_post"],
+        "grant_types": "authorization_code refresh_token", "response_types": "code id_token",
+        "client_secret_expires_at": 1.8e9, "client_id_issued_at": "2026-11-29T00:00:00Z"
+    });
+    let body = format!("\u{feff}{}<!-- served by a proxy -->", odd);
+    let (adapter, _) = answered("standard", &[(201, &body)]);
+    let created = now(adapter.create(&portal())).unwrap().value;
+    assert_eq!((created.client_id.as_str(), created.unread.len()), ("7", 0));
+    assert_eq!(created.secret.unwrap().expires_at, Some(1_800_000_000));
+    assert_eq!(created.client_id_issued_at, Some(1_795_910_400));
+    let shown = created.spec.flatten();
+    for (field, value) in [
+        ("metadata.contacts", json!(["ops@a.example"])),
+        ("metadata.default_max_age", json!(3600)),
+        ("metadata.client_name", json!("A")),
+        ("metadata.require_auth_time", json!(true)),
+        ("metadata.token_endpoint_auth_method", json!("client_secret_post")),
+        ("metadata.grant_types", json!(["authorization_code", "refresh_token"])),
+        ("metadata.response_types", json!(["code id_token"])),
+    ] {
+        assert_eq!(shown[field], value, "{field}");
+    }
+}
+
+#[test]
+fn what_is_no_json_inside_of_an_answer_costs_its_member() {
+    let deep = format!("{}1{}", "[".repeat(9_000), "]".repeat(9_000));
+    let body = format!(
+        r#"{{"client_id":"c","client_secret":"s","a":{deep},"client_name":"\ud800","default_max_age":1e999,"tier":"gold"}}"#
+    );
+    let (adapter, _) = answered("standard", &[(201, &body)]);
+    let created = now(adapter.create(&portal())).unwrap().value;
+    assert_eq!((created.client_id.as_str(), created.secret.is_some()), ("c", true));
+    let unread: Vec<&str> = created.unread.iter().map(|l| &*l.field).collect();
+    assert_eq!(unread, ["metadata.client_name", "metadata.default_max_age", "vendor.rfc7591.a"]);
+    assert_eq!(created.spec.vendor["rfc7591"]["tier"], "gold");
+}
+
+#[test]
+fn a_cut_answer_names_its_client_and_how_to_manage_it() {
+    let whole = answer(json!({}));
+    let (adapter, _) = answered("standard", &[(201, &whole[..whole.len() - 1]), (500, &whole), (202, &whole)]);
+    for _ in 0..3 {
+        let error = now(adapter.create(&portal())).unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert_eq!(error.client().unwrap().client_id.as_str(), "s6BhdRkqt3");
+    }
+}
+
+#[test]
+fn unknown_members_are_bounded() {
+    let names: Map<String, Value> = (0..4_000).map(|i| (format!("m{i}"), json!(i))).collect();
+    let mut more = Value::Object(names);
+    more["x".repeat(20_000)] = json!(1);
+    let (adapter, _) = answered("standard", &[(201, &answer(more))]);
+    let created = now(adapter.create(&portal())).unwrap().value;
+    assert_eq!(created.spec.vendor["rfc7591"].len(), 200);
+    assert_eq!((created.unread.len(), &*created.unread[0].field), (1, "vendor.rfc7591"));
+    assert!(created.unread[0].reason.contains("3801"), "{:?}", created.unread[0]);
+}
+
+#[test]
+fn no_secret_of_the_call_is_kept_under_another_name() {
+    let echo = json!({ "client_secret": "s3cr3t-s3cr3t", "debug": { "q": "https://v.example/?s=s3cr3t-s3cr3t" } });
+    let (adapter, _) = answered("standard", &[(201, &answer(echo))]);
+    let created = now(adapter.create(&portal())).unwrap().value;
+    assert_eq!(created.secret.as_ref().unwrap().value.expose_secret(), "s3cr3t-s3cr3t");
+    assert_eq!(created.spec.vendor["rfc7591"]["debug"], json!({ "q": "https://v.example/?s=[redacted]" }));
 }
 
 #[test]
@@ -193,14 +273,30 @@ fn a_secret_goes_only_to_who_can_use_it() {
     let (adapter, _) = answered("canaille", &[(201, &none)]);
     let created = now(adapter.create(&public)).unwrap();
     assert!(created.value.secret.is_none());
-    let flag = loss(&created.losses, "vendor.rfc7591.client_secret");
+    let flag = loss(&created.losses, "client_secret");
     assert_eq!((flag.kind, flag.severity), (LossKind::Dropped, Severity::Info));
     let settled = account(&public, &created.value.spec, created.losses);
-    assert!(settled.iter().any(|l| l.field == "vendor.rfc7591.client_secret"), "the flag survives the accounting");
+    assert!(settled.iter().any(|l| l.field == "client_secret"), "the flag survives the accounting");
 
+    // the method is left out with the secret: there is none
     let without = answer(json!({ "client_secret": null }));
     let (adapter, _) = answered("standard", &[(201, &without)]);
-    assert_eq!(now(adapter.create(&portal())).unwrap_err().outcome(), Outcome::Unknown);
+    let created = now(adapter.create(&portal())).unwrap().value;
+    assert!(created.secret.is_none() && created.spec.metadata.is_public());
+    // the server names the method and tells no secret
+    let named = answer(json!({ "client_secret": null, "token_endpoint_auth_method": "client_secret_post" }));
+    let (adapter, _) = answered("standard", &[(201, &named)]);
+    let created = now(adapter.create(&portal())).unwrap();
+    assert!(created.value.secret.is_none());
+    assert_eq!(loss(&created.losses, "client_secret").severity, Severity::Functional);
+    // a secret without a method, for a client that asked for neither
+    let (adapter, _) = answered("standard", &[(201, &answer(json!({})))]);
+    let created = now(adapter.create(&public)).unwrap();
+    assert!(created.value.secret.is_some());
+    let settled = account(&public, &created.value.spec, created.losses);
+    let method = loss(&settled, "metadata.token_endpoint_auth_method");
+    assert_eq!((method.kind, method.severity), (LossKind::Substituted, Severity::Security));
+    assert_eq!(method.got, Some(json!("client_secret_basic")));
     let keyed = metadata(
         json!({ "redirect_uris": ["https://a.example/cb"], "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://a.example/jwks" }),
     );
