@@ -24,6 +24,7 @@ mod reported;
 mod resolve;
 mod rotate;
 pub mod routing;
+mod rule_check;
 mod seal;
 mod sightings;
 mod unread;

@@ -19,7 +19,7 @@ use super::{
     AuthMode, BackendConfig, Config, Diagnostics, Environment, IdempotencyConfig, OnLoss, RegistrationConfig,
     RouteConfig, ServerConfig, StoreConfig, diagnostic::Collector, registration, section::Section, to_json_table,
 };
-use crate::routing::Rule;
+use crate::routing::{Rule, Scope};
 
 pub(super) fn config(text: &str, file: &Path, environment: Environment<'_>) -> Result<Config, Diagnostics> {
     let mut out = Collector::new(text);
@@ -381,6 +381,21 @@ fn deepest(table: &DeTable<'_>, path: &[String]) -> Option<Range<usize>> {
     }
 }
 
+/// First segments of the server's own paths: a route of that name would have no endpoint at `/NAME/register`, or take one.
+pub const RESERVED_ROUTE_NAMES: [&str; 10] =
+    [".well-known", "docs", "healthz", "metrics", "openapi.json", "problems", "readyz", "register", "v1", "version"];
+
+/// A route's name is a segment of `/NAME/register`, of documents and of metrics: it follows the rule of backends' names.
+fn check_route_name(s: &Section<'_, '_>, name: &str, out: &mut Collector<'_>) {
+    let hint = || Some("for example \"default\"".to_owned());
+    if RESERVED_ROUTE_NAMES.contains(&name) {
+        let message = format!("`{name}` is a path of the gateway's own; choose another name");
+        s.error("name", out, message, hint());
+    } else if let Err(error) = name.parse::<BackendName>() {
+        s.error("name", out, error.to_string(), hint());
+    }
+}
+
 fn routes(
     root: &mut Section<'_, '_>,
     names_of_backends: &[String],
@@ -396,10 +411,11 @@ fn routes(
             if names.contains(name) {
                 s.error("name", out, format!("another route is called `{name}` already"), None);
             }
+            check_route_name(&s, name, out);
             names.push(name.clone());
         }
         let when = s.text("when", out);
-        let rule = when.as_deref().map(Rule::compile);
+        let rule = when.as_deref().map(|when| Rule::compile(when, Scope::Registration));
         if let Some(Err(message)) = &rule {
             let hint = Some("the rule is CEL over metadata, policy, vendor and labels".to_owned());
             s.error("when", out, message.clone(), hint);

@@ -110,6 +110,10 @@ pub(crate) fn check_policy(name: &str, policy: &Rule, metadata: &ClientMetadata)
         Verdict::Matched => return Ok(()),
         Verdict::NotMatched => "it is not fulfilled".to_owned(),
         Verdict::NotEvaluable(why) => why,
+        Verdict::Failed(why) => {
+            policy.report(name, &why);
+            why
+        }
     };
     let detail = format!("the registration policy of route `{name}` refuses this: {why}");
     Err(Error::new(ErrorKind::Validation, detail.clone()).with_issues(vec![Issue {
