@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// Run the simulated vendors on one loopback port, to play with.
     Fakes(FakesArgs),
     /// Check a configuration file: every error at once.
-    Check(ConfigArgs),
+    Check(CheckArgs),
     /// What each vendor kind can do and hold.
     Vendors,
     /// What would be sent and lost for a registration; nothing is sent.
@@ -84,6 +84,18 @@ pub(crate) struct ConfigArgs {
     /// The configuration file.
     #[arg(short, long, env = "REGISTRAR_CONFIG", default_value = "registrar.toml")]
     pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Resolve no `env:` and `file:` reference: for a machine that has none of the secrets.
+    #[arg(long)]
+    pub(crate) no_secrets: bool,
+    /// Exit with 1 when there are warnings, too.
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -295,6 +307,9 @@ pub(crate) enum KeysCommand {
         /// What it may do: clients:read, clients:write, ops:read. Repeated or separated by commas; all when absent.
         #[arg(long = "scope", alias = "scopes", value_delimiter = ',')]
         scopes: Vec<String>,
+        /// Make the store, too, where there is none: before the gateway is started for the first time.
+        #[arg(long)]
+        init: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },

@@ -5,7 +5,7 @@ use std::{io::Read as _, path::Path, sync::Arc};
 use async_trait::async_trait;
 use registrar_adapters::VENDORS;
 use registrar_core::{Error, ErrorKind, Http, Request, Response, SecretString};
-use registrar_engine::{AlwaysOpen, Config, Connect, ConnectOptions, Connection, DryRun, Engine, Environment};
+use registrar_engine::{AlwaysOpen, Config, Connect, ConnectOptions, Connection, DryRun, Engine, Environment, Secrets};
 use registrar_model::NewRegistration;
 use registrar_store::MemoryStore;
 use serde_json::{Value, json};
@@ -65,15 +65,12 @@ fn registration(path: &Path, backend: Option<&str>) -> Result<NewRegistration, F
     NewRegistration::decode(&body).map_err(|issues| Failure::of(&Error::validation(issues)))
 }
 
-/// Secrets are not needed to see what would be sent.
-fn any_secret(_: &str) -> Result<SecretString, String> {
-    Ok(SecretString::from("not needed"))
-}
-
 fn engine(config: Option<&Path>) -> Result<Engine, Failure> {
-    let environment = Environment { vendors: VENDORS, secrets: &any_secret };
+    // secrets are not needed to see what would be sent
+    let any = |_: &str| Ok(SecretString::from("not needed"));
+    let environment = Environment { vendors: VENDORS, secrets: &any };
     let parsed = match config {
-        Some(path) => Config::load(path, environment),
+        Some(path) => Config::load_with(path, environment, Secrets::None),
         None => Config::parse(&every_kind(), Path::new("built in"), environment),
     };
     let config = parsed.map_err(|d| Failure { code: LOCAL, text: d.to_string() })?;

@@ -386,7 +386,8 @@ impl<'e> Checker<'e> {
             }
             (op::LESS | op::LESS_EQUALS | op::GREATER | op::GREATER_EQUALS, [a, b]) => {
                 let (a, b) = (self.of(a)?, self.of(b)?);
-                let ordered = |t: &Type| t.is_number() || matches!(t, Type::Any | Type::Text | Type::Bytes | Type::Bool);
+                let ordered =
+                    |t: &Type| t.is_number() || matches!(t, Type::Any | Type::Text | Type::Bytes | Type::Bool);
                 if !(ordered(&a) && ordered(&b) && a.may_equal(&b)) {
                     return finding(at, format!("compares {a} with {b}, which have no order"));
                 }
@@ -520,7 +521,10 @@ fn matching(at: &IdedExpr, pattern: &Type) -> Checked<Type> {
         // the same engine as at run time decides
         let tried = Program::compile("''.matches(pattern)").map(|program| program.execute(&context));
         if let Ok(Err(_)) = tried {
-            return finding(at, format!("`{text}` is not a regular expression; a `\\` is written twice in a rule's text"));
+            return finding(
+                at,
+                format!("`{text}` is not a regular expression; a `\\` is written twice in a rule's text"),
+            );
         }
     }
     Ok(Type::Bool)

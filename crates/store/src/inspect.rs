@@ -17,7 +17,22 @@ pub struct Inspection {
     pub open_operations: Vec<Count>,
     /// What is damaged; nothing when the store is sound, or has no check of its own.
     pub problems: Vec<String>,
+    /// Whether anything was ever recorded: a client, an operation, a key or a token.
+    #[serde(skip)]
+    pub in_use: bool,
 }
+
+impl Inspection {
+    /// Whether nothing was ever recorded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.in_use
+    }
+}
+
+/// Whether anything was ever recorded, in tables that every schema has.
+pub(crate) const USED: &str = "SELECT EXISTS (SELECT 1 FROM registrations) OR EXISTS (SELECT 1 FROM operations) \
+                               OR EXISTS (SELECT 1 FROM api_keys)";
 
 /// How many rows there are of a kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -33,7 +33,9 @@ impl Location {
             "sqlite" if rest.starts_with("//") => {
                 fail("write the path right after `sqlite:`, as in `sqlite:/var/lib/registrar.db`".to_owned())
             }
-            "sqlite" if rest.contains('\0') || rest.rsplit('/').next().is_some_and(|name| name.contains(['?', '#'])) => {
+            "sqlite"
+                if rest.contains('\0') || rest.rsplit('/').next().is_some_and(|name| name.contains(['?', '#'])) =>
+            {
                 fail("`sqlite:` takes a file name without `?`, `#` or NUL; it has no parameters".to_owned())
             }
             "sqlite" => Ok(Self::Sqlite(PathBuf::from(rest))),

@@ -37,6 +37,7 @@ mod running;
 mod schemathesis;
 mod store_damage;
 mod store_faults;
+mod store_place;
 mod store_rebuild;
 mod survival;
 mod truths;

@@ -26,6 +26,7 @@ const OWN_DISCOVERY: [&str; 2] = ["issuer", "registration_endpoint"];
 pub(super) fn defaults(
     root: &mut Section<'_, '_>,
     environment: Environment<'_>,
+    is_complete: bool,
     out: &mut Collector<'_>,
 ) -> RegistrationConfig {
     let mut config = RegistrationConfig::default();
@@ -53,7 +54,7 @@ pub(super) fn defaults(
         let has = |word: &str| words.contains(word);
         config.manage = Manage { read: has("read"), update: has("update"), delete: has("delete") };
     }
-    config.software_statements = statement::issuers(&mut s, environment, out);
+    config.software_statements = statement::issuers(&mut s, environment, is_complete, out);
     s.finish(out);
     config
 }

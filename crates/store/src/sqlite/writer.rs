@@ -123,12 +123,7 @@ struct Scribe<'c> {
 }
 
 impl<'c> Scribe<'c> {
-    fn new(
-        connection: &'c Connection,
-        ballast: Ballast,
-        place: Place,
-        verdicts: mpsc::UnboundedSender<Done>,
-    ) -> Self {
+    fn new(connection: &'c Connection, ballast: Ballast, place: Place, verdicts: mpsc::UnboundedSender<Done>) -> Self {
         Self { connection, prepared: None, ballast, verdicts, stopped: None, place }
     }
 
@@ -480,7 +475,10 @@ mod tests {
         let mut scribe = scribe(&folder);
         for (code, stopped) in [(SQLITE_IOERR_SHMSIZE, false), (SQLITE_IOERR_FSYNC, true)] {
             let failure = scribe.abandon(rusqlite::Error::SqliteFailure(Error::new(code), None));
-            assert_eq!((failure == StoreError::Unavailable(Trouble::Full), scribe.stopped.is_some()), (!stopped, stopped));
+            assert_eq!(
+                (failure == StoreError::Unavailable(Trouble::Full), scribe.stopped.is_some()),
+                (!stopped, stopped)
+            );
         }
     }
 
