@@ -354,7 +354,7 @@ mod tests {
             ("!metadata.scope", "must be true or false here"),
             ("metadata.scope.size", "which has no members"),
             ("metadata.scope.exists(s, s == 'a')", "only lists can be walked through"),
-            ("metadata.redirect_uris.exists(u, v == 'a')", "did you mean `u`"),
+            ("metadata.redirect_uris.exists(u, v == 'a')", "names `v`"),
             ("metadata.redirect_uris.exists(u, u == 1)", "never equal"),
             ("metadata.redirect_uris.map(u, u) == 'a'", "never equal"),
             ("metadata.redirect_uris['a'] == 'a'", "indexed by a number"),
