@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use registrar_core::{ExposeSecret, SecretString};
+use registrar_model::OperationId;
 use reqwest::{Method, Url, redirect};
 use serde_json::Value;
 
-use crate::{args::GatewayArgs, failure::Failure};
+use crate::{
+    args::GatewayArgs,
+    failure::{Failure, UNKNOWN},
+    output,
+};
 
 /// The largest answer.
 const MAX_BODY: usize = 16 << 20;
@@ -17,6 +22,24 @@ pub(crate) struct Api {
     base: Url,
     key: Option<SecretString>,
     client: reqwest::Client,
+    /// Of the one write of a command.
+    idempotency_key: String,
+}
+
+/// Why there is no answer.
+enum Lost {
+    /// Nothing was sent.
+    NotSent(Failure),
+    /// The gateway may have done it.
+    Unanswered(Failure),
+}
+
+impl From<Lost> for Failure {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::NotSent(failure) | Lost::Unanswered(failure) => failure,
+        }
+    }
 }
 
 /// An answer.
@@ -38,7 +61,26 @@ impl GatewayArgs {
             }
             None => std::env::var("REGISTRAR_API_KEY").ok().filter(|k| !k.is_empty()).map(SecretString::from),
         };
-        Api::new(&self.url, key)
+        let mut api = Api::new(&self.url, key)?;
+        if api.key.is_some() && api.base.scheme() == "http" && !is_loopback(&api.base) && !self.insecure {
+            return Err(Failure::local(format!(
+                "the API key is not sent over plain http to {}: whoever is on the way can read it; use https, or `--insecure`",
+                api.base
+            )));
+        }
+        if let Some(key) = &self.idempotency_key {
+            api.idempotency_key.clone_from(key);
+        }
+        Ok(api)
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        None => false,
     }
 }
 
@@ -54,7 +96,8 @@ impl Api {
             .user_agent(concat!("registrar-cli/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| Failure::local(e.without_url().to_string()))?;
-        Ok(Self { base, key, client })
+        let idempotency_key = format!("cli-{}", OperationId::generate());
+        Ok(Self { base, key, client, idempotency_key })
     }
 
     /// The items of a list, page by page, at most `limit`; true when there are more.
@@ -97,7 +140,18 @@ impl Api {
         body: Option<(&str, &Value)>,
         headers: &[(&str, String)],
     ) -> Result<Answer, Failure> {
-        let url = registrar_core::endpoint(&self.base, segments, query).map_err(|e| Failure::of(&e))?;
+        Ok(self.attempt(method, segments, query, body, headers).await?)
+    }
+
+    async fn attempt(
+        &self,
+        method: Method,
+        segments: &[&str],
+        query: &[(&str, &str)],
+        body: Option<(&str, &Value)>,
+        headers: &[(&str, String)],
+    ) -> Result<Answer, Lost> {
+        let url = registrar_core::endpoint(&self.base, segments, query).map_err(|e| Lost::NotSent(Failure::of(&e)))?;
         let mut request = self.client.request(method, url);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key.expose_secret());
@@ -116,14 +170,18 @@ impl Api {
             } else {
                 "failed"
             };
-            Failure::remote(format!("the gateway at {} {what}; is it running? (--url or REGISTRAR_URL)", self.base))
+            let failure = Failure::remote(format!(
+                "the gateway at {} {what}; is it running? (--url or REGISTRAR_URL)",
+                self.base
+            ));
+            if error.is_connect() { Lost::NotSent(failure) } else { Lost::Unanswered(failure) }
         };
         let mut response = request.send().await.map_err(reach)?;
         let status = response.status().as_u16();
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(reach)? {
             if bytes.len() + chunk.len() > MAX_BODY {
-                return Err(Failure::remote("the gateway's answer is too large"));
+                return Err(Lost::Unanswered(Failure::remote("the gateway's answer is too large")));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -144,6 +202,43 @@ impl Api {
         headers: &[(&str, String)],
     ) -> Result<Value, Failure> {
         let answer = self.call(method, segments, query, body, headers).await?;
+        self.successful(answer)
+    }
+
+    /// One write that must succeed, with an Idempotency-Key. It is repeated once with the same key when its answer is lost.
+    ///
+    /// # Errors
+    /// As [`Api::expect`]; with [`UNKNOWN`] when nobody knows whether it was done.
+    pub(crate) async fn write(
+        &self,
+        method: Method,
+        segments: &[&str],
+        query: &[(&str, &str)],
+        body: Option<(&str, &Value)>,
+        headers: &[(&str, String)],
+    ) -> Result<Value, Failure> {
+        let key = &self.idempotency_key;
+        let mut headers = headers.to_vec();
+        headers.push(("idempotency-key", key.clone()));
+        let unknown = |failure: Failure| Failure { code: UNKNOWN, ..failure }.of_write(key);
+        let answer = match self.attempt(method.clone(), segments, query, body, &headers).await {
+            Err(Lost::NotSent(failure)) => return Err(failure),
+            Err(Lost::Unanswered(_)) => {
+                output::note("the answer was lost; asking again with the same Idempotency-Key");
+                let again = self.attempt(method, segments, query, body, &headers).await;
+                let again = again.map_err(|lost| unknown(lost.into()))?;
+                let is_in_progress = again.body.get("code").and_then(Value::as_str) == Some("idempotency-in-progress");
+                if is_in_progress {
+                    return Err(unknown(Failure::problem(again.status, &again.body)));
+                }
+                again
+            }
+            Ok(answer) => answer,
+        };
+        self.successful(answer).map_err(|failure| failure.of_write(key))
+    }
+
+    fn successful(&self, answer: Answer) -> Result<Value, Failure> {
         if (200..300).contains(&answer.status) {
             return Ok(answer.body);
         }

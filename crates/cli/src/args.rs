@@ -11,7 +11,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
     version,
     about,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done, 1 usage or local problem, 2 remote failure, 3 refused by policy or loss,\n4 done, and something is lost (store rebuild).\nFirst steps: `registrar demo` shows everything with simulated vendors, without any configuration."
+    after_help = "Exit codes: 0 done, 1 usage or local problem, 2 remote failure, 3 refused by policy or loss,\n4 done, and something is lost or not recorded yet, 6 outcome unknown: look before you repeat.\nFirst steps: `registrar demo` shows everything with simulated vendors, without any configuration."
 )]
 pub(crate) struct Args {
     /// How results are printed.
@@ -158,6 +158,12 @@ pub(crate) struct GatewayArgs {
     /// A file with the API key; the environment variable REGISTRAR_API_KEY holds the key itself.
     #[arg(long, global = true)]
     pub(crate) api_key_file: Option<PathBuf>,
+    /// Send the API key over plain http to another machine, too: whoever is on the way can read it.
+    #[arg(long, global = true)]
+    pub(crate) insecure: bool,
+    /// The Idempotency-Key of a write; one is made when absent. A repeated write with the same key is done once.
+    #[arg(long, global = true, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -304,7 +310,8 @@ pub(crate) enum KeysCommand {
     Create {
         /// Its name.
         name: String,
-        /// What it may do: clients:read, clients:write, ops:read. Repeated or separated by commas; all when absent.
+        /// What it may do: clients:read, clients:write, clients:rotate, clients:delete, tokens:write, ops:read, ops:write,
+        /// ops:resolve. clients:write includes all but ops:read. Repeated or separated by commas; all when absent.
         #[arg(long = "scope", alias = "scopes", value_delimiter = ',')]
         scopes: Vec<String>,
         /// Make the store, too, where there is none: before the gateway is started for the first time.

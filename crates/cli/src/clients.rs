@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     api::{self, Api},
     args::{ClientsArgs, ClientsCommand, Format},
-    failure::Failure,
+    failure::{Failure, LOST},
     offline::{envelope, read_json},
     output,
 };
@@ -37,8 +37,13 @@ async fn command(api: &Api, command: ClientsCommand, format: Format) -> Result<(
                 }
             }
             let query: &[(&str, &str)] = if dry_run { &[("dry_run", "true")] } else { &[] };
-            let answer = api.expect(Method::POST, &["v1", "clients"], query, Some((JSON, &body)), &[]).await?;
-            written(&answer, format)
+            if dry_run {
+                let answer = api.expect(Method::POST, &["v1", "clients"], query, Some((JSON, &body)), &[]).await?;
+                return written(&answer, format);
+            }
+            let answer = api.write(Method::POST, &["v1", "clients"], query, Some((JSON, &body)), &[]).await?;
+            written(&answer, format)?;
+            recorded(&answer)
         }
         ClientsCommand::List { backend, labels, q, limit } => list(api, backend, &labels, q, limit, format).await,
         ClientsCommand::Get { id, live } => {
@@ -51,31 +56,47 @@ async fn command(api: &Api, command: ClientsCommand, format: Format) -> Result<(
             let (method, media_type, body) =
                 if replace { (Method::PUT, JSON, envelope(document)) } else { (Method::PATCH, MERGE_PATCH, document) };
             let headers = if_match(if_version);
-            let answer = api.expect(method, &["v1", "clients", &id], &[], Some((media_type, &body)), &headers).await?;
-            written(&answer, format)
+            let answer = api.write(method, &["v1", "clients", &id], &[], Some((media_type, &body)), &headers).await?;
+            written(&answer, format)?;
+            recorded(&answer)
         }
         ClientsCommand::Used { ids } => used(api, &ids).await,
         ClientsCommand::Delete { id, disable, if_version } => {
             let query: &[(&str, &str)] = if disable { &[("mode", "disable")] } else { &[] };
             let headers = if_match(if_version);
-            let answer = api.expect(Method::DELETE, &["v1", "clients", &id], query, None, &headers).await?;
+            let answer = api.write(Method::DELETE, &["v1", "clients", &id], query, None, &headers).await?;
             if answer.is_null() {
                 output::note(&format!("deleted {id} at its vendor"));
                 return Ok(());
             }
-            written(&answer, format)
+            written(&answer, format)?;
+            recorded(&answer)
         }
         ClientsCommand::RotateSecret { id } => {
-            let answer = api.expect(Method::POST, &["v1", "clients", &id, "secret"], &[], None, &[]).await?;
+            let answer = api.write(Method::POST, &["v1", "clients", &id, "secret"], &[], None, &[]).await?;
             match format {
-                Format::Json => output::json(&answer),
+                Format::Json => output::json(&answer)?,
                 Format::Table => {
                     output::note("the new secret is shown once:");
-                    output::data(answer.get("client_secret").and_then(Value::as_str).unwrap_or(""))
+                    output::data(answer.get("client_secret").and_then(Value::as_str).unwrap_or(""))?;
                 }
             }
+            recorded(&answer)
         }
     }
+}
+
+/// Says, in words and by the exit code, that the gateway has yet to record what the vendor did.
+fn recorded(answer: &Value) -> Result<(), Failure> {
+    if answer.get("warning").and_then(Value::as_str) != Some("not_recorded") {
+        return Ok(());
+    }
+    let operation = answer.get("operation").and_then(Value::as_str).unwrap_or_default();
+    let text = format!(
+        "warning: the vendor did it, and the gateway could not record it yet. Keep what is shown above, do not repeat the \
+         command, and look at `registrar operations get {operation}`: it tells when it is recorded"
+    );
+    Err(Failure { code: LOST, text })
 }
 
 /// All of them, also after one that was refused; that one is the result then.

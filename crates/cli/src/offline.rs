@@ -41,7 +41,12 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, Failure> {
     } else {
         bytes = std::fs::read(path).map_err(|e| Failure::local(format!("{}: {e}", path.display())))?;
     }
-    registrar_model::json::parse(&bytes).map_err(|error| match error {
+    // RFC 8259 §8.1 lets a reader ignore a byte order mark
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+        return Err(Failure::local(format!("{} is in UTF-16; save it as UTF-8", path.display())));
+    }
+    registrar_model::json::parse(text).map_err(|error| match error {
         registrar_model::json::JsonError::Malformed(text) => Failure::local(format!("{}: {text}", path.display())),
         registrar_model::json::JsonError::Refused(issues) => Failure::of(&Error::validation(issues)),
     })

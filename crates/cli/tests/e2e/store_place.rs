@@ -69,7 +69,7 @@ fn the_store_is_beside_the_configuration_wherever_a_command_starts() {
     assert!(path.is_file() && names(elsewhere.path()).is_empty());
     // by a relative path, and through a symbolic link: the folder of the path as it was given
     std::os::unix::fs::symlink(home.path(), elsewhere.path().join("link")).unwrap();
-    for file in ["link/registrar.toml", "./link/../link/registrar.toml", config.as_str()] {
+    for file in ["link/registrar.toml", "./link/./registrar.toml", config.as_str()] {
         let (out, told) = run(elsewhere.path(), &["keys", "list", "-c", file]);
         assert!(out.status.success(), "{file}: {told}");
         assert!(String::from_utf8_lossy(&out.stdout).contains("me"), "{file}");
