@@ -93,9 +93,6 @@ pub(crate) struct CheckArgs {
     /// Resolve no `env:` and `file:` reference: for a machine that has none of the secrets.
     #[arg(long)]
     pub(crate) no_secrets: bool,
-    /// Exit with 1 when there are warnings, too.
-    #[arg(long)]
-    pub(crate) strict: bool,
 }
 
 #[derive(Debug, ClapArgs)]
