@@ -11,7 +11,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
     version,
     about,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done, 1 usage or local problem, 2 remote failure, 3 refused by policy or loss,\n4 done, and something is lost (store rebuild), 6 outcome unknown: the write may have been done.\nFirst steps: `registrar demo` shows everything with simulated vendors, without any configuration."
+    after_help = "Exit codes: 0 done, 1 usage or local problem, 2 remote failure, 3 refused by policy or loss,\n4 done, and something is lost or not recorded yet, 6 outcome unknown: look before you repeat.\nFirst steps: `registrar demo` shows everything with simulated vendors, without any configuration."
 )]
 pub(crate) struct Args {
     /// How results are printed.
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// Run the simulated vendors on one loopback port, to play with.
     Fakes(FakesArgs),
     /// Check a configuration file: every error at once.
-    Check(ConfigArgs),
+    Check(CheckArgs),
     /// What each vendor kind can do and hold.
     Vendors,
     /// What would be sent and lost for a registration; nothing is sent.
@@ -84,6 +84,15 @@ pub(crate) struct ConfigArgs {
     /// The configuration file.
     #[arg(short, long, env = "REGISTRAR_CONFIG", default_value = "registrar.toml")]
     pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Resolve no `env:` and `file:` reference: for a machine that has none of the secrets.
+    #[arg(long)]
+    pub(crate) no_secrets: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -146,6 +155,12 @@ pub(crate) struct GatewayArgs {
     /// A file with the API key; the environment variable REGISTRAR_API_KEY holds the key itself.
     #[arg(long, global = true)]
     pub(crate) api_key_file: Option<PathBuf>,
+    /// Send the API key over plain http to another machine, too: whoever is on the way can read it.
+    #[arg(long, global = true)]
+    pub(crate) insecure: bool,
+    /// The Idempotency-Key of a write; one is made when absent. A repeated write with the same key is done once.
+    #[arg(long, global = true, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -204,9 +219,6 @@ pub(crate) enum OperationsCommand {
 pub(crate) struct ClientsArgs {
     #[command(flatten)]
     pub(crate) gateway: GatewayArgs,
-    /// Makes a repeated write the same write; a new one for each command when absent.
-    #[arg(long, global = true, value_name = "KEY")]
-    pub(crate) idempotency_key: Option<String>,
     #[command(subcommand)]
     pub(crate) command: ClientsCommand,
 }
@@ -298,9 +310,13 @@ pub(crate) enum KeysCommand {
     Create {
         /// Its name.
         name: String,
-        /// What it may do: clients:read, clients:write, ops:read. Repeated or separated by commas; all when absent.
+        /// What it may do: clients:read, clients:write, clients:rotate, clients:delete, tokens:write, ops:read, ops:write,
+        /// ops:resolve. clients:write includes all but ops:read. Repeated or separated by commas; all when absent.
         #[arg(long = "scope", alias = "scopes", value_delimiter = ',')]
         scopes: Vec<String>,
+        /// Make the store, too, where there is none: before the gateway is started for the first time.
+        #[arg(long)]
+        init: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },

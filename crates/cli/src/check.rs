@@ -1,11 +1,14 @@
 //! `registrar check`
 
+use std::sync::Arc;
+
 use registrar_adapters::VENDORS;
-use registrar_engine::{Config, Environment, config::resolve_secret};
+use registrar_engine::{Config, Environment, Secrets, config::resolve_secret};
+use registrar_store::{Store, StoreError};
 use serde_json::json;
 
 use crate::{
-    args::{ConfigArgs, Format},
+    args::{CheckArgs, ConfigArgs, Format},
     failure::{Failure, LOCAL},
     output,
 };
@@ -16,11 +19,39 @@ pub(crate) fn environment() -> Environment<'static> {
 }
 
 pub(crate) fn load(args: &ConfigArgs) -> Result<Config, Failure> {
-    Config::load(&args.config, environment()).map_err(|d| Failure { code: LOCAL, text: d.to_string() })
+    load_with(args, Secrets::All)
 }
 
-pub(crate) fn run(args: &ConfigArgs, format: Format) -> Result<(), Failure> {
-    match Config::load(&args.config, environment()) {
+pub(crate) fn load_with(args: &ConfigArgs, secrets: Secrets) -> Result<Config, Failure> {
+    Config::load_with(&args.config, environment(), secrets).map_err(|d| Failure { code: LOCAL, text: d.to_string() })
+}
+
+/// The URL of the store, for a command that works on it beside the gateway: no other secret is needed. Says where it is.
+pub(crate) fn store(args: &ConfigArgs) -> Result<String, Failure> {
+    let url = load_with(args, Secrets::OfStore)?.store.url;
+    output::note(&format!("store: {}", registrar_store::redacted(&url)));
+    Ok(url)
+}
+
+/// Opens a store that is there already.
+pub(crate) async fn open(url: &str) -> Result<Arc<dyn Store>, Failure> {
+    // a database URL may hold a password
+    registrar_store::open_existing(url).await.map_err(|error| unusable(url, &error))
+}
+
+/// An error of a store; a database URL may hold a password.
+pub(crate) fn unusable(url: &str, error: &StoreError) -> Failure {
+    let mut text = format!("store {}: {error}", registrar_store::redacted(url));
+    if *error == StoreError::Missing && url.starts_with("sqlite:") {
+        text.push_str("\nA relative path counts from the folder of the configuration file.");
+    }
+    Failure::local(text)
+}
+
+pub(crate) fn run(args: &CheckArgs, format: Format) -> Result<(), Failure> {
+    let secrets = if args.no_secrets { Secrets::None } else { Secrets::All };
+    let args = &args.config;
+    match Config::load_with(&args.config, environment(), secrets) {
         Ok(config) => {
             let (backends, routes) = (config.backends.len(), config.routes.len());
             if format == Format::Table {

@@ -5,9 +5,9 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::{self, Api, Write},
+    api::{self, Api},
     args::{ClientsArgs, ClientsCommand, Format},
-    failure::Failure,
+    failure::{Failure, LOST},
     offline::{envelope, read_json},
     output,
 };
@@ -17,10 +17,10 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 
 pub(crate) fn run(args: ClientsArgs, format: Format) -> Result<(), Failure> {
     let api = args.gateway.api()?;
-    api::block_on(command(&api, args.command, args.idempotency_key.as_deref(), format))
+    api::block_on(command(&api, args.command, format))
 }
 
-async fn command(api: &Api, command: ClientsCommand, key: Option<&str>, format: Format) -> Result<(), Failure> {
+async fn command(api: &Api, command: ClientsCommand, format: Format) -> Result<(), Failure> {
     match command {
         ClientsCommand::Create { file, backend, allow_loss, labels, dry_run } => {
             let mut body = envelope(read_json(&file)?);
@@ -37,13 +37,13 @@ async fn command(api: &Api, command: ClientsCommand, key: Option<&str>, format: 
                 }
             }
             let query: &[(&str, &str)] = if dry_run { &[("dry_run", "true")] } else { &[] };
-            let (segments, body) = (&["v1", "clients"], Some((JSON, &body)));
-            let answer = if dry_run {
-                api.expect(Method::POST, segments, query, body, &[]).await?
-            } else {
-                api.write(Write { method: Method::POST, segments, query, body, headers: Vec::new(), key }).await?
-            };
-            written(&answer, format)
+            if dry_run {
+                let answer = api.expect(Method::POST, &["v1", "clients"], query, Some((JSON, &body)), &[]).await?;
+                return written(&answer, format);
+            }
+            let answer = api.write(Method::POST, &["v1", "clients"], query, Some((JSON, &body)), &[]).await?;
+            written(&answer, format)?;
+            recorded(&answer)
         }
         ClientsCommand::List { backend, labels, q, limit } => list(api, backend, &labels, q, limit, format).await,
         ClientsCommand::Get { id, live } => {
@@ -55,36 +55,48 @@ async fn command(api: &Api, command: ClientsCommand, key: Option<&str>, format: 
             let document = read_json(&file)?;
             let (method, media_type, body) =
                 if replace { (Method::PUT, JSON, envelope(document)) } else { (Method::PATCH, MERGE_PATCH, document) };
-            let (segments, headers) = (&["v1", "clients", &id], if_match(if_version));
-            let body = Some((media_type, &body));
-            let answer = api.write(Write { method, segments, query: &[], body, headers, key }).await?;
-            written(&answer, format)
+            let headers = if_match(if_version);
+            let answer = api.write(method, &["v1", "clients", &id], &[], Some((media_type, &body)), &headers).await?;
+            written(&answer, format)?;
+            recorded(&answer)
         }
         ClientsCommand::Used { ids } => used(api, &ids).await,
         ClientsCommand::Delete { id, disable, if_version } => {
             let query: &[(&str, &str)] = if disable { &[("mode", "disable")] } else { &[] };
-            let (segments, headers) = (&["v1", "clients", &id], if_match(if_version));
-            let answer = api.write(Write { method: Method::DELETE, segments, query, body: None, headers, key }).await?;
+            let headers = if_match(if_version);
+            let answer = api.write(Method::DELETE, &["v1", "clients", &id], query, None, &headers).await?;
             if answer.is_null() {
                 output::note(&format!("deleted {id} at its vendor"));
                 return Ok(());
             }
-            written(&answer, format)
+            written(&answer, format)?;
+            recorded(&answer)
         }
         ClientsCommand::RotateSecret { id } => {
-            let segments = &["v1", "clients", &id, "secret"];
-            let headers = Vec::new();
-            let write = Write { method: Method::POST, segments, query: &[], body: None, headers, key };
-            let answer = api.write(write).await?;
+            let answer = api.write(Method::POST, &["v1", "clients", &id, "secret"], &[], None, &[]).await?;
             match format {
-                Format::Json => output::json(&answer),
+                Format::Json => output::json(&answer)?,
                 Format::Table => {
                     output::note("the new secret is shown once:");
-                    output::data(answer.get("client_secret").and_then(Value::as_str).unwrap_or(""))
+                    output::data(answer.get("client_secret").and_then(Value::as_str).unwrap_or(""))?;
                 }
             }
+            recorded(&answer)
         }
     }
+}
+
+/// Says, in words and by the exit code, that the gateway has yet to record what the vendor did.
+fn recorded(answer: &Value) -> Result<(), Failure> {
+    if answer.get("warning").and_then(Value::as_str) != Some("not_recorded") {
+        return Ok(());
+    }
+    let operation = answer.get("operation").and_then(Value::as_str).unwrap_or_default();
+    let text = format!(
+        "warning: the vendor did it, and the gateway could not record it yet. Keep what is shown above, do not repeat the \
+         command, and look at `registrar operations get {operation}`: it tells when it is recorded"
+    );
+    Err(Failure { code: LOST, text })
 }
 
 /// All of them, also after one that was refused; that one is the result then.

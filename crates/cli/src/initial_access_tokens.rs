@@ -18,16 +18,9 @@ pub(crate) fn run(command: Tokens, format: Format) -> Result<(), Failure> {
     let config = match &command {
         Tokens::Create { config, .. } | Tokens::List { config } | Tokens::Delete { config, .. } => config,
     };
-    let url = check::load(config)?.store.url;
-    if url == "memory:" {
-        return Err(Failure::local(
-            "the store is `memory:`, which no other process can reach; use \"sqlite:PATH\" or \"postgres://...\"",
-        ));
-    }
+    let url = check::store(config)?;
     api::block_on(async {
-        let store = registrar_store::open(&url).await;
-        // a database URL may hold a password
-        let store = store.map_err(|e| Failure::local(format!("store {}: {e}", registrar_store::redacted(&url))))?;
+        let store = check::open(&url).await?;
         let done = match command {
             Tokens::Create { name, uses, expires_in, routes, scopes, redirect_hosts, .. } => {
                 let some = |list: Vec<String>| -> Option<BTreeSet<String>> {

@@ -18,16 +18,13 @@ pub(crate) fn run(command: KeysCommand, format: Format) -> Result<(), Failure> {
             config
         }
     };
-    let url = check::load(config)?.store.url;
-    if url == "memory:" {
-        return Err(Failure::local(
-            "the store is `memory:`, which no other process can reach; use \"sqlite:PATH\" or \"postgres://...\"",
-        ));
-    }
+    let init = matches!(&command, KeysCommand::Create { init: true, .. });
+    let url = check::store(config)?;
     api::block_on(async {
-        let store = registrar_store::open(&url).await;
-        // a database URL may hold a password
-        let store = store.map_err(|e| Failure::local(format!("store {}: {e}", registrar_store::redacted(&url))))?;
+        let store = match init && url != "memory:" {
+            true => registrar_store::open(&url).await.map_err(|error| check::unusable(&url, &error))?,
+            false => check::open(&url).await?,
+        };
         let done = match command {
             KeysCommand::Create { name, scopes, .. } => {
                 let scopes = parse(&scopes)?;

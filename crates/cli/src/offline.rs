@@ -5,7 +5,7 @@ use std::{io::Read as _, path::Path, sync::Arc};
 use async_trait::async_trait;
 use registrar_adapters::VENDORS;
 use registrar_core::{Error, ErrorKind, Http, Request, Response, SecretString};
-use registrar_engine::{AlwaysOpen, Config, Connect, ConnectOptions, Connection, DryRun, Engine, Environment};
+use registrar_engine::{AlwaysOpen, Config, Connect, ConnectOptions, Connection, DryRun, Engine, Environment, Secrets};
 use registrar_model::NewRegistration;
 use registrar_store::MemoryStore;
 use serde_json::{Value, json};
@@ -41,7 +41,12 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, Failure> {
     } else {
         bytes = std::fs::read(path).map_err(|e| Failure::local(format!("{}: {e}", path.display())))?;
     }
-    registrar_model::json::parse(&bytes).map_err(|error| match error {
+    // RFC 8259 §8.1 lets a reader ignore a byte order mark
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+        return Err(Failure::local(format!("{} is in UTF-16; save it as UTF-8", path.display())));
+    }
+    registrar_model::json::parse(text).map_err(|error| match error {
         registrar_model::json::JsonError::Malformed(text) => Failure::local(format!("{}: {text}", path.display())),
         registrar_model::json::JsonError::Refused(issues) => Failure::of(&Error::validation(issues)),
     })
@@ -65,15 +70,12 @@ fn registration(path: &Path, backend: Option<&str>) -> Result<NewRegistration, F
     NewRegistration::decode(&body).map_err(|issues| Failure::of(&Error::validation(issues)))
 }
 
-/// Secrets are not needed to see what would be sent.
-fn any_secret(_: &str) -> Result<SecretString, String> {
-    Ok(SecretString::from("not needed"))
-}
-
 fn engine(config: Option<&Path>) -> Result<Engine, Failure> {
-    let environment = Environment { vendors: VENDORS, secrets: &any_secret };
+    // secrets are not needed to see what would be sent
+    let any = |_: &str| Ok(SecretString::from("not needed"));
+    let environment = Environment { vendors: VENDORS, secrets: &any };
     let parsed = match config {
-        Some(path) => Config::load(path, environment),
+        Some(path) => Config::load_with(path, environment, Secrets::None),
         None => Config::parse(&every_kind(), Path::new("built in"), environment),
     };
     let config = parsed.map_err(|d| Failure { code: LOCAL, text: d.to_string() })?;

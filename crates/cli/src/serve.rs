@@ -66,6 +66,7 @@ impl Gateway {
         }
         // a database URL may hold a password
         let unusable = |e| Failure::local(format!("store {}: {e}", registrar_store::redacted(url)));
+        tracing::info!(store = registrar_store::redacted(url), "opening the store");
         let exclusive = registrar_store::exclusive(url).map_err(unusable)?;
         let store = registrar_store::open_with_ballast(url, config.store.ballast).await.map_err(unusable)?;
         let network = Network::new().map_err(Failure::local)?;
@@ -132,10 +133,13 @@ impl Gateway {
         // what it was looking into is looked into again at the next start
         background_ends.abort();
         // every call to a vendor has its own deadline; this one only bounds the sum
-        if tokio::time::timeout(Duration::from_secs(4), engine.shutdown()).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(4), engine.shutdown()).await.is_ok() {
+            drop(exclusive);
+        } else {
             tracing::error!("writes did not end in time; they are listed as unknown at the next start");
+            // the store is still open: the end of the process gives up the right to it
+            std::mem::forget(exclusive);
         }
-        drop(exclusive);
         served.map_err(|e| Failure::local(format!("the listener failed: {e}")))?;
         match broken.get() {
             Some(why) => Err(Failure::local(why.clone())),
@@ -186,7 +190,7 @@ async fn until_the_store_stops(engine: &Engine) -> String {
     loop {
         looks.tick().await;
         // the second: its thread has ended, which it does only when told to
-        if let Err(stopped @ (StoreError::Unavailable(Trouble::Stopped) | StoreError::Closed)) =
+        if let Err(stopped @ (StoreError::Unavailable(Trouble::Stopped | Trouble::Moved) | StoreError::Closed)) =
             engine.store().ping().await
         {
             return format!("{stopped}; what was open is looked into at the next start");

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::{
     api,
     args::{ConfigArgs, Format},
-    check,
+    check::{self, unusable},
     connect::Network,
     failure::{Failure, LOCAL, LOST},
     output,
@@ -65,13 +65,8 @@ pub(crate) fn run(command: StoreCommand, format: Format) -> Result<(), Failure> 
     }
 }
 
-/// An error of a store; a database URL may hold a password.
-fn unusable(url: &str, error: &StoreError) -> Failure {
-    Failure::local(format!("store {}: {error}", registrar_store::redacted(url)))
-}
-
 fn inspect(args: &ConfigArgs, format: Format) -> Result<(), Failure> {
-    let url = check::load(args)?.store.url;
+    let url = check::store(args)?;
     let found = api::block_on(async { registrar_store::inspect(&url).await.map_err(|e| unusable(&url, &e)) })?;
     shown(&url, &found, format)?;
     if found.problems.is_empty() {
@@ -85,9 +80,15 @@ fn inspect(args: &ConfigArgs, format: Format) -> Result<(), Failure> {
 }
 
 fn backup(file: &std::path::Path, args: &ConfigArgs, format: Format) -> Result<(), Failure> {
-    let url = check::load(args)?.store.url;
+    let url = check::store(args)?;
     let copied = registrar_store::backup(&url, file).map_err(|e| unusable(&url, &e))?;
     output::note(&format!("{} is on the disk and sound", file.display()));
+    if copied.is_empty() {
+        let store = registrar_store::redacted(&url);
+        output::note(&format!(
+            "warning: {store} holds nothing, and so does the backup; is it the store of your gateway?"
+        ));
+    }
     shown(&format!("sqlite:{}", file.display()), &copied, format)
 }
 
@@ -152,13 +153,14 @@ enum SealingKey {
 fn rebuild(args: &RebuildArgs, format: Format) -> Result<(), Failure> {
     let config = check::load(&args.config)?;
     let url = config.store.url.clone();
+    output::note(&format!("store: {}", registrar_store::redacted(&url)));
     let Some(path) = registrar_store::file(&url).map_err(|e| unusable(&url, &e))? else {
         return Err(Failure::local(
             "only a store in SQLite is rebuilt; PostgreSQL has its own tools: restore a dump with `pg_restore`",
         ));
     };
     let failed = |error: StoreError| unusable(&url, &error);
-    let report = match Rebuild::start(&path, args.dry_run).map_err(failed)? {
+    let report = match Rebuild::start(&path, args.from.is_some(), args.dry_run).map_err(failed)? {
         Started::Finished(report) => {
             output::note("an earlier rebuild was interrupted; its new store is in its place now");
             serde_json::from_slice(&report).map_err(|_| {

@@ -13,17 +13,41 @@ pub enum Scope {
     /// Reading clients.
     #[serde(rename = "clients:read")]
     ClientsRead,
-    /// Changing clients; includes reading.
+    /// Changing clients; includes reading, and every other scope that changes something.
     #[serde(rename = "clients:write")]
     ClientsWrite,
+    /// Issuing new secrets.
+    #[serde(rename = "clients:rotate")]
+    ClientsRotate,
+    /// Deleting and disabling clients.
+    #[serde(rename = "clients:delete")]
+    ClientsDelete,
+    /// Making and forgetting initial access tokens.
+    #[serde(rename = "tokens:write")]
+    TokensWrite,
     /// Reading backends, operations and metrics.
     #[serde(rename = "ops:read")]
     OpsRead,
+    /// Acknowledging operations.
+    #[serde(rename = "ops:write")]
+    OpsWrite,
+    /// Saying what became of an operation that the gateway cannot find out about.
+    #[serde(rename = "ops:resolve")]
+    OpsResolve,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 3] = [Self::ClientsRead, Self::ClientsWrite, Self::OpsRead];
+    pub const ALL: [Self; 8] = [
+        Self::ClientsRead,
+        Self::ClientsWrite,
+        Self::ClientsRotate,
+        Self::ClientsDelete,
+        Self::TokensWrite,
+        Self::OpsRead,
+        Self::OpsWrite,
+        Self::OpsResolve,
+    ];
 
     /// The word.
     #[must_use]
@@ -31,7 +55,12 @@ impl Scope {
         match self {
             Self::ClientsRead => "clients:read",
             Self::ClientsWrite => "clients:write",
+            Self::ClientsRotate => "clients:rotate",
+            Self::ClientsDelete => "clients:delete",
+            Self::TokensWrite => "tokens:write",
             Self::OpsRead => "ops:read",
+            Self::OpsWrite => "ops:write",
+            Self::OpsResolve => "ops:resolve",
         }
     }
 
@@ -44,7 +73,17 @@ impl Scope {
     /// Whether this scope includes another.
     #[must_use]
     pub fn covers(self, wanted: Self) -> bool {
-        self == wanted || (self == Self::ClientsWrite && wanted == Self::ClientsRead)
+        match self {
+            // it meant all of these before they had words of their own
+            Self::ClientsWrite => !matches!(wanted, Self::OpsRead),
+            Self::OpsWrite => matches!(wanted, Self::OpsWrite | Self::OpsRead),
+            Self::ClientsRead
+            | Self::ClientsRotate
+            | Self::ClientsDelete
+            | Self::TokensWrite
+            | Self::OpsRead
+            | Self::OpsResolve => self == wanted,
+        }
     }
 }
 

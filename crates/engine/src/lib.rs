@@ -35,7 +35,7 @@ mod unread;
 pub mod writes;
 
 pub use backend::{AlwaysOpen, Backend, Connect, ConnectOptions, Connection, Gate};
-pub use config::{AuthMode, Config, Diagnostics, Environment, OnLoss};
+pub use config::{AuthMode, Config, Diagnostics, Environment, OnLoss, Secrets};
 pub use engine::{Caller, DryRun, Engine, EngineOptions, Failure, NewSecret, SecretState, Written, store_error};
 pub use idempotency::Idempotency;
 pub use keys::Scope;

@@ -238,7 +238,7 @@ pub(crate) async fn delete(
         return refusal;
     }
     let answer = async {
-        principal.require(Scope::ClientsWrite)?;
+        principal.require(Scope::ClientsDelete)?;
         let query = Query::read(&uri, &["mode"])?;
         let id = parse(id)?;
         let expected = expected_version(&app, &headers)?;
@@ -264,7 +264,7 @@ pub(crate) async fn rotate_secret(
     headers: HeaderMap,
 ) -> Response {
     let answer = async {
-        principal.require(Scope::ClientsWrite)?;
+        principal.require(Scope::ClientsRotate)?;
         Query::read(&uri, &[])?;
         let write = Write { headers: &headers, method: Method::POST, uri: &uri, body: &Value::Null };
         let caller = principal.caller(&app, &context, write)?;

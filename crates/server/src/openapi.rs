@@ -132,7 +132,7 @@ pub(crate) const CALLS: &[Call] = &[
         tag: "clients",
         id: "deleteClient",
         summary: "Delete the client at the vendor, or with mode=disable switch it off",
-        scope: Some("clients:write"),
+        scope: Some("clients:delete"),
         parameters: &["registration", "mode", "If-Match", "Idempotency-Key"],
         request: None,
         responses: &[
@@ -150,7 +150,7 @@ pub(crate) const CALLS: &[Call] = &[
         tag: "clients",
         id: "rotateSecret",
         summary: "Issue a new secret",
-        scope: Some("clients:write"),
+        scope: Some("clients:rotate"),
         parameters: &["registration", "Idempotency-Key"],
         request: None,
         responses: &[(200, "The new secret, shown once", Some("IssuedSecret"))],
@@ -198,7 +198,7 @@ pub(crate) const CALLS: &[Call] = &[
         tag: "operations",
         id: "acknowledgeOperation",
         summary: "Destroy the sealed secret of a write: the caller has it",
-        scope: Some("clients:write"),
+        scope: Some("ops:write"),
         parameters: &["operation"],
         request: None,
         responses: &[(204, "It is destroyed, or there was none", None)],
@@ -210,7 +210,7 @@ pub(crate) const CALLS: &[Call] = &[
         tag: "operations",
         id: "resolveOperation",
         summary: "Say what became of a write that the gateway cannot find out about",
-        scope: Some("clients:write"),
+        scope: Some("ops:resolve"),
         parameters: &["operation"],
         request: Some(("application/json", "Resolution")),
         responses: &[(200, "The operation, settled", Some("Operation"))],
@@ -258,7 +258,7 @@ pub(crate) const CALLS: &[Call] = &[
         tag: "backends",
         id: "evaluateRoutes",
         summary: "Where this registration would go, and why",
-        scope: Some("any"),
+        scope: Some("clients:read"),
         parameters: &[],
         request: Some(("application/json", "NewRegistration")),
         responses: &[(200, "The route and those that were looked at", Some("Evaluation"))],
@@ -321,8 +321,10 @@ pub fn document(public_url: &str) -> Value {
             "description": "Whatever a vendor cannot hold is reported field by field; what weakens security is refused unless the request allows that very field. Every error says whether anything was done.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" }
         },
-        // relative first: the page works under whatever name it was opened
-        "servers": [{ "url": "/" }, { "url": public_url }],
+        "servers": [
+            { "url": "/", "description": "The host that this document came from" },
+            { "url": public_url, "description": "The configured public URL" }
+        ],
         "tags": [
             { "name": "clients", "description": "OAuth clients, wherever they live" },
             { "name": "operations", "description": "The journal of writes" },

@@ -88,9 +88,9 @@ pub(crate) async fn act(
         return not_allowed(&context, &segment);
     }
     let answer = async {
-        principal.require(Scope::ClientsWrite)?;
-        Query::read(request.uri(), &[])?;
         let (id, verb) = segment.split_once(':').unwrap_or((&segment, ""));
+        principal.require(if verb == "resolve" { Scope::OpsResolve } else { Scope::OpsWrite })?;
+        Query::read(request.uri(), &[])?;
         let id = id.parse::<OperationId>().map_err(|_| missing());
         match verb {
             "acknowledge" => {

@@ -83,10 +83,12 @@ pub(crate) async fn vendors(
 pub(crate) async fn evaluate(
     State(app): State<App>,
     Extension(context): Extension<Context>,
-    _anyone: Principal,
+    principal: Principal,
     request: Request,
 ) -> Response {
     let answer = async {
+        // rules name teams and hosts
+        principal.require(Scope::ClientsRead)?;
         Query::read(request.uri(), &[])?;
         let (_, body) = body::read(request, JSON).await?;
         let registration = NewRegistration::decode(&body).map_err(Error::validation)?;

@@ -16,6 +16,12 @@ pub enum StoreError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// There is no store in this place, and a gateway alone makes one. Nothing was created.
+    #[error(
+        "there is no store there; start the gateway once, check store.url, or restore one with `registrar store rebuild \
+         --from BACKUP`"
+    )]
+    Missing,
     /// The file is not a store that this version can use; it was not changed.
     #[error("the store cannot be used by this version: {0}")]
     Incompatible(String),
@@ -73,6 +79,12 @@ pub enum Trouble {
     /// An earlier failure made it unsafe to write; reads still work.
     #[error("writing was stopped after a failure of the disk (see the log); check the disk, then restart the gateway")]
     Stopped,
+    /// The name of the database leads to another file, or to none: what is written may be gone.
+    #[error(
+        "the database file is not where it was opened: it, its log or its folder was deleted, moved or replaced; put it \
+         back, then restart the gateway"
+    )]
+    Moved,
     /// The connection to the server was lost, with what was sent by it.
     #[error("the connection to the database server was lost (see the log); is it running?")]
     Unreachable,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::{StoreError, location::Location, postgres, sqlite};
+use crate::{StoreError, location::Location, lock, postgres, sqlite};
 
 /// What is in a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -17,7 +17,22 @@ pub struct Inspection {
     pub open_operations: Vec<Count>,
     /// What is damaged; nothing when the store is sound, or has no check of its own.
     pub problems: Vec<String>,
+    /// Whether anything was ever recorded: a client, an operation, a key or a token.
+    #[serde(skip)]
+    pub in_use: bool,
 }
+
+impl Inspection {
+    /// Whether nothing was ever recorded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.in_use
+    }
+}
+
+/// Whether anything was ever recorded, in tables that every schema has.
+pub(crate) const USED: &str = "SELECT EXISTS (SELECT 1 FROM registrations) OR EXISTS (SELECT 1 FROM operations) \
+                               OR EXISTS (SELECT 1 FROM api_keys)";
 
 /// How many rows there are of a kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -51,7 +66,10 @@ pub async fn inspect(url: &str) -> Result<Inspection, StoreError> {
         Location::Memory => {
             Err(StoreError::Url("the store is `memory:`, which no other process can look at".to_owned()))
         }
-        Location::Sqlite(path) => sqlite::inspect(&path),
+        Location::Sqlite(path) => {
+            lock::check_name(&path)?;
+            sqlite::inspect(&lock::canonical(&path))
+        }
         Location::Postgres(address) => postgres::inspect(&address).await,
     }
 }
@@ -65,7 +83,10 @@ pub async fn inspect(url: &str) -> Result<Inspection, StoreError> {
 pub fn backup(url: &str, to: &Path) -> Result<Inspection, StoreError> {
     let fail = |why: &str| Err(StoreError::Url(why.to_owned()));
     match Location::parse(url)? {
-        Location::Sqlite(path) => sqlite::backup(&path, to),
+        Location::Sqlite(path) => {
+            lock::check_name(&path)?;
+            sqlite::backup(&lock::canonical(&path), to)
+        }
         Location::Memory => fail("the store is `memory:`, which no other process can copy"),
         Location::Postgres(_) => fail(
             "the store is in PostgreSQL, which has its own tool: `pg_dump --format=custom --file=FILE DATABASE`, \

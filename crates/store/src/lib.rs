@@ -29,7 +29,7 @@ pub use api_key::ApiKey;
 pub use error::{StoreError, Trouble};
 pub use initial_access_token::InitialAccessToken;
 pub use inspect::{Count, Inspection, backup, file, inspect};
-pub use location::{check_url, redacted};
+pub use location::{absolute, check_url, redacted};
 pub use lock::{Exclusive, exclusive};
 pub use memory::MemoryStore;
 pub use operation::{Action, Evidence, Lease, Operation, OperationState, OperationUpdate, Sealed};
@@ -54,6 +54,26 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
         Location::Postgres(address) => Arc::new(PostgresStore::connect(*address).await?),
     })
 }
+
+/// The same, of a store that is there already: a command beside the gateway makes none.
+///
+/// # Errors
+/// As [`open`]; [`StoreError::Missing`] where there is none, and [`StoreError::Open`] where a gateway serves from the file
+/// under another name. Nothing is created then.
+pub async fn open_existing(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match Location::parse(url)? {
+        Location::Memory => return Err(StoreError::Url(UNREACHABLE.to_owned())),
+        Location::Sqlite(path) => {
+            lock::check_name(&path)?;
+            Arc::new(SqliteStore::open_existing(&path)?)
+        }
+        Location::Postgres(address) => Arc::new(PostgresStore::connect_existing(*address).await?),
+    })
+}
+
+/// The reason that a command cannot work on `memory:`.
+const UNREACHABLE: &str =
+    "the store is `memory:`, which no other process can reach; use \"sqlite:PATH\" or \"postgres://...\"";
 
 /// The same for a gateway, which serves from it: a SQLite file gets a ballast of so many bytes, see
 /// [`SqliteStore::open_with_ballast`]. Where the store is no file, nothing is kept.

@@ -1,6 +1,9 @@
 //! `store.url`.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use crate::{StoreError, postgres::Address};
 
@@ -30,8 +33,10 @@ impl Location {
             "sqlite" if rest.starts_with("//") => {
                 fail("write the path right after `sqlite:`, as in `sqlite:/var/lib/registrar.db`".to_owned())
             }
-            "sqlite" if rest.contains(['?', '#', '\0']) => {
-                fail("`sqlite:` takes a path without `?`, `#` or NUL; it has no parameters".to_owned())
+            "sqlite"
+                if rest.contains('\0') || rest.rsplit('/').next().is_some_and(|name| name.contains(['?', '#'])) =>
+            {
+                fail("`sqlite:` takes a file name without `?`, `#` or NUL; it has no parameters".to_owned())
             }
             "sqlite" => Ok(Self::Sqlite(PathBuf::from(rest))),
             "postgres" | "postgresql" => {
@@ -62,6 +67,24 @@ pub fn check_url(url: &str) -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(StoreError::Url(problem)) => Err(problem),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The same URL with an absolute path where it names a file by a relative one, which counts from `folder`. Every other URL
+/// stays as it is.
+///
+/// # Errors
+/// [`StoreError::Url`]; also when the folder's name is not UTF-8, which a URL in a text file cannot hold.
+pub fn absolute(url: &str, folder: &Path) -> Result<String, StoreError> {
+    let Location::Sqlite(path) = Location::parse(url)? else { return Ok(url.to_owned()) };
+    // collected: without a `.` or a second `/` in between
+    let whole: PathBuf = folder.join(path).components().collect();
+    match whole.to_str() {
+        Some(path) => Ok(format!("sqlite:{path}")),
+        None => Err(StoreError::Url(format!(
+            "the folder `{}` is not named in UTF-8; write an absolute path",
+            folder.display()
+        ))),
     }
 }
 
@@ -107,6 +130,25 @@ mod tests {
             assert_eq!(error, format!("store.url: {}", check_url(url).unwrap_err()));
             assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_relative_path_counts_from_a_folder() {
+        let at = |folder: &str, url: &str| absolute(url, Path::new(folder)).map_err(|error| error.to_string());
+        for (folder, url, whole) in [
+            ("/etc/registrar", "sqlite:registrar.db", "sqlite:/etc/registrar/registrar.db"),
+            ("/etc/registrar/", "sqlite:./a//b.db", "sqlite:/etc/registrar/a/b.db"),
+            ("/etc/registrar", "sqlite:../b.db", "sqlite:/etc/registrar/../b.db"),
+            ("//etc", "sqlite:b.db", "sqlite:/etc/b.db"),
+            ("/what?#", "sqlite:b.db", "sqlite:/what?#/b.db"),
+            ("/etc", "sqlite:/var/b.db", "sqlite:/var/b.db"),
+            ("/etc", "memory:", "memory:"),
+            ("/etc", "postgres://u:hunter2@h/db", "postgres://u:hunter2@h/db"),
+        ] {
+            assert_eq!(at(folder, url), Ok(whole.to_owned()));
+            assert!(check_url(whole).is_ok(), "{whole}");
+        }
+        assert!(at("/etc", "sqlite:b.db?x").is_err());
     }
 
     #[test]

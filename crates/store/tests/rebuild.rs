@@ -118,7 +118,9 @@ async fn add_the_rest(store: &SqliteStore) {
 }
 
 fn rebuilt(path: &Path, from: Option<&Path>) -> Merged {
-    let Started::Anew(rebuild) = Rebuild::start(path, false).unwrap() else { unreachable!("nothing was interrupted") };
+    let Started::Anew(rebuild) = Rebuild::start(path, true, false).unwrap() else {
+        unreachable!("nothing was interrupted")
+    };
     let merged = rebuild.merge(from, &Plain, |_| {}).unwrap();
     let damaged = rebuild.damaged_name();
     rebuild.finish(damaged.as_deref(), b"{}").unwrap();
@@ -353,7 +355,9 @@ async fn what_cannot_be_understood_is_refused() {
     let folder = tempdir().unwrap();
     let path = file(&folder);
     let refused = |path: &Path, from: Option<&Path>| {
-        let Started::Anew(rebuild) = Rebuild::start(path, false).unwrap() else { unreachable!("not interrupted") };
+        let Started::Anew(rebuild) = Rebuild::start(path, true, false).unwrap() else {
+            unreachable!("not interrupted")
+        };
         rebuild.merge(from, &Plain, |_| {}).unwrap_err()
     };
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
@@ -399,7 +403,7 @@ async fn an_interrupted_rebuild_is_finished_by_the_next() {
         }
         let served = registrar_store::exclusive(&url(&path)).map(drop);
         assert_eq!(served.is_err(), step < 3, "step {step}: {served:?}");
-        match Rebuild::start(&path, false).unwrap() {
+        match Rebuild::start(&path, true, false).unwrap() {
             Started::Finished(report) => assert_eq!((report.as_slice(), step < 3), (b"{\"a\":1}".as_slice(), true)),
             Started::Anew(_) => assert_eq!(step, 3),
         }
@@ -416,6 +420,6 @@ async fn an_interrupted_rebuild_is_finished_by_the_next() {
 async fn nobody_rebuilds_what_is_served_from() {
     let folder = tempdir().unwrap();
     let _serving = registrar_store::exclusive(&url(&file(&folder))).unwrap();
-    let refused = Rebuild::start(&file(&folder), false).unwrap_err().to_string();
+    let refused = Rebuild::start(&file(&folder), true, false).unwrap_err().to_string();
     assert!(refused.contains("a gateway serves from it"), "{refused}");
 }

@@ -38,6 +38,7 @@ mod running;
 mod schemathesis;
 mod store_damage;
 mod store_faults;
+mod store_place;
 mod store_rebuild;
 mod survival;
 mod truths;

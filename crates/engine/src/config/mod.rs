@@ -2,6 +2,7 @@
 
 mod diagnostic;
 mod front;
+mod place;
 mod read;
 mod registration;
 mod section;
@@ -171,13 +172,24 @@ impl std::fmt::Debug for Environment<'_> {
     }
 }
 
+/// Which references in a file are resolved. In the place of the others stands a value that nothing may be sent with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// All of them: to serve.
+    All,
+    /// That of `store.url`: to work on the store.
+    OfStore,
+    /// None: to check what is written, or to show what would be sent.
+    None,
+}
+
 impl Config {
-    /// Reads a configuration text; `file` is its name in messages.
+    /// Reads a configuration text; `file` is its name in messages, and its folder is what relative paths count from.
     ///
     /// # Errors
     /// Every finding, each with its line, column and a hint.
     pub fn parse(text: &str, file: &Path, environment: Environment<'_>) -> Result<Self, Diagnostics> {
-        read::config(text, file, environment)
+        read::config(text, file, environment, Secrets::All)
     }
 
     /// Reads a configuration file.
@@ -185,8 +197,16 @@ impl Config {
     /// # Errors
     /// As [`Self::parse`]; also when the file cannot be read.
     pub fn load(file: &Path, environment: Environment<'_>) -> Result<Self, Diagnostics> {
+        Self::load_with(file, environment, Secrets::All)
+    }
+
+    /// Reads a configuration file, and resolves only some of its references.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(file: &Path, environment: Environment<'_>, secrets: Secrets) -> Result<Self, Diagnostics> {
         match std::fs::read_to_string(file) {
-            Ok(text) => Self::parse(&text, file, environment),
+            Ok(text) => read::config(&text, file, environment, secrets),
             Err(error) => Err(Diagnostics::unreadable(file, &error)),
         }
     }

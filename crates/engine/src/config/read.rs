@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use registrar_core::{ExposeSecret, Settings, settings::closest};
+use registrar_core::{ExposeSecret, SecretString, Settings, settings::closest};
 use registrar_model::BackendName;
 use toml::{
     Spanned,
@@ -17,12 +17,33 @@ use url::Url;
 
 use super::{
     AuthMode, BackendConfig, Config, Diagnostics, Environment, IdempotencyConfig, OnLoss, RegistrationConfig,
-    RouteConfig, ServerConfig, StoreConfig, diagnostic::Collector, front, registration, section::Section,
+    RouteConfig, Secrets, ServerConfig, StoreConfig,
+    diagnostic::Collector,
+    front,
+    place::{Folder, Place},
+    registration,
+    section::Section,
     to_json_table,
 };
-use crate::routing::Rule;
+use crate::routing::{Rule, Scope};
 
-pub(super) fn config(text: &str, file: &Path, environment: Environment<'_>) -> Result<Config, Diagnostics> {
+pub(super) fn config(
+    text: &str,
+    file: &Path,
+    environment: Environment<'_>,
+    secrets: Secrets,
+) -> Result<Config, Diagnostics> {
+    let folder = Folder::of(file);
+    let resolve = |reference: &str| folder.secret(reference, environment.secrets);
+    let placeholder = |_: &str| Ok(SecretString::from("not needed"));
+    let (of_store, others): (&Resolve<'_>, &Resolve<'_>) = match secrets {
+        Secrets::All => (&resolve, &resolve),
+        Secrets::OfStore => (&resolve, &placeholder),
+        Secrets::None => (&placeholder, &placeholder),
+    };
+    let store_of = Source { folder: &folder, secrets: (secrets != Secrets::None).then_some(of_store) };
+    let is_complete = secrets == Secrets::All;
+    let environment = Environment { secrets: others, ..environment };
     let mut out = Collector::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
@@ -31,10 +52,10 @@ pub(super) fn config(text: &str, file: &Path, environment: Environment<'_>) -> R
     let span = document.span();
     let mut root = Section::new(document.get_ref(), Some(span.start..span.start), "");
     let server = server(&mut root, &mut out);
-    let store = store(&mut root, environment, &mut out);
+    let store = store(&mut root, &store_of, &mut out);
     let auth = auth(&mut root, server.as_ref(), &mut out);
     let idempotency = idempotency(&mut root, environment, &mut out);
-    let registration = registration::defaults(&mut root, environment, &mut out);
+    let registration = registration::defaults(&mut root, environment, is_complete, &mut out);
     let (names, backends) = backends(&mut root, environment, &mut out);
     let routes = routes(&mut root, &names, &backends, &registration, &mut out);
     if let Some(server) = &server {
@@ -93,28 +114,64 @@ fn server(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<ServerC
     ok.then_some(ServerConfig { listen, public_url, workers, require_if_match })
 }
 
-fn store(root: &mut Section<'_, '_>, environment: Environment<'_>, out: &mut Collector<'_>) -> Option<StoreConfig> {
+type Resolve<'a> = dyn Fn(&str) -> Result<SecretString, String> + 'a;
+
+/// What the place of the store is read with.
+struct Source<'a> {
+    folder: &'a Folder,
+    /// Absent where no secret is resolved.
+    secrets: Option<&'a Resolve<'a>>,
+}
+
+fn store(root: &mut Section<'_, '_>, source: &Source<'_>, out: &mut Collector<'_>) -> Option<StoreConfig> {
+    const DEFAULT: &str = "sqlite:registrar.db";
+
     let Some(mut s) = root.section("store", out) else {
-        return Some(StoreConfig { url: "sqlite:registrar.db".to_owned(), ballast: BALLAST });
+        let s = Section::new(root.table(), None, "store");
+        return placed(&s, DEFAULT, source, out).map(|url| StoreConfig { url, ballast: BALLAST });
     };
     let mut url = s.required("url", out, "\"sqlite:registrar.db\"");
     if let Some(reference) = url.as_deref().filter(|url| url.starts_with("env:") || url.starts_with("file:")) {
         // the URL of a database may hold a password
-        url = match (environment.secrets)(reference) {
-            Ok(secret) => Some(secret.expose_secret().trim().to_owned()),
-            Err(message) => {
+        url = match source.secrets.map(|resolve| resolve(reference)) {
+            Some(Ok(secret)) => Some(secret.expose_secret().trim().to_owned()),
+            Some(Err(message)) => {
                 s.error("url", out, message, None);
                 None
             }
+            // not to be opened
+            None => Some("sqlite:/not-resolved".to_owned()),
         };
     }
-    if let Some(Err(problem)) = url.as_deref().map(registrar_store::check_url) {
-        let hint = "it may be a reference to a URL: \"env:NAME\" or \"file:PATH\"";
-        s.error("url", out, problem, Some(hint.to_owned()));
-    }
+    let url = url.and_then(|url| placed(&s, &url, source, out).or(Some(url)));
     let ballast = ballast(&mut s, url.as_deref(), out);
     s.finish(out);
     url.map(|url| StoreConfig { url, ballast })
+}
+
+/// The URL with an absolute path.
+fn placed(s: &Section<'_, '_>, url: &str, source: &Source<'_>, out: &mut Collector<'_>) -> Option<String> {
+    match source.folder.store(url) {
+        Ok(Place::Here(url)) => return Some(url),
+        Ok(Place::Elsewhere(here, before)) => {
+            let message = format!(
+                "a relative path counts from the configuration file: there is no store at {}, and there is one at {}, where \
+                 older versions looked",
+                here.display(),
+                before.display()
+            );
+            let hint = format!(
+                "stop the gateway and move it there, with its `-wal` if it has one; or write url = \"sqlite:{}\"",
+                before.display()
+            );
+            s.error("url", out, message, Some(hint));
+        }
+        Err(problem) => {
+            let hint = "it may be a reference to a URL: \"env:NAME\" or \"file:PATH\"";
+            s.error("url", out, problem, Some(hint.to_owned()));
+        }
+    }
+    None
 }
 
 /// The default of `store.ballast`, in bytes: many times what the results of everything under way take.
@@ -386,6 +443,21 @@ fn deepest(table: &DeTable<'_>, path: &[String]) -> Option<Range<usize>> {
     }
 }
 
+/// First segments of the server's own paths: a route of that name would have no endpoint at `/NAME/register`, or take one.
+pub(crate) const RESERVED_ROUTE_NAMES: [&str; 10] =
+    [".well-known", "docs", "healthz", "metrics", "openapi.json", "problems", "readyz", "register", "v1", "version"];
+
+/// A route's name is a segment of `/NAME/register`, of documents and of metrics: it follows the rule of backends' names.
+fn check_route_name(s: &Section<'_, '_>, name: &str, out: &mut Collector<'_>) {
+    let hint = || Some("for example \"default\"".to_owned());
+    if RESERVED_ROUTE_NAMES.contains(&name) {
+        let message = format!("`{name}` is a path of the gateway's own; choose another name");
+        s.error("name", out, message, hint());
+    } else if let Err(error) = name.parse::<BackendName>() {
+        s.error("name", out, error.to_string(), hint());
+    }
+}
+
 fn routes(
     root: &mut Section<'_, '_>,
     names_of_backends: &[String],
@@ -401,10 +473,11 @@ fn routes(
             if names.contains(name) {
                 s.error("name", out, format!("another route is called `{name}` already"), None);
             }
+            check_route_name(&s, name, out);
             names.push(name.clone());
         }
         let when = s.text("when", out);
-        let rule = when.as_deref().map(Rule::compile);
+        let rule = when.as_deref().map(|when| Rule::compile(when, Scope::Registration));
         if let Some(Err(message)) = &rule {
             let hint = Some("the rule is CEL over metadata, policy, vendor and labels".to_owned());
             s.error("when", out, message.clone(), hint);

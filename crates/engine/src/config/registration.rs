@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     dcr::{Access, Expiry, Manage, Rate, RegistrationConfig, RouteRegistration},
-    routing::Rule,
+    routing::{Rule, Scope},
 };
 
 /// The key of a route.
@@ -26,6 +26,7 @@ const OWN_DISCOVERY: [&str; 2] = ["issuer", "registration_endpoint"];
 pub(super) fn defaults(
     root: &mut Section<'_, '_>,
     environment: Environment<'_>,
+    is_complete: bool,
     out: &mut Collector<'_>,
 ) -> RegistrationConfig {
     let mut config = RegistrationConfig::default();
@@ -54,7 +55,7 @@ pub(super) fn defaults(
         let has = |word: &str| words.contains(word);
         config.manage = Manage { read: has("read"), update: has("update"), delete: has("delete") };
     }
-    config.software_statements = statement::issuers(&mut s, environment, out);
+    config.software_statements = statement::issuers(&mut s, environment, is_complete, out);
     s.finish(out);
     config
 }
@@ -159,7 +160,7 @@ pub(super) fn words(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collec
 }
 
 fn policy(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<Rule> {
-    match Rule::compile(&s.text("policy", out)?) {
+    match Rule::compile(&s.text("policy", out)?, Scope::Metadata) {
         Ok(rule) => Some(rule),
         Err(message) => {
             let hint = Some("the policy is CEL over `metadata`, as it will be".to_owned());

@@ -22,6 +22,10 @@ impl<'a, 'i> Section<'a, 'i> {
         Self { table, span, path: path.to_owned(), seen: BTreeSet::new() }
     }
 
+    pub(super) fn table(&self) -> &'a DeTable<'i> {
+        self.table
+    }
+
     pub(super) fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }

@@ -33,7 +33,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> Response {
     let answer = async {
-        principal.require(Scope::ClientsWrite)?;
+        principal.require(Scope::TokensWrite)?;
         Query::read(request.uri(), &[])?;
         let (_, body) = body::read(request, JSON).await?;
         let made = dcr::create_initial_access_token(app.engine().store().as_ref(), grant(&body)?).await?;
@@ -52,7 +52,7 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Response {
     let answer = async {
-        principal.require(Scope::ClientsWrite)?;
+        principal.require(Scope::TokensWrite)?;
         Query::read(&uri, &[])?;
         let found = app.engine().store().initial_access_tokens().await.map_err(store_error)?;
         let items: Vec<Value> = found.iter().map(|t| Value::Object(view(t))).collect();
@@ -70,7 +70,7 @@ pub(crate) async fn delete(
     uri: Uri,
 ) -> Response {
     let answer = async {
-        principal.require(Scope::ClientsWrite)?;
+        principal.require(Scope::TokensWrite)?;
         Query::read(&uri, &[])?;
         let id = id.map(|Path(id)| id).unwrap_or_default();
         if app.engine().store().delete_initial_access_token(&id).await.map_err(store_error)? {

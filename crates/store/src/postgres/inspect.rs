@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     StoreError,
-    inspect::{Count, Inspection},
+    inspect::{Count, Inspection, USED},
 };
 
 /// What is in the database.
@@ -43,6 +43,7 @@ async fn read(connection: &Object) -> Result<Inspection, Failure> {
         )
         .await?,
         problems: Vec::new(),
+        in_use: connection.query_one(USED, &[]).await?.try_get(0)?,
     })
 }
 

@@ -54,6 +54,13 @@ impl PostgresStore {
         schema::prepare(&link).await?;
         Ok(Self { address, link })
     }
+
+    /// The same, where a store is there already.
+    pub(crate) async fn connect_existing(address: Address) -> Result<Self, StoreError> {
+        let link = Link::new(&address)?;
+        schema::prepare_existing(&link).await?;
+        Ok(Self { address, link })
+    }
 }
 
 #[async_trait]

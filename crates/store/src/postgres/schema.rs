@@ -37,6 +37,20 @@ pub(super) async fn prepare(link: &Link) -> Result<(), StoreError> {
     .map_err(Failure::told_at_open)
 }
 
+/// Brings the schema up to date where there is one.
+pub(super) async fn prepare_existing(link: &Link) -> Result<(), StoreError> {
+    link.attempt(Work::Write, LIMIT, |mut connection| async move {
+        check(&connection).await?;
+        match identify(&connection).await? {
+            0 => Err(StoreError::Missing.into()),
+            LATEST => Ok(()),
+            _ => migrate(&mut connection).await,
+        }
+    })
+    .await
+    .map_err(Failure::told_at_open)
+}
+
 /// What no table tells.
 async fn check(connection: &Object) -> Result<(), Failure> {
     let sql = "SELECT current_setting('server_encoding'), current_setting('fsync')::bool, current_schema() IS NULL";

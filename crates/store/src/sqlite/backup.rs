@@ -13,7 +13,7 @@ use super::{
 use crate::{
     StoreError,
     error::Trouble,
-    inspect::{Count, Inspection},
+    inspect::{Count, Inspection, USED},
 };
 
 /// What is in the file, and whether it is sound.
@@ -67,6 +67,7 @@ fn read(connection: &Connection) -> rusqlite::Result<Inspection> {
              AND state <> 'succeeded' GROUP BY 1, 2 ORDER BY 1, 2",
         )?,
         problems: Vec::new(),
+        in_use: transaction.query_row(USED, [], |row| row.get(0))?,
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod backup;
 mod ballast;
+mod identity;
 mod mend;
 mod open;
 mod place;
@@ -27,10 +28,13 @@ use crate::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
     RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, Unused, Usage, cursor,
     error::Trouble,
+    lock::canonical,
     row::{ApiKeyRow, ChangeRow, OperationRow, UpdateRow},
 };
 pub(crate) use backup::{backup, inspect};
 use ballast::Ballast;
+use identity::Place;
+pub(crate) use open::{check_place, create};
 pub(crate) use place::is_unfinished;
 pub use place::{Rebuild, Started};
 use read::{Readers, RegistrationQuery};
@@ -60,7 +64,15 @@ impl SqliteStore {
     /// database at all), [`StoreError::Incompatible`] (of a newer version or another program; left as it was),
     /// [`StoreError::Unavailable`] (locked, full, read-only).
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::start(open::writer(path, BUSY)?, path, Ballast::none())
+        Self::start(open::writer(&canonical(path), BUSY)?, path, Ballast::none())
+    }
+
+    /// The same, of a store that is there already.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`StoreError::Missing`] where there is none: nothing is created then.
+    pub fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        Self::start(open::writer_of_existing(&canonical(path), BUSY)?, path, Ballast::none())
     }
 
     /// The same for the one process that serves from the file, with a ballast of so many bytes beside it (none if 0):
@@ -71,10 +83,11 @@ impl SqliteStore {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_with_ballast(path: &Path, bytes: u64) -> Result<Self, StoreError> {
-        let mut ballast = Ballast::beside(path, bytes);
-        let connection = match open::writer(path, BUSY) {
+        let file = &canonical(path);
+        let mut ballast = Ballast::beside(file, bytes);
+        let connection = match open::writer(file, BUSY) {
             // what an earlier process recorded last may not fit into the file otherwise
-            Err(StoreError::Unavailable(Trouble::Full)) if ballast.give_up(Instant::now()) => open::writer(path, BUSY),
+            Err(StoreError::Unavailable(Trouble::Full)) if ballast.give_up(Instant::now()) => open::writer(file, BUSY),
             opened => opened,
         }?;
         // after what the store itself needs
@@ -82,9 +95,11 @@ impl SqliteStore {
         Self::start(connection, path, ballast)
     }
 
-    fn start(connection: Connection, path: &Path, ballast: Ballast) -> Result<Self, StoreError> {
+    /// `name` is as configured: it may be a symbolic link, which may be made to lead elsewhere.
+    fn start(connection: Connection, name: &Path, ballast: Ballast) -> Result<Self, StoreError> {
+        let path = &canonical(name);
         let readers = (0..READERS).map(|_| open::reader(path, BUSY)).collect::<Result<Vec<_>, _>>()?;
-        let writer = Writer::start(connection, ballast).map_err(|error| StoreError::Open {
+        let writer = Writer::start(connection, ballast, Place::of(name, path)).map_err(|error| StoreError::Open {
             path: path.to_owned(),
             problem: format!("its thread cannot be started ({})", error.kind()),
         })?;

@@ -36,8 +36,27 @@ const LATEST: i32 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 /// The connection that writes. Makes or updates the schema; touches nothing that is not ours.
 pub(super) fn writer(path: &Path, busy: Duration) -> Result<Connection, StoreError> {
     create(path)?;
-    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, busy)?;
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, busy)?;
     let version = identify(&connection)?;
+    prepare(connection, version, path, busy)
+}
+
+/// The same, of a store that is there already; makes none.
+pub(super) fn writer_of_existing(path: &Path, busy: Duration) -> Result<Connection, StoreError> {
+    check_place(path)?;
+    if !path.exists() {
+        return Err(StoreError::Missing);
+    }
+    warn_if_readable_by_others(path);
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, busy)?;
+    match identify(&connection)? {
+        // an empty file
+        0 => Err(StoreError::Missing),
+        version => prepare(connection, version, path, busy),
+    }
+}
+
+fn prepare(mut connection: Connection, version: i32, path: &Path, busy: Duration) -> Result<Connection, StoreError> {
     if version > 0 {
         check(&connection)?;
     }
@@ -75,8 +94,8 @@ pub(super) fn reader(path: &Path, busy: Duration) -> Result<Connection, StoreErr
     Ok(connection)
 }
 
-/// Makes the file if there is none, for the owner only; SQLite gives its log the same mode.
-fn create(path: &Path) -> Result<(), StoreError> {
+/// Refuses a path that cannot be one of a database.
+pub(crate) fn check_place(path: &Path) -> Result<(), StoreError> {
     let fail = |problem: String| Err(StoreError::Open { path: path.to_owned(), problem });
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         return fail(format!("the folder `{}` does not exist; create it or change store.url", folder.display()));
@@ -84,6 +103,13 @@ fn create(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
         return fail("it is a folder; store.url names a file".to_owned());
     }
+    Ok(())
+}
+
+/// Makes the file if there is none, for the owner only; SQLite gives its log the same mode.
+pub(crate) fn create(path: &Path) -> Result<(), StoreError> {
+    check_place(path)?;
+    let fail = |problem: String| Err(StoreError::Open { path: path.to_owned(), problem });
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -57,11 +57,17 @@ impl Rebuild {
     /// Takes the right to serve from the store, finishes what an interrupted rebuild has left, and makes a folder for a
     /// new one beside it.
     ///
-    /// A dry run finishes nothing.
+    /// A dry run finishes nothing. Without a store and without a backup nothing is created.
     ///
     /// # Errors
     /// [`StoreError::Open`] when a gateway serves from it, or the folder of the store cannot be written.
-    pub fn start(store: &Path, dry_run: bool) -> Result<Started, StoreError> {
+    pub fn start(store: &Path, has_backup: bool, dry_run: bool) -> Result<Started, StoreError> {
+        // a symbolic link stays: the file that it leads to is replaced
+        let store = &lock::canonical(store);
+        open::check_place(store)?;
+        if !store.exists() && !has_backup && !is_unfinished(store) {
+            return Err(StoreError::Missing);
+        }
         let held = "a gateway serves from it, or another rebuild is under way; stop that one first";
         let exclusive = lock::take(store, held)?;
         let work = folder(store);

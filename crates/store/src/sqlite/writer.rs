@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     ballast::Ballast,
+    identity::Place,
     open, store_error,
     write::{Prepared, Verdict, Write, execute, transact},
 };
@@ -71,16 +72,16 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(connection: Connection, ballast: Ballast) -> io::Result<Self> {
+    pub(super) fn start(connection: Connection, ballast: Ballast, place: Place) -> io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (verdicts, batches) = mpsc::unbounded_channel();
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(hand_out(batches));
         }
         let write = move || {
-            let mut scribe = Scribe::new(&connection, ballast, verdicts);
+            let mut scribe = Scribe::new(&connection, ballast, place, verdicts);
             let closing = scribe.run(jobs);
-            let stopped = scribe.stopped;
+            let stopped = scribe.stopped.is_some();
             drop(scribe);
             open::leave(connection, stopped);
             for answer in closing {
@@ -116,12 +117,14 @@ struct Scribe<'c> {
     ballast: Ballast,
     verdicts: mpsc::UnboundedSender<Done>,
     /// The disk failed in a way after which a later `fsync` may lie: nothing is written any more.
-    stopped: bool,
+    stopped: Option<Trouble>,
+    /// What the names of the database led to when it was opened.
+    place: Place,
 }
 
 impl<'c> Scribe<'c> {
-    fn new(connection: &'c Connection, ballast: Ballast, verdicts: mpsc::UnboundedSender<Done>) -> Self {
-        Self { connection, prepared: None, ballast, verdicts, stopped: false }
+    fn new(connection: &'c Connection, ballast: Ballast, place: Place, verdicts: mpsc::UnboundedSender<Done>) -> Self {
+        Self { connection, prepared: None, ballast, verdicts, stopped: None, place }
     }
 
     /// Writes until the queue is closed; returns who waits for the end.
@@ -174,8 +177,13 @@ impl<'c> Scribe<'c> {
         if batch.is_empty() {
             return Vec::new();
         }
-        if self.stopped {
-            return vec![Err(StoreError::Unavailable(Trouble::Stopped)); batch.len()];
+        // whoever asks whether writes are taken asks once a second
+        if self.stopped.is_none() && batch.iter().any(|write| matches!(**write, Write::Ping)) && self.place.is_lost() {
+            tracing::error!("the database file is not where it was opened: writes are refused from now on");
+            self.stopped = Some(Trouble::Moved);
+        }
+        if let Some(trouble) = self.stopped {
+            return vec![Err(StoreError::Unavailable(trouble)); batch.len()];
         }
         if !batch.iter().all(|write| belongs_to_a_result(write)) {
             self.ballast.restore(Instant::now());
@@ -224,8 +232,9 @@ impl<'c> Scribe<'c> {
         let damaged =
             matches!(kind, Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
                 && failure != StoreError::Unavailable(Trouble::Full);
-        self.stopped = damaged || !ended;
-        tracing::error!(code, stopped = self.stopped, "writes were not recorded");
+        let stopped = damaged || !ended;
+        self.stopped = stopped.then_some(Trouble::Stopped);
+        tracing::error!(code, stopped, "writes were not recorded");
         failure
     }
 }
@@ -294,7 +303,7 @@ mod tests {
         let path = folder.path().join("registrar.db");
         // open until the tests end
         let connection = Box::leak(Box::new(open::writer(&path, Duration::ZERO).unwrap()));
-        Scribe::new(connection, Ballast::none(), mpsc::unbounded_channel().0)
+        Scribe::new(connection, Ballast::none(), Place::of(&path, &path), mpsc::unbounded_channel().0)
     }
 
     fn operations(scribe: &Scribe<'_>) -> i64 {
@@ -453,7 +462,7 @@ mod tests {
             std::sync::Arc::make_mut(&mut update.rest).summary = "x".repeat(1 << 20).into();
         }
         assert_eq!(scribe.record(&mut vec![begin().1, big]), [FULL, FULL]);
-        assert_eq!((scribe.stopped, ballast.exists()), (false, false));
+        assert_eq!((scribe.stopped, ballast.exists()), (None, false));
         assert_eq!(scribe.record(&mut vec![finish(known.0)]), [Ok(Reply::Done)]);
     }
 
@@ -466,7 +475,10 @@ mod tests {
         let mut scribe = scribe(&folder);
         for (code, stopped) in [(SQLITE_IOERR_SHMSIZE, false), (SQLITE_IOERR_FSYNC, true)] {
             let failure = scribe.abandon(rusqlite::Error::SqliteFailure(Error::new(code), None));
-            assert_eq!((failure == StoreError::Unavailable(Trouble::Full), scribe.stopped), (!stopped, stopped));
+            assert_eq!(
+                (failure == StoreError::Unavailable(Trouble::Full), scribe.stopped.is_some()),
+                (!stopped, stopped)
+            );
         }
     }
 
