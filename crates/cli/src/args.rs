@@ -183,6 +183,9 @@ pub(crate) enum OperationsCommand {
         /// What the vendor's paths address the client by, where that is not its client_id.
         #[arg(long, requires = "adopt")]
         vendor_ref: Option<String>,
+        /// Adopt it although it is not like what was asked for; the journal says who did.
+        #[arg(long, requires = "adopt")]
+        force: bool,
         /// The vendor did nothing.
         #[arg(long)]
         absent: bool,

@@ -16,6 +16,7 @@ use crate::{
     breaker::{Breaker, Circuit},
     limit::Limit,
     lockout::Lockout,
+    skew::Skew,
     stack::longest_wait,
 };
 
@@ -28,6 +29,7 @@ pub struct Health {
     breaker: Arc<Breaker>,
     lockout: Arc<Lockout>,
     limit: Arc<Limit>,
+    skew: Skew,
     /// Of a whole call.
     timeout: Duration,
     /// 0: none yet.
@@ -101,6 +103,7 @@ impl Health {
             breaker,
             lockout,
             limit,
+            skew: Skew::default(),
             timeout,
             last_success: AtomicI64::new(0),
             last_failure: Mutex::new(None),
@@ -143,6 +146,17 @@ impl Health {
             Circuit::HalfOpen { .. } => (CircuitState::HalfOpen, None),
         };
         CircuitSnapshot { state, retry_at }
+    }
+
+    /// How far this machine's clock is ahead of the vendor's, in milliseconds, at most 300 000 either way; `None` before an
+    /// answer that no cache gave had a `Date`.
+    #[must_use]
+    pub fn skew(&self) -> Option<i64> {
+        self.skew.learnt()
+    }
+
+    pub(crate) fn learn_skew(&self, headers: &http::HeaderMap) {
+        self.skew.learn(headers);
     }
 
     /// The present state.

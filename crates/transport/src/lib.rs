@@ -35,6 +35,7 @@ mod observe;
 mod retry;
 mod retry_after;
 mod send;
+mod skew;
 mod stack;
 mod token;
 mod window;
