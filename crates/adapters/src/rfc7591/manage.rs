@@ -1,6 +1,6 @@
 //! A client's own URL and token (RFC 7592 §3): which may be used, and what is said where there are none.
 
-use registrar_core::{Error, ExposeSecret as _, Management, Result, Target};
+use registrar_core::{Error, ExposeSecret as _, Management, Result, SecretString, Target};
 use registrar_model::{Loss, LossKind, Severity};
 use url::Url;
 
@@ -29,6 +29,12 @@ pub(super) fn given(base_url: &Url, answer: &wire::Client) -> Result<Management,
     Ok(Management { uri, token: token.clone() })
 }
 
+/// How a client is managed that a failure names, where both parts can be used.
+pub(super) fn named(base_url: &Url, uri: &str, token: String) -> Option<Management> {
+    let uri = own(base_url, uri)?;
+    is_bearer(&token).then(|| Management { uri, token: SecretString::from(token) })
+}
+
 /// How a known client is managed after an answer: either part may be new, and a part that is absent or unusable is as it
 /// was (OIDC Registration §4.3).
 pub(super) fn renewed(base_url: &Url, before: &Management, answer: &wire::Client) -> Management {
@@ -45,13 +51,14 @@ pub(super) fn usable<'t>(base_url: &Url, target: &'t Target, what: &str) -> Resu
     let Some(management) = &target.management else {
         return Err(Error::unsupported(format!(
             "{what} needs the registration access token that the server issues with it (RFC 7592 §3), and the gateway has \
-             none for this client: the server gave none, or one for another origin than base_url; nothing was sent"
+             none for this client: the server gave none, or one for another origin than its own; nothing was sent"
         )));
     };
     if !same_origin(base_url, &management.uri) {
         return Err(Error::unsupported(format!(
-            "{what} would send its token to another origin than base_url, which has changed since; nothing was sent"
-        )));
+            "{what} would send its token to another origin than the server's; nothing was sent"
+        ))
+        .with_advice("`base_url` has changed since the client was registered"));
     }
     Ok(management)
 }

@@ -25,7 +25,7 @@ use self::{
     error::{Call, classify},
     preset::{Managed, PRESETS, Preset},
 };
-use crate::shared::{self, refusal};
+use crate::shared::{self, answer, refusal};
 
 const KIND: &str = "rfc7591";
 
@@ -232,7 +232,7 @@ impl Rfc7591 {
     async fn send(&self, request: Request, call: Call, statuses: &[u16]) -> Result<Response> {
         let response = self.http.send(request).await?;
         if !response.is_success() {
-            return Err(classify(&response, self.config.preset, call));
+            return Err(self.naming(classify(&response, self.config.preset, call), &response));
         }
         shared::expect(&response, statuses).map_err(|error| self.naming(error, &response))?;
         Ok(response)
@@ -242,8 +242,9 @@ impl Rfc7591 {
     fn naming(&self, error: Error, response: &Response) -> Error {
         let error = refusal::with_client(error, response, error::IDS);
         let Some(client_id) = error.client().map(|client| client.client_id.clone()) else { return error };
-        let given = wire::read(response, self.config.preset).ok();
-        let management = given.and_then(|answer| manage::given(&self.config.base_url, &answer).ok());
+        let part = |name| answer::find_text(response.text(), &[name]);
+        let parts = part(wire::name::MANAGEMENT_URI).zip(part(wire::name::MANAGEMENT_TOKEN));
+        let management = parts.and_then(|(uri, token)| manage::named(&self.config.base_url, &uri, token));
         error.with_client(client_id, management)
     }
 

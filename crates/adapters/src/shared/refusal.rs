@@ -60,6 +60,8 @@ const LISTS: &[&str] = &[
     "nonfielderrors",
     "causes",
     "error",
+    "message",
+    "messages",
 ];
 
 /// What a vendor said about a refusal.
@@ -281,12 +283,19 @@ fn field_in_sentence(word: &str, shape: &Shape) -> Option<String> {
 
 impl Reason {
     fn of(response: &Response, body: Option<&Value>, shape: &Shape) -> Self {
-        let mut reason = Self { code: at(body, shape.codes), ..Self::default() };
+        let code = |pointer: &&str| body?.pointer(pointer).and_then(code_text);
+        let mut reason = Self { code: shape.codes.iter().find_map(code), ..Self::default() };
         if let Some(sentence) = at(body, shape.sentences) {
             reason.say(&sentence);
         }
         match body {
-            Some(Value::Object(object)) => reason.read(object, shape),
+            Some(Value::Object(object)) => {
+                reason.read(object, shape);
+                // by member, without anything around; a failure may hold a client instead
+                if (400..500).contains(&response.status) && !shape.ids.iter().any(|id| object.contains_key(*id)) {
+                    reason.members_of(object, shape);
+                }
+            }
             Some(Value::String(text)) => reason.say(text),
             Some(Value::Array(items)) => items.iter().for_each(|item| reason.part(item, None)),
             Some(_) => {}
@@ -338,7 +347,9 @@ impl Reason {
             self.say(sentence);
         }
         self.lists(object);
-        // by member, without anything around
+    }
+
+    fn members_of(&mut self, object: &Map<String, Value>, shape: &Shape) {
         for (name, value) in object {
             if value.is_array() && !is_list(name) && canonical(name, shape).is_some() {
                 self.part(value, Some(name));
@@ -400,14 +411,17 @@ impl Reason {
         let sentences = self.sentences.iter().cloned();
         let members = self.members.iter().map(|(name, text)| format!("{}: {text}", sanitise(name, 64)));
         let mut out = String::new();
+        let (mut told, mut between) = (1, "");
         for part in sentences.chain(members).take(PARTS) {
             if out.contains(&part) {
                 continue;
             }
             if !out.is_empty() {
                 let ends = out.ends_with(['.', ':', ';', '!', '?']);
-                out.push_str(if ends { " " } else { ": " });
+                out.push_str(if ends { " " } else { between });
             }
+            between = if told < self.sentences.len() { ": " } else { "; " };
+            told += 1;
             // the secrets of the call are hidden already, so that cutting leaves no half of one
             out.extend(part.chars().take(PART * 2));
         }
@@ -480,3 +494,7 @@ fn plain(response: &Response) -> Option<String> {
         && !text.to_ascii_lowercase().contains("<html");
     sentence.then(|| response.secrets.hide(text).into_owned())
 }
+
+#[cfg(all(test, feature = "fakes"))]
+#[expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+mod tests;

@@ -209,7 +209,8 @@ fn a_cut_answer_names_its_client_and_how_to_manage_it() {
     for _ in 0..3 {
         let error = now(adapter.create(&portal())).unwrap_err();
         assert_eq!(error.outcome(), Outcome::Unknown);
-        assert_eq!(error.client().unwrap().client_id.as_str(), "s6BhdRkqt3");
+        let client = error.client().unwrap();
+        assert_eq!((client.client_id.as_str(), client.management.is_some()), ("s6BhdRkqt3", true));
     }
 }
 
