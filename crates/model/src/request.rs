@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::{
+    hosts::Reach,
     id::BackendName,
     issue::{IssueCode, Issues, Position, type_name},
     json, jwk,
@@ -40,14 +41,15 @@ pub struct NewRegistration {
 pub const ENVELOPE: [&str; 6] = ["backend", "metadata", "policy", "vendor", "labels", "allow_loss"];
 
 impl NewRegistration {
-    /// Reads and validates an envelope; every issue at once.
+    /// Reads and validates an envelope; every issue at once. Which private hosts its URLs may name is left to the backend
+    /// that is chosen for it.
     ///
     /// # Errors
     /// The issues, each with a pointer into the body.
     pub fn decode(body: &Value) -> Result<Self, Vec<crate::Issue>> {
         // members that did not decode would only cause misleading findings of the rules between members
         let out = Self::decode_unvalidated(body)?;
-        out.validate()?;
+        out.validate_within(Reach::Undecided)?;
         Ok(out)
     }
 
@@ -56,8 +58,12 @@ impl NewRegistration {
     /// # Errors
     /// As [`NewRegistration::decode`].
     pub fn validate(&self) -> Result<(), Vec<crate::Issue>> {
+        self.validate_within(Reach::Public)
+    }
+
+    fn validate_within(&self, reach: Reach<'_>) -> Result<(), Vec<crate::Issue>> {
         let mut issues = Issues::new();
-        self.spec.validate(&Position::root(), &mut issues);
+        self.spec.validate(reach, &Position::root(), &mut issues);
         issues.into_result(())
     }
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     field::{Compare, FieldInfo, lookup},
+    hosts::Reach,
     issue::{IssueCode, Issues, Position, type_name},
     metadata::ClientMetadata,
     policy::Policy,
@@ -149,8 +150,8 @@ impl ClientSpec {
     }
 
     /// Checks every rule of the model. Vendor members are checked by their adapter.
-    pub fn validate(&self, at: &Position<'_>, issues: &mut Issues) {
-        crate::validate::metadata(&self.metadata, &at.child("metadata"), issues);
+    pub fn validate(&self, reach: Reach<'_>, at: &Position<'_>, issues: &mut Issues) {
+        crate::validate::metadata_within(&self.metadata, reach, &at.child("metadata"), issues);
         crate::validate::policy(&self.policy, &at.child("policy"), issues);
     }
 
