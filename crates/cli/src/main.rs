@@ -16,6 +16,7 @@ mod keys;
 mod offline;
 mod operations;
 mod output;
+mod process;
 mod serve;
 mod store;
 mod vendors;

@@ -10,7 +10,7 @@ use std::{
 use metrics_exporter_prometheus::PrometheusBuilder;
 use registrar_adapters::VENDORS;
 use registrar_engine::{Config, Engine, EngineOptions};
-use registrar_server::App;
+use registrar_server::{App, serve::Limits};
 use registrar_store::{Exclusive, StoreError, Trouble};
 use tokio::{
     net::TcpListener,
@@ -23,12 +23,13 @@ use crate::{
     check,
     connect::Network,
     failure::Failure,
-    output,
+    output, process,
 };
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let config = check::load(&args.config)?;
     logging();
+    process::harden();
     let runtime = match config.server.workers {
         Some(1) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
         Some(n) => tokio::runtime::Builder::new_multi_thread().worker_threads(n).enable_all().build(),
@@ -58,6 +59,7 @@ pub(crate) struct Gateway {
     pub(crate) engine: Arc<Engine>,
     pub(crate) app: App,
     pub(crate) listener: TcpListener,
+    limits: Limits,
     pub(crate) network: Network,
     /// Until the process ends, nobody else serves from this store.
     exclusive: Exclusive,
@@ -75,6 +77,7 @@ impl Gateway {
         let exclusive = registrar_store::exclusive(url).map_err(unusable)?;
         let store = registrar_store::open_with_ballast(url, config.store.ballast).await.map_err(unusable)?;
         let network = Network::new().map_err(Failure::local)?;
+        let limits = process::limits(&config);
         let options = EngineOptions {
             secret_window: config.idempotency.secret_window,
             implicit_window: config.idempotency.implicit_window,
@@ -107,12 +110,12 @@ impl Gateway {
         }
         let app = App::new(Arc::clone(&engine), config.auth, public_url.as_str(), metrics)
             .with_if_match_required(config.server.require_if_match);
-        Ok(Self { engine, app, listener, network, exclusive })
+        Ok(Self { engine, app, listener, limits, network, exclusive })
     }
 
     /// Serves until `stop`, then lets writes finish.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let Self { engine, app, listener, network: _network, exclusive } = self;
+        let Self { engine, app, listener, limits, network: _network, exclusive } = self;
         let draining = app.clone();
         let mut background = tokio::spawn(look_after(Arc::clone(&engine)));
         let background_ends = background.abort_handle();
@@ -133,7 +136,7 @@ impl Gateway {
                 tracing::info!("stopping: no new connections, requests in progress may finish");
             }
         };
-        let served = registrar_server::serve::serve(listener, registrar_server::router(app), stop).await;
+        let served = registrar_server::serve::serve(listener, registrar_server::router(app), limits, stop).await;
         // what it was looking into is looked into again at the next start
         background_ends.abort();
         // every call to a vendor has its own deadline; this one only bounds the sum

@@ -514,6 +514,11 @@ fn looks_secret(word: &str) -> bool {
         })
     });
     let is_url = lower.contains("://");
+    // RFC 3986 §3.2.1: user information
+    let authority = lower.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(rest));
+    if authority.contains('@') {
+        return true;
+    }
     let opaque = word.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+'))).any(|run| {
         run.len() >= 24 && run.bytes().any(|b| b.is_ascii_digit()) && run.bytes().any(|b| b.is_ascii_alphabetic())
     });
@@ -534,6 +539,7 @@ mod tests {
             "header Authorization: [redacted] [redacted] was refused"
         );
         assert!(!sanitise("got client_secret=s3cr3t-value here", 512).contains("s3cr3t"));
+        assert_eq!(sanitise("at http://user:pw@host/x, and ops@a.example", 512), "at [redacted] and ops@a.example");
         assert!(!sanitise("got sk_live_0123456789abcdefABCDEF here", 512).contains("0123456789"));
         assert_eq!(sanitise(&"x ".repeat(2000), 16).chars().count(), 16);
         assert_eq!(sanitise("\u{5e73}\u{53f0}\u{9519}\u{8bef}", 512), "\u{5e73}\u{53f0}\u{9519}\u{8bef}");

@@ -1,6 +1,7 @@
 //! Around every request: an id, a line in the log, metrics, the headers that every answer has, and an answer for panics.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,9 +20,12 @@ use metrics::{Counter, Histogram};
 use tower::Service;
 use uuid::Uuid;
 
-use crate::{App, problem::Context, register, serve::Peer, system};
+use crate::{App, host, problem::Context, register, serve::Peer, system};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// How the gateway's own tokens begin: initial access tokens, registration access tokens, API keys.
+const TOKENS: [&str; 3] = ["iat_", "rat_", "rk_"];
 
 /// A route whose requests are observed. Not `axum::middleware::from_fn`, which boxes the rest of the way, and the future
 /// of every request once more.
@@ -52,14 +56,24 @@ where
 
     fn call(&mut self, mut request: Request) -> Observing<S::Future> {
         let visit = Visit::begin(self.app.clone(), &mut request);
-        Observing { visit, answer: self.route.call(request) }
+        let answer = match visit.refused(&request) {
+            Some(refusal) => Answer::Refused(Some(refusal)),
+            None => Answer::Routed(self.route.call(request)),
+        };
+        Observing { visit, answer }
     }
 }
 
 /// An answer in the making.
 pub(crate) struct Observing<F> {
     visit: Visit,
-    answer: F,
+    answer: Answer<F>,
+}
+
+enum Answer<F> {
+    /// Given at once.
+    Refused(Option<Response>),
+    Routed(F),
 }
 
 impl<F> Future for Observing<F>
@@ -70,9 +84,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
         let Self { visit, answer } = self.get_mut();
-        let mut response = match catch_unwind(AssertUnwindSafe(|| Pin::new(answer).poll(cx))) {
-            Ok(answer) => ready!(answer)?,
-            Err(_) => panicked(),
+        let mut response = match answer {
+            Answer::Refused(refusal) => refusal.take().unwrap_or_else(panicked),
+            Answer::Routed(answer) => match catch_unwind(AssertUnwindSafe(|| Pin::new(answer).poll(cx))) {
+                Ok(answer) => ready!(answer)?,
+                Err(_) => panicked(),
+            },
         };
         visit.end(&mut response);
         Poll::Ready(Ok(response))
@@ -107,18 +124,26 @@ impl Visit {
         Self { app, started, request_id, method, uri, route }
     }
 
+    /// The answer to a request that came by a socket and does not say for whom it is.
+    fn refused(&self, request: &Request) -> Option<Response> {
+        let context = request.extensions().get::<Context>().filter(|context| context.peer.is_some())?;
+        let fault = host::fault(request.version(), request.uri(), request.headers())?;
+        let standard = self.route.as_ref().is_some_and(|route| register::is_standard(route.as_str()));
+        Some(if standard { register::refusal(context, fault) } else { context.error(&fault) })
+    }
+
     fn end(&self, response: &mut Response) {
         let elapsed = self.started.elapsed();
         let status = response.status().as_u16();
         let route = self.route.as_ref().map_or("unmatched", MatchedPath::as_str);
         self.app.inner.observations.record(route, method_label(&self.method), status, elapsed.as_secs_f64());
         // the last segment of that one is a token
-        let path = if route == register::TICKET { route } else { self.uri.path() };
+        let path = if route == register::TICKET { Cow::Borrowed(route) } else { masked(self.uri.path()) };
         // never the query, the headers or a body: they may hold secrets
         tracing::info!(
             request_id = &*self.request_id,
             method = %self.method,
-            path,
+            path = &*path,
             status,
             elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
             "request"
@@ -129,8 +154,28 @@ impl Visit {
         }
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+        headers.entry(header::X_FRAME_OPTIONS).or_insert(HeaderValue::from_static("DENY"));
+        headers
+            .entry(header::CONTENT_SECURITY_POLICY)
+            .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
         headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
     }
+}
+
+/// A path without the tokens in it, wherever somebody has put them and however they are escaped: the segment that has one
+/// is left out.
+fn masked(path: &str) -> Cow<'_, str> {
+    if !path.split('/').any(has_token) {
+        return Cow::Borrowed(path);
+    }
+    let segments: Vec<&str> = path.split('/').map(|s| if has_token(s) { "***" } else { s }).collect();
+    Cow::Owned(segments.join("/"))
+}
+
+fn has_token(segment: &str) -> bool {
+    let decoded = percent_encoding::percent_decode_str(segment).decode_utf8_lossy().to_ascii_lowercase();
+    let begins = |at: usize| !decoded[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+    TOKENS.iter().any(|token| decoded.match_indices(token).any(|(at, _)| begins(at)))
 }
 
 /// The answer of a handler that panicked. The payload may hold anything: it is neither logged nor sent.
@@ -216,6 +261,24 @@ mod tests {
 
     async fn fails(request: Request) -> String {
         panic!("canary {}", request.uri());
+    }
+
+    #[test]
+    fn no_path_that_is_logged_has_a_token() {
+        for path in ["/v1/clients", "/", "", "/v1/clients/reg_1", "/park_it", "/%zz"] {
+            assert!(matches!(masked(path), Cow::Borrowed(same) if same == path), "{path}");
+        }
+        for (path, shown) in [
+            ("/loop/register/iat_abc/", "/loop/register/***/"),
+            ("/iat_abc", "/***"),
+            ("/register/rat_abc", "/register/***"),
+            ("/v1/x/rk_abc/y", "/v1/x/***/y"),
+            ("/x;token=rk_abc", "/***"),
+            ("/%69at_abc/%72k%5fabc", "/***/***"),
+            ("/RAT_abc", "/***"),
+        ] {
+            assert_eq!(masked(path), shown);
+        }
     }
 
     #[test]

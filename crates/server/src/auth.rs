@@ -11,7 +11,7 @@ use registrar_core::{Error, ErrorKind, Result};
 use registrar_engine::{AuthMode, Caller, Idempotency, Scope, keys};
 use serde_json::Value;
 
-use crate::{App, problem::Context};
+use crate::{App, host, problem::Context};
 
 /// draft-ietf-httpapi-idempotency-key-header
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -99,8 +99,7 @@ impl FromRequestParts<App> for Principal {
 /// Without authentication only this machine may ask, and not through a browser that was told that some name is this
 /// machine (DNS rebinding): the `Host` must be a loopback one or that of the public URL.
 fn local(app: &App, request: &Parts) -> Result<Principal> {
-    let host = request.headers.get(header::HOST).and_then(|h| h.to_str().ok()).or_else(|| request.uri.host());
-    let name = host.map(|h| match h.rsplit_once(':') {
+    let name = host::of(&request.uri, &request.headers).map(|h| match h.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => name,
         _ => h,
     });

@@ -26,6 +26,7 @@ pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 /// `unsupported-media-type`, `payload-too-large`, `malformed-body`, or `validation-error` for duplicates and depth.
 pub(crate) async fn read(request: Request, media_type: &'static str) -> Result<(Parts, Value)> {
     check_type(request.headers(), media_type)?;
+    check_length(request.headers())?;
     let (head, body) = request.into_parts();
     let bytes = collect(body).await?;
     let value = json::parse(&bytes).map_err(|error| match error {
@@ -37,6 +38,16 @@ pub(crate) async fn read(request: Request, media_type: &'static str) -> Result<(
         },
     })?;
     Ok((head, value))
+}
+
+/// Before anything is read: a caller that waits for `100 Continue` (RFC 9110 §10.1.1) need not send what is refused.
+fn check_length(headers: &HeaderMap) -> Result<()> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MAX_BODY as u64) { Err(too_large()) } else { Ok(()) }
+}
+
+fn too_large() -> Error {
+    Error::new(ErrorKind::PayloadTooLarge, format!("a body may have {MAX_BODY} bytes"))
 }
 
 fn check_type(headers: &HeaderMap, wanted: &'static str) -> Result<()> {
@@ -54,9 +65,7 @@ fn check_type(headers: &HeaderMap, wanted: &'static str) -> Result<()> {
 async fn collect(body: Body) -> Result<Bytes> {
     match tokio::time::timeout(BODY_TIMEOUT, join(Limited::new(body, MAX_BODY))).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Error::new(ErrorKind::PayloadTooLarge, format!("a body may have {MAX_BODY} bytes")))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Error::new(ErrorKind::MalformedBody, "the body ended before it was complete")),
         Err(_) => Err(Error::new(ErrorKind::MalformedBody, "the body did not arrive in time")),
     }

@@ -6,6 +6,7 @@ mod access;
 mod auth;
 mod body;
 mod clients;
+mod host;
 pub mod openapi;
 mod operations;
 mod problem;
@@ -22,6 +23,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use registrar_engine::{AuthMode, Engine};
 
@@ -46,7 +48,7 @@ struct Inner {
     draining: AtomicBool,
     observations: access::Observations,
     /// Made when somebody asks for it: its making takes some megabytes.
-    openapi: OnceLock<String>,
+    openapi: OnceLock<Bytes>,
 }
 
 impl std::fmt::Debug for App {
@@ -94,8 +96,9 @@ impl App {
         &self.inner.public_url
     }
 
-    fn openapi(&self) -> &str {
-        self.inner.openapi.get_or_init(|| openapi::document(&self.inner.public_url).to_string())
+    /// All answers share it.
+    fn openapi(&self) -> Bytes {
+        self.inner.openapi.get_or_init(|| openapi::document(&self.inner.public_url).to_string().into()).clone()
     }
 
     /// From now on `/readyz` says no, so that load balancers look elsewhere.

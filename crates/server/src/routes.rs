@@ -1,7 +1,7 @@
 //! Every path in one place.
 
 use axum::{
-    Router,
+    Router, middleware,
     routing::{get, post},
 };
 use tower::layer::layer_fn;
@@ -46,6 +46,7 @@ pub fn router(app: App) -> Router {
         .route("/problems/{code}", get(system::problem))
         .method_not_allowed_fallback(system::method_not_allowed);
     let docs: Router<App> = SwaggerUi::new("/docs").config(Config::from("/openapi.json")).into();
+    let docs = docs.layer(middleware::from_fn_with_state(app.clone(), system::page));
     let observer = app.clone();
     protected
         .merge(open)

@@ -3,6 +3,7 @@
 use axum::{
     Extension,
     extract::{Path, Request, State},
+    middleware::Next,
     response::{Html, IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, Uri, header};
@@ -138,8 +139,24 @@ pub(crate) async fn metrics(
 
 /// `GET /openapi.json`
 pub(crate) async fn openapi(State(app): State<App>) -> Response {
-    let mut response = app.openapi().to_owned().into_response();
+    let mut response = app.openapi().into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// What the page at `/docs` may do: run its own scripts, and ask this gateway under the names that it has.
+pub(crate) async fn page(State(app): State<App>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    // a source with a path would stand for that very path
+    let origin: String = app.public_url().split_inclusive('/').take(3).collect();
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+         connect-src 'self' {}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        origin.trim_end_matches('/')
+    );
+    if let Ok(value) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, value);
+    }
     response
 }
 
@@ -149,15 +166,16 @@ pub(crate) async fn problem(Extension(context): Extension<Context>, code: Id) ->
     let Some(kind) = kind else {
         return context.error(&Error::new(ErrorKind::RouteNotFound, "there is no problem type with this name"));
     };
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
     // every part is our own constant text
-    Html(format!(
+    let page = Html(format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><style>body{{font:16px/1.5 sans-serif;max-width:40em;margin:3em auto;padding:0 1em}}</style><h1>{title}</h1><p><code>{code}</code>, HTTP status {status}</p><p>{advice}</p>",
         title = kind.title(),
         code = kind.slug(),
         status = problem::status(kind).as_u16(),
         advice = problem::advice(kind).replace('<', "&lt;"),
-    ))
-    .into_response()
+    ));
+    ([(header::CONTENT_SECURITY_POLICY, policy)], page).into_response()
 }
 
 /// Any path that does not exist.

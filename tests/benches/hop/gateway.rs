@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use registrar_adapters::VENDORS;
 use registrar_engine::{Config, Engine, Environment, config::resolve_secret};
 use registrar_model::{BackendName, ClientId, OperationId, Registration, RegistrationId};
-use registrar_server::App;
+use registrar_server::{App, serve::Limits};
 use registrar_store::{
     ApiKey, Begun, InitialAccessToken, Intent, KeyUse, Operation, OperationState, OperationUpdate, PageOf, PageRequest,
     RegistrationChange, RegistrationFilter, Sealed, Store, StoreError, Unused, Usage,
@@ -34,7 +34,13 @@ pub(crate) fn run(config: &str) -> Fallible<()> {
         let app = App::new(Arc::new(engine), config.auth, &format!("http://{address}"), metrics);
         println!("gateway is listening on http://{address}");
         std::io::stdout().flush()?;
-        registrar_server::serve::serve(listener, registrar_server::router(app), std::future::pending()).await?;
+        registrar_server::serve::serve(
+            listener,
+            registrar_server::router(app),
+            Limits::default(),
+            std::future::pending(),
+        )
+        .await?;
         Ok(())
     })
 }

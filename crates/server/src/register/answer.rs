@@ -244,15 +244,17 @@ impl Refusal {
     /// it fails, is for the operator.
     fn reason(&self) -> Option<&str> {
         use ErrorKind as K;
-        let is_refusal = matches!(
-            self.error.kind(),
+        let status = self.error.vendor().and_then(|vendor| vendor.status);
+        let is_refusal = match self.error.kind() {
             K::Validation
-                | K::InvalidRedirectUri
-                | K::UnsupportedValue
-                | K::UnsupportedByBackend
-                | K::AlreadyExists
-                | K::UpstreamRejected
-        );
+            | K::InvalidRedirectUri
+            | K::UnsupportedValue
+            | K::UnsupportedByBackend
+            | K::AlreadyExists => true,
+            // no more clients, or an error with the status of a success; any other is about the gateway
+            K::UpstreamRejected => self.error.is_passing() || status.is_some_and(|status| status < 300),
+            _ => false,
+        };
         let said = self.error.vendor().filter(|_| is_refusal);
         said.and_then(|vendor| vendor.message.as_deref().or(vendor.code.as_deref()))
     }

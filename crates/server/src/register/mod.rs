@@ -31,6 +31,16 @@ use answer::{Information, Refusal};
 /// The path whose last segment is a token: it is never logged.
 pub(crate) const TICKET: &str = "/{route}/register/{ticket}";
 
+/// Whether a route is one of this face.
+pub(crate) fn is_standard(route: &str) -> bool {
+    route.contains("/register") || route.contains("/.well-known/")
+}
+
+/// An error as this face tells it.
+pub(crate) fn refusal(context: &Context, error: Error) -> Response {
+    Refusal::from(error).answer(context)
+}
+
 /// The paths of the standards face.
 pub(crate) fn routes() -> Router<App> {
     Router::new()
