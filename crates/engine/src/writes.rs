@@ -163,6 +163,7 @@ impl Engine {
         let turn = self.lock(id).await;
         let current = self.registration(id).await?;
         check_version(&current, expected)?;
+        request.validate_change(&current.spec, true).map_err(Error::validation)?;
         self.update(caller, current, request, options, turn).await
     }
 
@@ -184,7 +185,8 @@ impl Engine {
         let current = self.registration(id).await?;
         check_version(&current, expected)?;
         let merged = patch::merge(Value::Object(current.writable()), change);
-        let request = NewRegistration::decode(&merged).map_err(Error::validation)?;
+        let request = NewRegistration::decode_unvalidated(&merged).map_err(Error::validation)?;
+        request.validate_change(&current.spec, true).map_err(Error::validation)?;
         self.update(caller, current, request, UpdateOptions::default(), turn).await
     }
 

@@ -61,6 +61,20 @@ impl NewRegistration {
         self.validate_within(Reach::Public)
     }
 
+    /// As [`NewRegistration::validate`], of a change of what is recorded: a vendor may hold what no caller may ask for, and
+    /// what we gave out we take back. `administrator` leaves private hosts to the backend.
+    ///
+    /// # Errors
+    /// The issues that the record does not have itself, in members that are as they were.
+    pub fn validate_change(&self, current: &ClientSpec, administrator: bool) -> Result<(), Vec<crate::Issue>> {
+        let reach = if administrator { Reach::Undecided } else { Reach::Public };
+        let Err(mut found) = self.validate_within(reach) else { return Ok(()) };
+        let mut known = Issues::new();
+        current.validate(reach, &Position::root(), &mut known);
+        found.retain(|issue| !known.as_slice().contains(issue) || self.spec.differs_at(current, &issue.pointer));
+        if found.is_empty() { Ok(()) } else { Err(found) }
+    }
+
     fn validate_within(&self, reach: Reach<'_>) -> Result<(), Vec<crate::Issue>> {
         let mut issues = Issues::new();
         self.spec.validate(reach, &Position::root(), &mut issues);
