@@ -148,6 +148,17 @@ impl Serialize for PlannedRequest {
     }
 }
 
+/// How a new client is called where the vendor lets only one client have a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Naming<'n> {
+    /// As the registration says: a name that is taken is refused.
+    #[default]
+    Plain,
+    /// With a mark that no other client has, lower-case letters and digits: any number of clients may have one display
+    /// name. A name that the registration fixes among the vendor's members stays as it is.
+    Distinct(&'n str),
+}
+
 /// One vendor kind behind the canonical model.
 ///
 /// # Contract
@@ -173,6 +184,15 @@ pub trait Adapter: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the registration cannot be represented at all.
     fn preview(&self, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>>;
+
+    /// Pure. As [`Self::preview`], under a name that may have to be distinct. Vendors whose names need not be unique call
+    /// every client as the registration says.
+    ///
+    /// # Errors
+    /// As [`Self::preview`].
+    fn preview_as(&self, desired: &ClientSpec, _naming: Naming<'_>) -> Result<Mapped<Vec<PlannedRequest>>> {
+        self.preview(desired)
+    }
 
     /// Pure. The requests that [`Self::update`] would send (none when nothing changes), and what would be lost.
     ///

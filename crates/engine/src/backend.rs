@@ -9,7 +9,7 @@ use std::{
 
 use metrics::Counter;
 use registrar_core::{Adapter, Credential, Error, ErrorKind, Http, Outcome};
-use registrar_model::BackendName;
+use registrar_model::{BackendName, PrivateHosts, Scope};
 use registrar_store::Action;
 use serde_json::{Value, json};
 use url::Url;
@@ -104,6 +104,12 @@ pub struct Backend {
     pub enabled: bool,
     /// Its loss policy.
     pub on_loss: OnLoss,
+    /// Whether the loss of scopes counts as one of security.
+    pub strict_scopes: bool,
+    /// The scopes of registrations that ask for none.
+    pub default_scopes: Option<Scope>,
+    /// The private hosts that administrators may name in URLs.
+    pub private_hosts: PrivateHosts,
     /// The vendor behind it.
     pub adapter: Arc<dyn Adapter>,
     /// The longest that one call may take.
@@ -219,6 +225,9 @@ impl Runtime {
                 name: config.name.clone(),
                 enabled: config.enabled,
                 on_loss: config.on_loss,
+                strict_scopes: config.strict_scopes,
+                default_scopes: config.default_scopes,
+                private_hosts: config.private_hosts,
                 adapter: (config.blueprint.build)(connection.http),
                 timeout: config.timeout,
                 visibility_grace: config.visibility_grace,
@@ -258,6 +267,12 @@ impl Runtime {
             code: registrar_model::IssueCode::InvalidValue,
             detail: format!("there is no backend `{name}`; there are {}", known.join(", ")),
         }])
+    }
+
+    /// The scopes of a registration that asks for none: a route's come first.
+    pub(crate) fn default_scopes<'r>(&'r self, backend: &'r Backend, route: Option<&str>) -> Option<&'r Scope> {
+        let own = route.and_then(|name| self.routes.iter().find(|r| r.name == name));
+        own.and_then(|route| route.default_scopes.as_ref()).or(backend.default_scopes.as_ref())
     }
 
     /// The backend of an existing registration.

@@ -7,10 +7,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use registrar_core::{Error, ErrorKind, PlannedRequest, Result, SecretString, Vendor};
+use registrar_core::{Error, ErrorKind, Naming, PlannedRequest, Result, SecretString, Vendor};
 use registrar_model::{
-    BackendName, ClientSpec, Issue, IssueCode, Issues, Loss, Mapped, NewRegistration, Pointer, Registration,
-    RegistrationId, loss,
+    BackendName, ClientSpec, Issue, IssueCode, Issues, Loss, LossKind, Mapped, Member as _, NewRegistration, Pointer,
+    Position, Reach, Registration, RegistrationId, Scope, Severity, loss, validate,
 };
 use registrar_store::{PageOf, PageRequest, RegistrationFilter, Store};
 use serde::Serialize;
@@ -294,8 +294,9 @@ impl Engine {
     /// # Errors
     /// When the request cannot be represented at the backend at all.
     pub fn dry_run(&self, request: &NewRegistration) -> Result<DryRun> {
-        let admission = self.admit(request)?;
-        let refusal = admission.refusal(request, None);
+        let mut request = request.clone();
+        let admission = self.admit(&mut request, Way::default())?;
+        let refusal = admission.refusal(&request, None);
         let mut losses = admission.plan.losses;
         loss::join(&mut losses, admission.own);
         Ok(DryRun {
@@ -309,11 +310,18 @@ impl Engine {
     }
 
     /// Chooses the backend of a create and finds out what it would lose.
-    pub(crate) fn admit(&self, request: &NewRegistration) -> Result<Admission> {
-        let (backend, route, policy) = self.runtime.load().choose(request)?;
+    pub(crate) fn admit(&self, request: &mut NewRegistration, way: Way<'_>) -> Result<Admission> {
+        let runtime = self.runtime.load();
+        let (backend, route, policy) = runtime.choose(request)?;
         self.check_vendor_members(&backend, &request.spec)?;
-        let plan = backend.adapter.preview(&request.spec).map_err(|e| e.with_backend(backend.name.as_str()))?;
-        Ok(Admission { backend, route, policy, plan, own: request.own_losses() })
+        check_hosts(&backend, &request.spec)?;
+        let mut own = request.own_losses();
+        let scopes = runtime.default_scopes(&backend, way.route.or(route.as_deref()));
+        own.extend(complete(&mut request.spec, scopes));
+        let plan = backend.adapter.preview_as(&request.spec, way.naming);
+        let mut plan = plan.map_err(|e| e.with_backend(backend.name.as_str()))?;
+        loss_policy::weigh(&backend, &mut plan.losses);
+        Ok(Admission { backend, route, policy, plan, own })
     }
 
     /// Refuses `vendor` members of kinds that do not exist, and lets the adapter check its own.
@@ -365,6 +373,39 @@ impl Engine {
     pub fn vendors(&self) -> Vec<Value> {
         crate::matrix::vendors(self.vendors)
     }
+}
+
+/// What is known of a create beside the request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Way<'w> {
+    /// How the client is to be called.
+    pub(crate) naming: Naming<'w>,
+    /// The route of the standards face.
+    pub(crate) route: Option<&'w str>,
+}
+
+/// Refuses URLs with private hosts that the backend's operator does not allow.
+pub(crate) fn check_hosts(backend: &Backend, spec: &ClientSpec) -> Result<()> {
+    let (root, mut issues) = (Position::root(), Issues::new());
+    validate::hosts(&spec.metadata, Reach::Allowed(&backend.private_hosts), &root.child("metadata"), &mut issues);
+    issues.into_result(()).map_err(Error::validation)
+}
+
+/// Gives a registration that asks for no scope the default ones, and says so.
+pub(crate) fn complete(spec: &mut ClientSpec, scopes: Option<&Scope>) -> Option<Loss> {
+    if spec.metadata.scope.as_ref().is_some_and(|scope| !scope.is_empty()) {
+        return None;
+    }
+    let scopes = scopes?;
+    spec.metadata.scope = Some(scopes.clone());
+    Some(Loss {
+        field: "metadata.scope".into(),
+        kind: LossKind::Defaulted,
+        severity: Severity::Functional,
+        reason: "not sent; these are the `default_scopes` of the backend or route".into(),
+        wanted: None,
+        got: Some(scopes.encode()),
+    })
 }
 
 /// A create that may go ahead as far as the backend is concerned.

@@ -18,6 +18,7 @@ mod look;
 pub mod loss_policy;
 mod management;
 pub mod matrix;
+mod naming;
 mod open;
 pub mod rebuild;
 mod reconcile;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use registrar_core::{Error, ErrorKind, IdempotencyClass, Result, VendorClient};
+use registrar_core::{Error, ErrorKind, IdempotencyClass, Naming, Result, VendorClient};
 use registrar_model::{ClientSpec, Issues, Loss, Position, State, account};
 use registrar_store::{Action, Operation, OperationState, RegistrationChange};
 use serde_json::{Map, Value, json};
@@ -16,6 +16,7 @@ use crate::{
     engine::{Engine, store_error},
     gone::Presence,
     journal::{SECRET, UNDELIVERED, millis, with_state},
+    naming,
     reconcile::{FIRST_WAIT, Finding},
     secret_needed,
     unread::with_unread,
@@ -57,7 +58,9 @@ impl Engine {
                 evidence: vec![seen],
             });
         }
-        let predicted = backend.adapter.preview(&asked.spec)?.losses;
+        let mark = asked.kept.record.as_ref().map(|_| naming::mark(operation.id));
+        let naming = mark.as_deref().map_or(Naming::Plain, Naming::Distinct);
+        let predicted = backend.adapter.preview_as(&asked.spec, naming)?.losses;
         let mut matching = Vec::new();
         for client in &listed.clients {
             if looks_like(&asked.spec, &client.spec, &predicted) && !self.is_registered(backend, client).await? {

@@ -3,7 +3,15 @@
 use registrar_core::{Error, ErrorKind};
 use registrar_model::{Issue, IssueCode, Loss, Pointer, Severity};
 
-use crate::config::OnLoss;
+use crate::{backend::Backend, config::OnLoss};
+
+/// Makes the loss of scopes one of security where the operator says so.
+pub(crate) fn weigh(backend: &Backend, losses: &mut [Loss]) {
+    let lost = |loss: &&mut Loss| loss.field == "metadata.scope" && loss.is_refusable();
+    if backend.strict_scopes {
+        losses.iter_mut().filter(lost).for_each(|loss| loss.severity = Severity::Security);
+    }
+}
 
 /// Refuses losses that the policy does not accept and the request does not allow by name.
 ///

@@ -253,6 +253,7 @@ mod tests {
             when: when.map(|w| Rule::compile(w, Scope::Registration).unwrap()),
             backend: backend.parse().unwrap(),
             on_loss: None,
+            default_scopes: None,
             registration: crate::dcr::RouteRegistration::default(),
         }
     }

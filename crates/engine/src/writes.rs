@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
-use registrar_core::{Error, ErrorKind, IssuedSecret, OpSupport, Outcome};
+use registrar_core::{Error, ErrorKind, IssuedSecret, Naming, OpSupport, Outcome};
 use registrar_model::{
     ClientSpec, Hidden, Loss, NewRegistration, OperationId, RedirectUri, Registration, RegistrationId, State,
     account::{account, effective},
@@ -18,10 +18,11 @@ use crate::{
     backend::Backend,
     clock::now_ms,
     dcr::{self, CreateOptions, UpdateOptions},
-    engine::{Admission, Caller, Engine, Failure, NewSecret, Turn, Written, moving},
+    engine::{Admission, Caller, Engine, Failure, NewSecret, Turn, Way, Written, check_hosts, complete, moving},
     journal::{Start, Success, Wish},
     loss_policy,
     management::Reach,
+    naming,
     record::Ongoing,
     removal,
     reported::Reported,
@@ -55,7 +56,7 @@ impl Engine {
     pub(crate) fn create_with(
         self: &Arc<Self>,
         caller: &Caller,
-        request: NewRegistration,
+        mut request: NewRegistration,
         options: CreateOptions,
     ) -> impl Future<Output = Result<Written, Failure>> + Send {
         async move {
@@ -63,12 +64,18 @@ impl Engine {
                 // boxed, as failures are below: what is rare must not make the future of every create large
                 return Box::pin(self.written_again(caller, done)).await;
             }
-            let admission = self.admit(&request)?;
+            let id = OperationId::generate();
+            // strangers' clients have the names that people gave their software: any number have the same
+            let mark = options.record.as_ref().map(|_| naming::mark(id));
+            let way = Way {
+                naming: mark.as_deref().map_or(Naming::Plain, Naming::Distinct),
+                route: options.record.as_ref().and_then(|r| r.route.as_deref()),
+            };
+            let admission = self.admit(&mut request, way)?;
             if let Some(refusal) = admission.refusal(&request, options.on_loss) {
                 return Err(refusal.into());
             }
             admission.backend.admits_writes()?;
-            let id = OperationId::generate();
             let write = Arc::clone(self).created(caller.clone(), admission, id, request, options);
             self.detached(id, Box::pin(write)).await
         }
@@ -179,6 +186,7 @@ impl Engine {
         let turn = self.lock(id).await;
         let current = self.registration(id).await?;
         check_version(&current, expected)?;
+        request.validate_change(&current.spec, true).map_err(Error::validation)?;
         self.update(caller, current, request, options, turn).await
     }
 
@@ -200,7 +208,8 @@ impl Engine {
         let current = self.registration(id).await?;
         check_version(&current, expected)?;
         let merged = patch::merge(Value::Object(current.writable()), change);
-        let request = NewRegistration::decode(&merged).map_err(Error::validation)?;
+        let request = NewRegistration::decode_unvalidated(&merged).map_err(Error::validation)?;
+        request.validate_change(&current.spec, true).map_err(Error::validation)?;
         self.update(caller, current, request, UpdateOptions::default(), turn).await
     }
 
@@ -209,7 +218,7 @@ impl Engine {
         self: &Arc<Self>,
         caller: &Caller,
         current: Registration,
-        request: NewRegistration,
+        mut request: NewRegistration,
         mut options: UpdateOptions,
         turn: Turn,
     ) -> Result<Written, Failure> {
@@ -219,13 +228,19 @@ impl Engine {
         let backend = self.usable(&current)?;
         supported(backend.adapter.descriptor().operations.update, &backend, "updating a client")?;
         self.check_vendor_members(&backend, &request.spec)?;
+        check_hosts(&backend, &request.spec)?;
+        let route = dcr::Record::of(&current.hidden).and_then(|record| record.route);
+        let completed = complete(&mut request.spec, self.runtime.load().default_scopes(&backend, route.as_deref()));
         let (current, reach) = self.tried(current, &turn).await?;
-        let mapped = backend
+        let mut mapped = backend
             .adapter
             .preview_update(reach.newest(), &current.spec, &request.spec)
             .map_err(|e| e.with_backend(backend.name.as_str()))?;
+        loss_policy::weigh(&backend, &mut mapped.losses);
         let mut losses = mapped.losses;
-        loss::join(&mut losses, request.own_losses());
+        let mut own = request.own_losses();
+        own.extend(completed);
+        loss::join(&mut losses, own.clone());
         loss_policy::admit(backend.on_loss, &request.allow_loss, &losses)
             .map_err(|e| e.with_backend(backend.name.as_str()))?;
         secret_needed::admit(&backend, &current.spec, &request.spec, &losses)?;
@@ -245,7 +260,6 @@ impl Engine {
                     Start::Now(operation) => operation,
                     Start::Done(earlier) => return engine.written_again(&caller, earlier).await,
                 };
-                let own = request.own_losses();
                 let NewRegistration { spec, labels, .. } = request;
                 let (updated, by) = reach.call(|target| backend.adapter.update(target, &current.spec, &spec)).await;
                 let updated = match updated {

@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod field;
+pub mod hosts;
 pub mod id;
 pub mod issue;
 pub mod json;
@@ -28,6 +29,7 @@ pub mod uri;
 pub mod validate;
 
 pub use field::{Compare, FieldInfo, JsonType, fields};
+pub use hosts::{PrivateHosts, Reach};
 pub use id::{BackendName, ClientId, OperationId, RegistrationId};
 pub use issue::{Issue, IssueCode, Issues, Pointer, Position, ReferenceToken};
 pub use loss::{Loss, LossKind, Losses, Mapped, Severity};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::{
+    hosts::Reach,
     id::BackendName,
     issue::{IssueCode, Issues, Position, type_name},
     json, jwk,
@@ -40,14 +41,15 @@ pub struct NewRegistration {
 pub const ENVELOPE: [&str; 6] = ["backend", "metadata", "policy", "vendor", "labels", "allow_loss"];
 
 impl NewRegistration {
-    /// Reads and validates an envelope; every issue at once.
+    /// Reads and validates an envelope; every issue at once. Which private hosts its URLs may name is left to the backend
+    /// that is chosen for it.
     ///
     /// # Errors
     /// The issues, each with a pointer into the body.
     pub fn decode(body: &Value) -> Result<Self, Vec<crate::Issue>> {
         // members that did not decode would only cause misleading findings of the rules between members
         let out = Self::decode_unvalidated(body)?;
-        out.validate()?;
+        out.validate_within(Reach::Undecided)?;
         Ok(out)
     }
 
@@ -56,8 +58,26 @@ impl NewRegistration {
     /// # Errors
     /// As [`NewRegistration::decode`].
     pub fn validate(&self) -> Result<(), Vec<crate::Issue>> {
+        self.validate_within(Reach::Public)
+    }
+
+    /// As [`NewRegistration::validate`], of a change of what is recorded: a vendor may hold what no caller may ask for, and
+    /// what we gave out we take back. `administrator` leaves private hosts to the backend.
+    ///
+    /// # Errors
+    /// The issues that the record does not have itself, in members that are as they were.
+    pub fn validate_change(&self, current: &ClientSpec, administrator: bool) -> Result<(), Vec<crate::Issue>> {
+        let reach = if administrator { Reach::Undecided } else { Reach::Public };
+        let Err(mut found) = self.validate_within(reach) else { return Ok(()) };
+        let mut known = Issues::new();
+        current.validate(reach, &Position::root(), &mut known);
+        found.retain(|issue| !known.as_slice().contains(issue) || self.spec.differs_at(current, &issue.pointer));
+        if found.is_empty() { Ok(()) } else { Err(found) }
+    }
+
+    fn validate_within(&self, reach: Reach<'_>) -> Result<(), Vec<crate::Issue>> {
         let mut issues = Issues::new();
-        self.spec.validate(&Position::root(), &mut issues);
+        self.spec.validate(reach, &Position::root(), &mut issues);
         issues.into_result(())
     }
 

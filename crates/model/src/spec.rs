@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     field::{Compare, FieldInfo, lookup},
-    issue::{IssueCode, Issues, Position, type_name},
+    hosts::Reach,
+    issue::{IssueCode, Issues, Pointer, Position, type_name},
     metadata::ClientMetadata,
     policy::Policy,
     severity::is_standard,
@@ -149,9 +150,17 @@ impl ClientSpec {
     }
 
     /// Checks every rule of the model. Vendor members are checked by their adapter.
-    pub fn validate(&self, at: &Position<'_>, issues: &mut Issues) {
-        crate::validate::metadata(&self.metadata, &at.child("metadata"), issues);
+    pub fn validate(&self, reach: Reach<'_>, at: &Position<'_>, issues: &mut Issues) {
+        crate::validate::metadata_within(&self.metadata, reach, &at.child("metadata"), issues);
         crate::validate::policy(&self.policy, &at.child("policy"), issues);
+    }
+
+    /// Whether two specs differ in the member of `metadata` or `policy` that a pointer leads to or into.
+    pub(crate) fn differs_at(&self, other: &Self, pointer: &Pointer) -> bool {
+        let mut steps = pointer.as_str().split('/').skip(1);
+        let (Some(layer), Some(name)) = (steps.next(), steps.next()) else { return true };
+        let path = format!("{layer}.{}", name.replace("~1", "/").replace("~0", "~"));
+        self.field(&path) != other.field(&path)
     }
 
     /// The vendor-only members of one kind.

@@ -10,6 +10,7 @@ use url::{Host, Url};
 
 pub use crate::scheme::TAKEN as TAKEN_SCHEMES;
 use crate::{
+    hosts::{Reach, is_private},
     issue::{IssueCode, Issues, Position},
     scheme::private_use_fault,
 };
@@ -98,7 +99,15 @@ fn parse_web(raw: &str) -> Result<Url, &'static str> {
     if authority.contains('*') {
         return Err("it has a wildcard in the host");
     }
-    let (raw_host, _) = split_port(authority);
+    let (raw_host, port) = split_port(authority);
+    if port.is_some_and(|port| port.is_empty() || port.len() > 1 && port.starts_with('0')) {
+        return Err("its port is empty or begins with a zero");
+    }
+    if has_late_user_information(raw) {
+        return Err(
+            "an `@` follows in the query right after the host, where some parsers take it for user information",
+        );
+    }
     if raw_host.is_empty() {
         return Err("it has no host");
     }
@@ -120,7 +129,7 @@ fn parse_web(raw: &str) -> Result<Url, &'static str> {
 
 /// The preferred name syntax of RFC 1034 §3.5 and RFC 1123 §2.1, and the underscore, which hosts in use have; a final
 /// dot is the root's. The parser also takes sub-delimiters and empty labels.
-fn is_dns_name(name: &str) -> bool {
+pub(crate) fn is_dns_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     name.len() <= 253
         && name.split('.').all(|label| {
@@ -129,6 +138,13 @@ fn is_dns_name(name: &str) -> bool {
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         })
+}
+
+/// `https://a.example?@b.example/`: parsers that know no query without a path see user information and another host.
+fn has_late_user_information(raw: &str) -> bool {
+    let after = raw.split_once("//").map_or("", |(_, rest)| rest);
+    let query = after.find(['/', '?', '#']).and_then(|end| after.get(end..)).and_then(|rest| rest.strip_prefix('?'));
+    query.is_some_and(|query| query.split('#').next().is_some_and(|query| query.contains('@')))
 }
 
 fn split_port(authority: &str) -> (&str, Option<&str>) {
@@ -159,26 +175,18 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// True for names and addresses that only mean something on a private network: a vendor that fetches such a URL could
-/// be turned against its own network.
-fn is_private(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => {
-            let name = name.trim_end_matches('.');
-            let under = |domain: &str| name.strip_suffix(domain).is_some_and(|n| n.is_empty() || n.ends_with('.'));
-            !name.contains('.') || ["localhost", "local", "internal", "home.arpa", "lan"].into_iter().any(under)
-        }
-        // no public service is reached by a bare address
-        Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => true,
-    }
-}
-
 /// Why a redirection URI must not be registered; `None` when it may be.
 ///
 /// `https` anywhere, `http` only on loopback, private-use schemes of native apps; never a fragment, user information, a
 /// wildcard, a dot segment or a scheme that is not the application's own (RFC 7591 §5, RFC 8252 §7, RFC 9700 §4.1).
 #[must_use]
 pub fn redirect_fault(raw: &str) -> Option<&'static str> {
+    redirect_fault_within(raw, Reach::Public)
+}
+
+/// The same where `http` may lead to private hosts, too.
+#[must_use]
+pub fn redirect_fault_within(raw: &str, reach: Reach<'_>) -> Option<&'static str> {
     if let Some(fault) = raw_fault(raw) {
         return Some(fault);
     }
@@ -196,7 +204,7 @@ pub fn redirect_fault(raw: &str) -> Option<&'static str> {
     match &*scheme {
         "https" => parse_web(raw).err(),
         "http" => match parse_web(raw) {
-            Ok(url) if is_loopback(&url) => None,
+            Ok(url) if is_loopback(&url) || reach.admits(&url) => None,
             Ok(_) => Some("`http` is allowed only for 127.0.0.1, [::1] and localhost; use `https` (RFC 7591 §5)"),
             Err(fault) => Some(fault),
         },
@@ -223,8 +231,8 @@ pub(crate) fn web_implicit_fault(raw: &str) -> Option<&'static str> {
 }
 
 /// Records a fault of a redirection URI.
-pub fn check_redirect(uri: &RedirectUri, at: &Position<'_>, issues: &mut Issues) {
-    if let Some(fault) = redirect_fault(uri.as_str()) {
+pub fn check_redirect(uri: &RedirectUri, reach: Reach<'_>, at: &Position<'_>, issues: &mut Issues) {
+    if let Some(fault) = redirect_fault_within(uri.as_str(), reach) {
         issues.push(at, IssueCode::InvalidRedirectUri, format!("not an acceptable redirect URI: {fault}"));
     }
 }
@@ -248,6 +256,12 @@ pub enum UrlUse {
 /// Why a URL is not acceptable for this use; `None` when it is.
 #[must_use]
 pub fn url_fault(raw: &str, purpose: UrlUse) -> Option<&'static str> {
+    url_fault_within(raw, purpose, Reach::Public)
+}
+
+/// The same where vendors may fetch from private hosts, too.
+#[must_use]
+pub fn url_fault_within(raw: &str, purpose: UrlUse, reach: Reach<'_>) -> Option<&'static str> {
     if let Some(fault) = raw_fault(raw) {
         return Some(fault);
     }
@@ -261,7 +275,9 @@ pub fn url_fault(raw: &str, purpose: UrlUse) -> Option<&'static str> {
     };
     match (parse_web(raw), purpose) {
         (Err(fault), _) => Some(fault),
-        (Ok(url), UrlUse::Fetched | UrlUse::RequestObject) if scheme != "https" || is_private(&url) => {
+        (Ok(url), UrlUse::Fetched | UrlUse::RequestObject)
+            if scheme != "https" || is_private(&url) && !reach.admits(&url) =>
+        {
             Some("the vendor fetches it, so it must be `https` with a public host name")
         }
         (Ok(url), UrlUse::Followed) if scheme != "https" && !is_loopback(&url) => Some("it must be `https`"),
@@ -271,8 +287,8 @@ pub fn url_fault(raw: &str, purpose: UrlUse) -> Option<&'static str> {
 }
 
 /// Records a fault of a URL member.
-pub fn check_url(raw: &str, purpose: UrlUse, at: &Position<'_>, issues: &mut Issues) {
-    if let Some(fault) = url_fault(raw, purpose) {
+pub fn check_url(raw: &str, purpose: UrlUse, reach: Reach<'_>, at: &Position<'_>, issues: &mut Issues) {
+    if let Some(fault) = url_fault_within(raw, purpose, reach) {
         issues.push(at, IssueCode::InvalidUrl, format!("not an acceptable URL: {fault}"));
     }
 }
@@ -306,6 +322,7 @@ mod tests {
             "https://a.example",
             "https://A.Example/CB?x=1&y=%20",
             "https://a.example:8443/cb",
+            "https://a.example/cb?x=@b",
             "http://127.0.0.1/cb",
             "http://[::1]:5000/cb",
             "http://localhost:3000/cb",
@@ -357,6 +374,10 @@ mod tests {
             "http://localhost.evil.example/cb",
             "http://127.0.0.1.evil.example/cb",
             "https://",
+            "https://a.example:/cb",
+            "https://a.example:0443/cb",
+            "https://a.example?@b.example/cb",
+            "https://a.example?x=1&y=@b.example",
             "ftp://a.example/",
             "urn:ietf:wg:oauth:2.0:oob",
         ] {

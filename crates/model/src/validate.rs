@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
+    hosts::Reach,
     issue::{IssueCode, Issues, Position},
     member::{AuthMethod, GrantType, StringMember},
     metadata::{BOTH_KEYS, ClientMetadata, check_untyped},
@@ -13,16 +14,32 @@ use crate::{
 /// How long `client_name` may be, in characters (the shortest documented limit of a vendor).
 pub const MAX_NAME: usize = 255;
 
-/// Checks metadata that was decoded without issues.
+/// Checks metadata that was decoded without issues, for callers who may name public hosts only.
 pub fn metadata(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
-    redirects(m, at, issues);
+    metadata_within(m, Reach::Public, at, issues);
+}
+
+/// The same for callers who may name these private hosts, too.
+pub fn metadata_within(m: &ClientMetadata, reach: Reach<'_>, at: &Position<'_>, issues: &mut Issues) {
+    redirects(m, reach, at, issues);
     grants(m, at, issues);
     authentication(m, at, issues);
     keys(m, at, issues);
-    urls(m, at, issues);
+    urls(m, reach, at, issues);
     algorithms(m, at, issues);
     words(m, at, issues);
     texts(m, at, issues);
+}
+
+/// Checks which private hosts the URLs name, and nothing else.
+pub fn hosts(m: &ClientMetadata, reach: Reach<'_>, at: &Position<'_>, issues: &mut Issues) {
+    let mut found = Issues::new();
+    redirects(m, reach, at, &mut found);
+    urls(m, reach, at, &mut found);
+    for issue in found.into_vec() {
+        let hint = "; the operator can allow private hosts with `private_hosts` of the backend";
+        issues.push(issue.pointer, issue.code, issue.detail + hint);
+    }
 }
 
 /// Checks a policy that was decoded without issues.
@@ -57,11 +74,11 @@ pub fn policy(p: &Policy, at: &Position<'_>, issues: &mut Issues) {
     }
 }
 
-fn redirects(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
+fn redirects(m: &ClientMetadata, reach: Reach<'_>, at: &Position<'_>, issues: &mut Issues) {
     let here = at.child("redirect_uris");
     let uris = m.redirect_uris.as_deref().unwrap_or_default();
     for (i, uri) in uris.iter().enumerate() {
-        check_redirect(uri, &here.child(i), issues);
+        check_redirect(uri, reach, &here.child(i), issues);
     }
     if uris.is_empty() && m.effective_grant_types().iter().any(GrantType::uses_redirect) {
         let detail =
@@ -177,7 +194,7 @@ fn keys(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     }
 }
 
-fn urls(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
+fn urls(m: &ClientMetadata, reach: Reach<'_>, at: &Position<'_>, issues: &mut Issues) {
     use UrlUse::{Fetched, Followed, FollowedOverTls, RequestObject, Shown};
     let single = [
         ("client_uri", &m.client_uri, Shown),
@@ -196,11 +213,11 @@ fn urls(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     ];
     for (name, value, purpose) in single {
         if let Some(value) = value {
-            check_url(value, purpose, &at.child(name), issues);
+            check_url(value, purpose, reach, &at.child(name), issues);
         }
     }
     for (i, uri) in m.request_uris.iter().flatten().enumerate() {
-        check_url(uri, RequestObject, &at.child("request_uris").child(i), issues);
+        check_url(uri, RequestObject, reach, &at.child("request_uris").child(i), issues);
     }
     let lists = [
         ("post_logout_redirect_uris", &m.post_logout_redirect_uris),
@@ -217,7 +234,7 @@ fn urls(m: &ClientMetadata, at: &Position<'_>, issues: &mut Issues) {
     for (key, value) in &m.localized {
         let base = key.split('#').next().unwrap_or(key);
         if let (true, Some(text)) = (base.ends_with("_uri"), value.as_str()) {
-            check_url(text, Shown, &at.child(key), issues);
+            check_url(text, Shown, reach, &at.child(key), issues);
         }
     }
 }

@@ -181,7 +181,9 @@ pub(crate) async fn replace(
         let expected = expected_version(&app, request.headers())?;
         let (head, body) = body::read(request, JSON).await?;
         let caller = principal.caller(&app, &context, write(&head, &body))?;
-        let registration = decode(&without_identity(body), strict)?;
+        // the engine validates it against the record
+        let registration = NewRegistration::decode_unvalidated(&without_identity(body)).map_err(Error::validation)?;
+        let registration = demand_names(registration, strict)?;
         let written = app.engine().replace(&caller, id, registration, expected).await?;
         Ok::<_, Failure>(render::written(StatusCode::OK, &written))
     };
@@ -281,6 +283,10 @@ fn write<'r>(head: &'r Parts, body: &'r Value) -> Write<'r> {
 /// Reads an envelope; `strict` refuses metadata names that no registry knows.
 fn decode(body: &Value, strict: bool) -> Result<NewRegistration> {
     let registration = NewRegistration::decode(body).map_err(Error::validation)?;
+    demand_names(registration, strict)
+}
+
+fn demand_names(registration: NewRegistration, strict: bool) -> Result<NewRegistration> {
     if strict {
         registration.demand_known_names().map_err(Error::validation)?;
     }

@@ -1,6 +1,6 @@
 //! `AppName`: the key of management calls, and a segment of the client's own live endpoint URLs (T2, trap 8).
 
-use registrar_core::{Error, Result};
+use registrar_core::{Error, Naming, Result};
 use registrar_model::{ClientSpec, Issue, IssueCode, LossKind, Losses, Pointer, Severity};
 use serde_json::{Value, json};
 
@@ -11,7 +11,12 @@ use crate::shared;
 ///
 /// # Errors
 /// When a client is to be renamed.
-pub(super) fn choose(spec: &ClientSpec, current: Option<&str>, losses: &mut Losses) -> Result<String> {
+pub(super) fn choose(
+    spec: &ClientSpec,
+    current: Option<&str>,
+    naming: Naming<'_>,
+    losses: &mut Losses,
+) -> Result<String> {
     const FIELD: &str = "metadata.client_name";
     let sent = spec.vendor.get(KIND).and_then(|own| own.get(name::APP_NAME)).and_then(Value::as_str);
     let wanted = spec.metadata.client_name.as_deref();
@@ -24,10 +29,17 @@ pub(super) fn choose(spec: &ClientSpec, current: Option<&str>, losses: &mut Loss
         }
         (Some(current), _) => current.to_owned(),
         (None, Some(sent)) => sent.to_owned(),
-        (None, None) => wanted.and_then(segment_of).unwrap_or_else(|| {
-            let derived = shared::derived_name(&spec.metadata);
-            segment_of(&derived).unwrap_or_else(|| format!("client-{}", slug(&derived)).trim_matches('-').to_owned())
-        }),
+        (None, None) => {
+            let plain = wanted.and_then(segment_of).unwrap_or_else(|| {
+                let derived = shared::derived_name(&spec.metadata);
+                let slug = || format!("client-{}", slug(&derived)).trim_matches('-').to_owned();
+                segment_of(&derived).unwrap_or_else(slug)
+            });
+            match naming {
+                Naming::Plain => plain,
+                Naming::Distinct(mark) => marked(&plain, mark),
+            }
+        }
     };
     match wanted {
         Some(wanted) if wanted != chosen => {
@@ -44,6 +56,12 @@ pub(super) fn choose(spec: &ClientSpec, current: Option<&str>, losses: &mut Loss
         None => losses.defaulted(FIELD, json!(chosen), "LoginRadius demands a name, AppName, and shows it"),
     }
     Ok(chosen)
+}
+
+/// A name and what makes it one of its own, within the limit. Names have ASCII characters only.
+fn marked(plain: &str, mark: &str) -> String {
+    let room = MAX.saturating_sub(mark.len() + 1);
+    format!("{}-{mark}", plain.get(..room).unwrap_or(plain))
 }
 
 /// A text as it is where it may be an `AppName`, or else its slug; `None` when nothing usable is left.

@@ -40,7 +40,8 @@ pub(super) fn classify(response: &Response) -> Error {
             error,
             ErrorKind::AlreadyExists,
             "LoginRadius has a client of this name already; names are unique within a site",
-        ),
+        )
+        .with_advice("name another one in `vendor.loginradius.AppName`; it becomes part of the client's live URLs"),
         Some("8014") => reword(
             error,
             ErrorKind::UnsupportedByBackend,

@@ -1,6 +1,6 @@
 //! Canonical ⇄ LoginRadius, pure. The wire side of a write is a JSON object, because an update sends only what changes.
 
-use registrar_core::{Error, Result};
+use registrar_core::{Error, Naming, Result};
 use registrar_model::{
     AuthMethod, ClientMetadata, ClientSpec, GrantType, Issues, LossKind, Losses, Member, Policy, Severity, decide,
     field::as_set, fields, member::StringMember, unheld,
@@ -46,7 +46,12 @@ pub(super) struct Current<'a> {
 }
 
 /// Maps a registration to LoginRadius, with everything that it cannot hold.
-pub(super) fn to_wire(spec: &ClientSpec, current: Option<Current<'_>>, config: &Config) -> Result<(Desired, Losses)> {
+pub(super) fn to_wire(
+    spec: &ClientSpec,
+    current: Option<Current<'_>>,
+    naming: Naming<'_>,
+    config: &Config,
+) -> Result<(Desired, Losses)> {
     let mut issues = Issues::new();
     members::validate(spec, &config.application_types, &mut issues);
     issues.into_result(()).map_err(Error::validation)?;
@@ -60,7 +65,7 @@ pub(super) fn to_wire(spec: &ClientSpec, current: Option<Current<'_>>, config: &
     shared::foreign_vendor_members(spec, KIND, &mut losses);
     metadata_losses(&spec.metadata, &mut losses);
     policy_losses(&spec.policy, &mut losses);
-    let app_name = app_name::choose(spec, current.map(|c| c.app_name), &mut losses)?;
+    let app_name = app_name::choose(spec, current.map(|c| c.app_name), naming, &mut losses)?;
 
     let mut members = members_of(spec, config);
     // trap 9
@@ -248,7 +253,6 @@ fn own_losses(
         let local = |got, reason| (LossKind::LocalOnly, Severity::Info, got, reason);
         let (kind, severity, got, reason) = match (member.as_str(), value) {
             (_, value) if is_nothing(value) => continue,
-            (name::APP_NAME, _) => local(None, "shown as metadata.client_name"),
             (name::REDIRECT_URI_EXACT_MATCH, Value::Bool(true)) => local(None, "what every write asks for"),
             (name::REDIRECT_URI_EXACT_MATCH, _) => {
                 let reason = "every write asks for exact matching of redirect URIs (RFC 9700 §2.1)";
@@ -386,6 +390,8 @@ pub(super) fn from_wire(client: wire::Client, config: &Config, silent: Option<Au
         // a list without effect (T18)
         show(name::ALLOWED_CORS_ORIGIN, json!(origins.take()));
     }
+    // a segment of the client's live URLs: whoever is to use them has to know it
+    show(name::APP_NAME, json!(app_name));
     let (logout_uri, logout) = back_channel_logout.as_ref().map(members::split_logout).unwrap_or_default();
     show(name::BACK_CHANNEL_LOGOUT, Value::Object(logout));
     let jwt = jwt_token_config;

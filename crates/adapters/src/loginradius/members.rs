@@ -1,7 +1,7 @@
 //! `vendor.loginradius`: the members without a canonical name, their types, and what of them a read shows.
 
 use registrar_model::{
-    ClientSpec, IssueCode, Issues, Position,
+    ClientSpec, IssueCode, Issues, Position, Reach,
     issue::type_name,
     uri::{UrlUse, check_url},
 };
@@ -266,7 +266,7 @@ impl Shape {
         match (self, value) {
             (_, Value::Null) | (Text, Value::String(_)) | (Switch, Value::Bool(_)) => {}
             (Count, Value::Number(n)) if n.is_u64() => {}
-            (Shape::Url(purpose), Value::String(url)) => check_url(url, *purpose, at, issues),
+            (Shape::Url(purpose), Value::String(url)) => check_url(url, *purpose, Reach::Public, at, issues),
             (Texts, Value::Array(items)) => Text.check_each(items, at, issues),
             (Shape::Urls(purpose), Value::Array(items)) => Shape::Url(*purpose).check_each(items, at, issues),
             (Objects(members), Value::Array(items)) => Object(members).check_each(items, at, issues),

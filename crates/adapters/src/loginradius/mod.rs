@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use http::Method;
 use registrar_core::{
     Adapter, Blueprint, ClientCredentials, Credential, DeleteModel, Descriptor, Effect, Error, Http, IdempotencyClass,
-    IssuedSecret, Limits, OpSupport, Ops, Page, PageToken, PlannedRequest, Request, Response, Result, SecretModel,
-    Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+    IssuedSecret, Limits, Naming, OpSupport, Ops, Page, PageToken, PlannedRequest, Request, Response, Result,
+    SecretModel, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
 };
 use registrar_model::{AuthMethod, ClientSpec, Issues, Mapped};
 use serde_json::{Value, json};
@@ -229,8 +229,8 @@ impl LoginRadius {
         self.below(&[&target.vendor_ref])
     }
 
-    fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
-        let (map::Desired { app_name, members }, losses) = map::to_wire(desired, None, &self.config)?;
+    fn create_request(&self, desired: &ClientSpec, naming: Naming<'_>) -> Result<Mapped<Request>> {
+        let (map::Desired { app_name, members }, losses) = map::to_wire(desired, None, naming, &self.config)?;
         let mut body = Members::from_iter([
             (name::APP_NAME.to_owned(), json!(app_name)),
             (name::PROTOCOL.to_owned(), json!(self.config.protocol)),
@@ -247,7 +247,8 @@ impl LoginRadius {
         desired: &ClientSpec,
     ) -> Result<Mapped<Option<Request>>> {
         let known = map::Current { spec: current, app_name: &target.vendor_ref };
-        let (map::Desired { app_name: _, members }, losses) = map::to_wire(desired, Some(known), &self.config)?;
+        let (map::Desired { app_name: _, members }, losses) =
+            map::to_wire(desired, Some(known), Naming::Plain, &self.config)?;
         let put = map::put(&map::members_of(current, &self.config), &members);
         if put.is_empty() {
             return Ok(losses.with(None));
@@ -313,7 +314,12 @@ impl Adapter for LoginRadius {
     }
 
     fn preview(&self, desired: &ClientSpec) -> Result<Mapped<Vec<PlannedRequest>>> {
-        Ok(self.create_request(desired)?.map(|request| vec![shared::planned(request)]))
+        self.preview_as(desired, Naming::Plain)
+    }
+
+    /// `AppName` is unique within a site.
+    fn preview_as(&self, desired: &ClientSpec, naming: Naming<'_>) -> Result<Mapped<Vec<PlannedRequest>>> {
+        Ok(self.create_request(desired, naming)?.map(|request| vec![shared::planned(request)]))
     }
 
     fn preview_update(

@@ -11,7 +11,7 @@ mod statement;
 use std::{fmt, net::SocketAddr, path::Path, time::Duration};
 
 use registrar_core::{SecretString, Vendor};
-use registrar_model::BackendName;
+use registrar_model::{BackendName, PrivateHosts, Scope};
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -122,6 +122,12 @@ pub struct BackendConfig {
     pub enabled: bool,
     /// The loss policy.
     pub on_loss: OnLoss,
+    /// Whether the loss of scopes counts as one of security.
+    pub strict_scopes: bool,
+    /// The scopes of registrations that ask for none; the vendor kind decides when absent.
+    pub default_scopes: Option<Scope>,
+    /// The private hosts that administrators may name in URLs.
+    pub private_hosts: PrivateHosts,
     /// The longest that one call to the vendor may take.
     pub timeout: Duration,
     /// Calls in flight at once.
@@ -153,6 +159,8 @@ pub struct RouteConfig {
     pub backend: BackendName,
     /// Overrides the backend's loss policy.
     pub on_loss: Option<OnLoss>,
+    /// Overrides the backend's default scopes.
+    pub default_scopes: Option<Scope>,
     /// What the standards face does with it.
     pub registration: RouteRegistration,
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use registrar_core::{ExposeSecret, SecretString, Settings, settings::closest};
-use registrar_model::BackendName;
+use registrar_model::{BackendName, PrivateHosts, Scope};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -25,7 +25,7 @@ use super::{
     section::Section,
     to_json_table,
 };
-use crate::routing::{Rule, Scope};
+use crate::routing::{self, Rule};
 
 pub(super) fn config(
     text: &str,
@@ -305,6 +305,9 @@ fn backends(
         }
         let enabled = s.flag("enabled", true, out);
         let on_loss = on_loss(&mut s, out).unwrap_or_default();
+        let strict_scopes = scope_loss(&mut s, out);
+        let default_scopes = scopes(&mut s, out);
+        let private_hosts = private_hosts(&mut s, out);
         let timeout = duration(&mut s, "timeout", Duration::from_millis(10)..=Duration::from_mins(5), out)
             .unwrap_or(Some(Duration::from_secs(15)));
         let visibility_grace = duration(&mut s, "visibility_grace", Duration::ZERO..=Duration::from_hours(1), out)
@@ -322,6 +325,9 @@ fn backends(
                 vendor,
                 enabled,
                 on_loss,
+                strict_scopes,
+                default_scopes,
+                private_hosts,
                 timeout,
                 max_in_flight,
                 rate_limit,
@@ -332,6 +338,56 @@ fn backends(
         }
     }
     (names, backends)
+}
+
+/// `scope_loss = "security"`: scopes that the vendor does not take are no detail here.
+fn scope_loss(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> bool {
+    match s.text("scope_loss", out).as_deref() {
+        None | Some("functional") => false,
+        Some("security") => true,
+        Some(_) => {
+            s.error("scope_loss", out, "must be one of functional, security", None);
+            false
+        }
+    }
+}
+
+/// `default_scopes`: at least one scope token each.
+fn scopes(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<Scope> {
+    let texts = texts(s, "default_scopes", out)?;
+    let scope = Scope::from_tokens(&texts).filter(|scope| !scope.is_empty());
+    if scope.is_none() {
+        let hint = Some("for example [\"openid\", \"profile\"]".to_owned());
+        s.error("default_scopes", out, "must name at least one scope, one an entry (RFC 6749 §3.3)", hint);
+    }
+    scope
+}
+
+fn private_hosts(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> PrivateHosts {
+    let mut hosts = PrivateHosts::default();
+    for entry in texts(s, "private_hosts", out).unwrap_or_default() {
+        if let Err(problem) = hosts.add(&entry) {
+            let hint = Some("for example [\"*.corp.internal\", \"10.0.0.0/8\"]".to_owned());
+            s.error("private_hosts", out, format!("`{entry}` {problem}"), hint);
+        }
+    }
+    hosts
+}
+
+/// A list of strings; `None` when the key is absent or its value is wrong.
+fn texts(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collector<'_>) -> Option<Vec<String>> {
+    let text = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+        DeValue::String(text) => Some(text.to_string()),
+        _ => None,
+    };
+    let read = match s.get(key)?.get_ref() {
+        DeValue::Array(items) => items.iter().map(text).collect::<Option<Vec<_>>>(),
+        _ => None,
+    };
+    if read.is_none() {
+        s.error(key, out, "must be a list of strings", None);
+    }
+    read
 }
 
 fn on_loss(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<OnLoss> {
@@ -489,6 +545,7 @@ fn routes(
             s.error("backend", out, format!("there is no backend `{backend}`"), hint);
         }
         let on_loss = on_loss(&mut s, out);
+        let default_scopes = scopes(&mut s, out);
         let registration = registration::of_route(&mut s, out);
         front::warn_of_route(&s, &registration, defaults, out);
         let backend = backend.and_then(|b| b.parse().ok());
@@ -502,7 +559,7 @@ fn routes(
             Some(Err(_)) => None,
         };
         if let (Some(name), Some(when), Some(backend)) = (name, rule, backend) {
-            routes.push(RouteConfig { name, when, backend, on_loss, registration });
+            routes.push(RouteConfig { name, when, backend, on_loss, default_scopes, registration });
         }
         s.finish(out);
     }

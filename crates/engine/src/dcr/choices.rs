@@ -65,7 +65,11 @@ pub(super) fn are_offered(unregistered: &[(String, Value)]) -> bool {
 /// # Errors
 /// [`ErrorKind::Validation`]: something that is no list of words, of which the rules allow nothing, or that is not valid
 /// otherwise.
-pub(super) fn resolve(adapter: &dyn Adapter, request: &mut NewRegistration) -> Result<()> {
+pub(super) fn resolve(
+    adapter: &dyn Adapter,
+    request: &mut NewRegistration,
+    current: Option<&ClientSpec>,
+) -> Result<()> {
     let metadata = &mut *request.spec.metadata;
     for (plural, singular) in CHOICES {
         let Some((_, value)) = request.unknown.iter().find(|(name, _)| name == plural) else { continue };
@@ -91,7 +95,11 @@ pub(super) fn resolve(adapter: &dyn Adapter, request: &mut NewRegistration) -> R
         };
         *metadata = allowed.swap_remove(chosen);
     }
-    request.validate().map_err(Error::validation)
+    let valid = match current {
+        Some(current) => request.validate_change(current, false),
+        None => request.validate(),
+    };
+    valid.map_err(Error::validation)
 }
 
 /// Whether a choice of this member means anything: how assertions are signed where the client authenticates with one,

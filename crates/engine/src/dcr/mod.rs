@@ -441,7 +441,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Forbidden, detail));
         }
         let backend = runtime.backend(&route.backend)?;
-        choices::resolve(backend.adapter.as_ref(), request)?;
+        choices::resolve(backend.adapter.as_ref(), request, None)?;
         self.demand(Some(route), terms.as_ref(), &mut request.spec.metadata)?;
         request.backend = Some(route.backend.clone());
         let is_open = visitor.token.is_none();

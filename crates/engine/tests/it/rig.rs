@@ -381,6 +381,9 @@ pub(crate) fn gateway_over(
         vendor,
         enabled: true,
         on_loss: OnLoss::default(),
+        strict_scopes: false,
+        default_scopes: None,
+        private_hosts: registrar_model::PrivateHosts::default(),
         timeout: Duration::from_secs(5),
         max_in_flight: 8,
         rate_limit: None,
@@ -395,6 +398,7 @@ pub(crate) fn gateway_over(
         when: None,
         backend: kind.parse().unwrap(),
         on_loss: None,
+        default_scopes: None,
         registration: RouteRegistration::default(),
     };
     let engine = Engine::new(store, vendors, vec![backend], vec![route], &To(Arc::clone(line))).unwrap();

@@ -1,21 +1,20 @@
 //! The rules of `registrar_model::uri` as patterns. They say all but what only a parser can: whether an address is written
 //! in its plain form and a name is punycode.
 
-use registrar_model::uri::TAKEN_SCHEMES;
+use registrar_model::{hosts::PRIVATE_DOMAINS, uri::TAKEN_SCHEMES};
 
 /// One label of a DNS name.
 const LABEL: &str = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?";
 /// Where a host ends with a number: a parser takes it for an address.
 const NUMBER: &str = r"(?:[0-9]+|0[Xx][0-9A-Fa-f]*)\.?(?:[:/?#]|$)";
 const ADDRESS: &str = r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[[0-9A-Fa-f:.]+\])";
-const PORT: &str = "(?::(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{0,4}))?";
+const PORT: &str = "(?::(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}|0))?";
+/// The same behind the scheme of an application, where a port may be empty or begin with zeros.
+const ANY_PORT: &str = "(?::(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{0,4}))?";
 /// An encoded octet that is no control character, and not one that hides ASCII.
 const ENCODED: &str = "%(?:[2-689A-Ba-bD-Fd-f][0-9A-Fa-f]|7[0-9A-Ea-e]|[Cc][2-9A-Fa-f])";
 /// A dot segment of a path, as written or as servers decode it, where the path begins or goes on.
 const DOTS: &str = r"(?:\.|%2[Ee]){1,2}(?:[;/?#]|%2[Ff]|%5[Cc]|$)";
-/// Host names that only mean something on a private network.
-const PRIVATE: [&str; 5] = ["localhost", "local", "internal", "home.arpa", "lan"];
-
 /// A word in any case: patterns have no flag for that.
 fn in_any_case(word: &str) -> String {
     let one = |c: char| match c {
@@ -57,35 +56,43 @@ fn no_dots() -> String {
     format!("(?![^?#]*(?:/|%2[Ff]|%5[Cc]){DOTS})")
 }
 
+/// No `@` in a query that follows the host directly: some parsers take what is before it for user information.
+fn no_late_user_information() -> &'static str {
+    r"(?![^:/?#]*://[^/?#]*\?[^#]*@)"
+}
+
 /// A page that is shown to people.
 pub(super) fn shown() -> String {
     let (schemes, host, rest) = (any_of(["https", "http"]), host(), rest("*"));
-    format!("^{}(?:{schemes})://{host}{PORT}(?:[/?#](?:#|{rest})*)?$", no_dots())
+    let (no_dots, query) = (no_dots(), no_late_user_information());
+    format!("^{no_dots}{query}(?:{schemes})://{host}{PORT}(?:[/?#](?:#|{rest})*)?$")
 }
 
 /// What browsers follow: `https`, or `http` on loopback.
 pub(super) fn followed() -> String {
-    format!("^{}{}{PORT}(?:[/?]{}*)?$", no_dots(), web(), rest("*"))
+    format!("^{}{}{}{PORT}(?:[/?]{}*)?$", no_dots(), no_late_user_information(), web(), rest("*"))
 }
 
 /// What browsers follow, `https` in any case.
 pub(super) fn followed_over_tls() -> String {
-    format!("^{}{}://{}{PORT}(?:[/?]{}*)?$", no_dots(), https(), host(), rest("*"))
+    let query = no_late_user_information();
+    format!("^{}{query}{}://{}{PORT}(?:[/?]{}*)?$", no_dots(), https(), host(), rest("*"))
 }
 
 /// What a vendor fetches: `https` and a public name.
 pub(super) fn fetched() -> String {
-    format!("^{}{}$", no_dots(), public())
+    format!("^{}{}{}$", no_dots(), no_late_user_information(), public())
 }
 
 /// As above; the fragment is a hash of the request object (OIDC Core §6.2).
 pub(super) fn request_object() -> String {
-    format!("^{}{}(?:#(?:#|{})*)?$", no_dots(), public(), rest("*"))
+    format!("^{}{}{}(?:#(?:#|{})*)?$", no_dots(), no_late_user_information(), public(), rest("*"))
 }
 
 /// `https`, `http` on loopback, or the scheme of an application.
 pub(super) fn redirect() -> String {
-    format!("^{}(?:{}{PORT}(?:[/?]{rest}*)?|{})$", no_dots(), web(), private_use(), rest = rest(""))
+    let query = no_late_user_information();
+    format!("^{}(?:{query}{}{PORT}(?:[/?]{rest}*)?|{})$", no_dots(), web(), private_use(), rest = rest(""))
 }
 
 pub(super) fn origin() -> String {
@@ -97,7 +104,7 @@ fn web() -> String {
 }
 
 fn public() -> String {
-    let private = any_of(PRIVATE);
+    let private = any_of(PRIVATE_DOMAINS);
     let rest = rest("*");
     format!(r"{}://(?!(?:[^/?#:]*\.)?(?:{private})\.?(?:[:/?#]|$)){}{PORT}(?:[/?]{rest}*)?", https(), name("+"))
 }
@@ -117,6 +124,6 @@ fn private_use() -> String {
     ];
     let no = no.join("|");
     let scheme = r"(?:[A-Za-z][A-Za-z0-9+-]*(?:\.[A-Za-z0-9+-]+)+|[A-Za-z][A-Za-z0-9+-]+)";
-    let authority = format!("(?:(?:[!$&'()+,.0-9;=A-Z_a-z~-]|{ENCODED})+{PORT}|{ADDRESS}{PORT})?");
+    let authority = format!("(?:(?:[!$&'()+,.0-9;=A-Z_a-z~-]|{ENCODED})+{ANY_PORT}|{ADDRESS}{ANY_PORT})?");
     format!("(?!{no}){scheme}:(?://{authority}(?:[/?]{rest}*)?|(?!//){rest}*)")
 }

@@ -207,7 +207,7 @@ fn the_accounting_law_of_updates_and_replace_is_exact() {
         // as if it had been created so, but for what cannot be unset
         let fresh = now(over_fake().0.create(&second)).unwrap().value.spec;
         for path in diff(&fresh, &read) {
-            let kept = path == "metadata.client_name"
+            let kept = matches!(path.as_str(), "metadata.client_name" | "vendor.loginradius.AppName")
                 || (path.starts_with("policy.") && path.ends_with("_lifetime"))
                 // a type that was said once is said as web from then on
                 || (path == "metadata.application_type" && second.metadata.application_type.is_none());

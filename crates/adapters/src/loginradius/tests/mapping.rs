@@ -1,4 +1,4 @@
-use registrar_core::ErrorKind;
+use registrar_core::{ErrorKind, Naming};
 use registrar_model::{IssueCode, Issues, LossKind, Severity, account::account};
 use serde_json::{Value, json};
 
@@ -38,6 +38,7 @@ fn the_documented_client_is_read() {
     own.sort_unstable();
     let expected = [
         "AccessTokenMappingTemplate",
+        "AppName",
         "AudienceScopes",
         "BackChannelLogout",
         "Connections",
@@ -58,10 +59,9 @@ fn t02_the_name_may_be_chosen_and_is_checked() {
     let created = now(adapter.create(&named)).unwrap();
     assert_eq!((created.value.vendor_ref.as_str(), &wire.last().body["AppName"]), ("acme_1", &json!("acme_1")));
     let losses = account(&named, &created.value.spec, created.losses);
-    for field in ["vendor.loginradius.AppName", "metadata.client_name"] {
-        let lost = loss(&losses, field);
-        assert_eq!((lost.kind, lost.severity), (LossKind::LocalOnly, Severity::Info), "{field}");
-    }
+    let lost = loss(&losses, "metadata.client_name");
+    assert_eq!((lost.kind, lost.severity), (LossKind::LocalOnly, Severity::Info));
+    assert!(losses.iter().all(|l| l.field != "vendor.loginradius.AppName"), "it is as it was asked");
     let long = "a".repeat(256);
     for bad in ["a/b", "a b", "\u{e9}", ".", "..", "-a", ".a", "credentials", "CREDENTIALS", "a%2f", long.as_str()] {
         let named = client(json!({}), json!({ "AppName": bad }));
@@ -365,9 +365,12 @@ fn the_vendors_own_members_travel_both_ways() {
     for name in names {
         assert_eq!(wire.last().body[name], documented[name]);
     }
-    assert_eq!(Value::Object(created.value.spec.vendor["loginradius"].clone()), own);
+    let mut shown = created.value.spec.vendor["loginradius"].clone();
+    assert_eq!(shown.remove("AppName"), Some(json!("Both")));
+    assert_eq!(Value::Object(shown), own);
     let losses = account(&sent, &created.value.spec, created.losses);
-    assert!(losses.iter().all(|l| !l.field.starts_with("vendor.")), "{losses:?}");
+    let vendors: Vec<&str> = losses.iter().map(|l| &*l.field).filter(|f| f.starts_with("vendor.")).collect();
+    assert_eq!(vendors, ["vendor.loginradius.AppName"]);
 }
 
 #[test]
@@ -458,4 +461,25 @@ fn what_has_no_place_is_reported_by_its_weight() {
     let enabled =
         spec(json!({ "metadata": { "redirect_uris": ["https://a.example/cb"] }, "policy": { "enabled": true } }));
     assert_eq!(loss(&adapter.preview(&enabled).unwrap().losses, "policy.enabled").severity, Severity::Info);
+}
+
+#[test]
+fn t02_a_marked_name_is_distinct_within_the_limit_and_a_fixed_one_stays() {
+    let (adapter, _) = over_fake();
+    let name = |spec: &registrar_model::ClientSpec, naming| {
+        let plan = adapter.preview_as(spec, naming).unwrap();
+        plan.value[0].body().unwrap()["AppName"].as_str().unwrap().to_owned()
+    };
+    let portal = client(json!({ "client_name": "Acme Portal" }), json!({}));
+    assert_eq!(name(&portal, Naming::Plain), "Acme-Portal");
+    assert_eq!(name(&portal, Naming::Distinct("abcdefghijkl")), "Acme-Portal-abcdefghijkl");
+    let long = client(json!({ "client_name": "a".repeat(255) }), json!({}));
+    assert_eq!(name(&long, Naming::Distinct("abcdefghijkl")), format!("{}-abcdefghijkl", "a".repeat(242)));
+    let nameless = client(json!({}), json!({}));
+    assert_eq!(name(&nameless, Naming::Distinct("abcdefghijkl")), "a.example-abcdefghijkl");
+    let fixed = client(json!({ "client_name": "Acme Portal" }), json!({ "AppName": "acme" }));
+    assert_eq!(name(&fixed, Naming::Distinct("abcdefghijkl")), "acme");
+    let mapped = adapter.preview_as(&portal, Naming::Distinct("abcdefghijkl")).unwrap();
+    let lost = loss(&mapped.losses, "metadata.client_name");
+    assert_eq!((lost.kind, lost.wanted.clone()), (LossKind::LocalOnly, Some(json!("Acme Portal"))));
 }
