@@ -13,6 +13,7 @@ mod failure;
 mod fakes;
 mod initial_access_tokens;
 mod keys;
+mod log;
 mod offline;
 mod operations;
 mod output;
