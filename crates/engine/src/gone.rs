@@ -5,12 +5,12 @@
 //! proves it (RFC 7592 §2 has that one answer for clients that are gone and for tokens that are not theirs), nor does
 //! the status of a write: servers answer 404 to methods that they do not have.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use registrar_core::{Error, ErrorKind, OpSupport, Outcome, Result, VendorClient, VendorDetail};
 use registrar_model::{
-    Registration, State,
-    account::{Drift, drift},
+    ClientSpec, Loss, LossKind, Registration, Severity, State,
+    account::{Drift, diff, drift, effective},
 };
 use registrar_store::{OperationState, RegistrationChange};
 
@@ -227,12 +227,13 @@ impl Engine {
                     }
                 }
                 let drift = drift(&registration.observed, &client.spec);
-                registration.spec = Arc::new(client.spec);
+                registration.spec = Arc::new(with_what_only_we_keep(&registration, client.spec));
                 Ok((registration, drift))
             }
             Presence::Gone(error) => {
                 if absence == Absence::Noted && matches!(registration.state, State::Active | State::Disabled) {
-                    let next = next_with(&registration, State::Gone);
+                    let mut next = next_with(&registration, State::Gone);
+                    next.hidden.notes.management_lost = false;
                     self.note_look("the vendor does not have the client any more", &registration, &next, turn).await;
                 }
                 Err(error)
@@ -336,6 +337,31 @@ fn lost(error: &Error) -> Error {
         .with_vendor(vendor)
         .with_backend(error.backend().unwrap_or_default())
         .with_management_lost()
+}
+
+/// The client as the vendor shows it, with the members that the record alone keeps: what a read gives out may be sent back.
+fn with_what_only_we_keep(registration: &Registration, shown: ClientSpec) -> ClientSpec {
+    if Arc::ptr_eq(&registration.spec, &registration.observed) {
+        return shown;
+    }
+    let ours = |path: &String| registration.observed.field(path).is_none() && shown.field(path).is_none();
+    let kept: Vec<Loss> = diff(&registration.spec, &registration.observed)
+        .into_iter()
+        .filter(ours)
+        .map(|path| Loss {
+            field: path.into(),
+            kind: LossKind::LocalOnly,
+            severity: Severity::Info,
+            reason: "".into(),
+            wanted: None,
+            got: None,
+        })
+        .collect();
+    let whole = match effective(&registration.spec, &shown, &kept) {
+        Ok(Cow::Owned(whole)) => Some(whole),
+        Ok(Cow::Borrowed(_)) | Err(_) => None,
+    };
+    whole.unwrap_or(shown)
 }
 
 fn next_with(current: &Registration, state: State) -> Registration {

@@ -229,3 +229,23 @@ async fn where_the_secret_is_not_issued_that_is_told() {
         it.engine.rotate_secret(&caller(None), made.registration.id).await.unwrap().secret.unwrap();
     }
 }
+
+/// What a read of the vendor gives out may be sent back, and changes nothing.
+#[tokio::test]
+async fn a_live_read_shows_what_only_the_record_keeps() {
+    for kind in ["loop", "bitgo", "authms"] {
+        let it = scene(kind);
+        let asked = json!({
+            "client_name": "T", "redirect_uris": ["https://a.example/cb"], "scope": "openid",
+            "contacts": ["ops@a.example"], "software_id": "s",
+        });
+        let made = it.create(asked, &[]).await.unwrap();
+        let before = it.inner.registration(made.registration.id).await.unwrap().unwrap();
+        let (live, drift) = it.engine.live(made.registration.id).await.unwrap();
+        assert!(drift.is_empty() && live.spec == before.spec, "{kind}");
+        let shown = decoded(Value::Object(live.writable()));
+        it.engine.replace(&caller(None), made.registration.id, shown, None).await.unwrap();
+        let after = it.inner.registration(made.registration.id).await.unwrap().unwrap();
+        assert_eq!(after.spec, before.spec, "{kind}");
+    }
+}
