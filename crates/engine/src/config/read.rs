@@ -533,7 +533,7 @@ fn routes(
             names.push(name.clone());
         }
         let when = s.text("when", out);
-        let rule = when.as_deref().map(|when| Rule::compile(when, Scope::Registration));
+        let rule = when.as_deref().map(|when| Rule::compile(when, routing::Scope::Registration));
         if let Some(Err(message)) = &rule {
             let hint = Some("the rule is CEL over metadata, policy, vendor and labels".to_owned());
             s.error("when", out, message.clone(), hint);
