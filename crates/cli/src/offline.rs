@@ -4,7 +4,7 @@ use std::{io::Read as _, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use registrar_adapters::VENDORS;
-use registrar_core::{Error, ErrorKind, Http, Request, Response, SecretString};
+use registrar_core::{Error, ErrorKind, Http, Request, Response, Secret, SecretString};
 use registrar_engine::{AlwaysOpen, Config, Connect, ConnectOptions, Connection, DryRun, Engine, Environment};
 use registrar_model::NewRegistration;
 use registrar_store::MemoryStore;
@@ -66,8 +66,8 @@ fn registration(path: &Path, backend: Option<&str>) -> Result<NewRegistration, F
 }
 
 /// Secrets are not needed to see what would be sent.
-fn any_secret(_: &str) -> Result<SecretString, String> {
-    Ok(SecretString::from("not needed"))
+fn any_secret(_: &str) -> Result<Secret, String> {
+    Ok(SecretString::from("not needed").into())
 }
 
 fn engine(config: Option<&Path>) -> Result<Engine, Failure> {

@@ -335,7 +335,7 @@ fn idempotency(root: &mut Section<'_, '_>, environment: Environment<'_>, out: &m
     config.implicit_window = duration(&mut s, "implicit_window", Duration::from_secs(1)..=day, out).flatten();
     if let Some(reference) = s.text("seal_key", out) {
         match (environment.secrets)(&reference) {
-            Ok(key) => config.seal_key = Some(key),
+            Ok(key) => config.seal_key = Some(key.into_value()),
             Err(message) => s.error("seal_key", out, message, None),
         }
     }
