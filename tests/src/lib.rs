@@ -25,7 +25,7 @@ pub struct Rig {
 /// Settings whose secrets stand in them: the fakes' secrets are none.
 fn blueprint(vendor: &Vendor, settings: &Value) -> Result<Blueprint, String> {
     let object = settings.as_object().ok_or("settings are a table")?;
-    let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
+    let literal = |text: &str| Ok(SecretString::from(text.to_owned()).into());
     let mut cursor = Settings::new(object, &literal);
     let blueprint = (vendor.configure)(&mut cursor);
     let issues = cursor.finish();

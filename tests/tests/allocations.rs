@@ -167,7 +167,7 @@ fn gateway(host: &FakeHost) -> Fallible<axum::Router> {
              registration_rate = \"1000000/second\"\n"
         ),
     )?;
-    let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
+    let literal = |text: &str| Ok(SecretString::from(text.to_owned()).into());
     let environment = Environment { vendors: VENDORS, secrets: &literal };
     let config = Config::load(&file, environment).map_err(|e| e.to_string())?;
     let store = Arc::new(MemoryStore::new());

@@ -105,7 +105,7 @@ pub(crate) fn configure(
     settings: &Value,
     http: Arc<dyn Http>,
 ) -> std::result::Result<Arc<dyn Adapter>, Vec<SettingIssue>> {
-    let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
+    let literal = |text: &str| Ok(SecretString::from(text.to_owned()).into());
     let mut cursor = Settings::new(settings.as_object().unwrap(), &literal);
     let blueprint = (vendor.configure)(&mut cursor);
     let issues = cursor.finish();

@@ -72,7 +72,7 @@ fn registration(path: &Path, backend: Option<&str>) -> Result<NewRegistration, F
 
 fn engine(config: Option<&Path>) -> Result<Engine, Failure> {
     // secrets are not needed to see what would be sent
-    let any = |_: &str| Ok(SecretString::from("not needed"));
+    let any = |_: &str| Ok(SecretString::from("not needed").into());
     let environment = Environment { vendors: VENDORS, secrets: &any };
     let parsed = match config {
         Some(path) => Config::load_with(path, environment, Secrets::None),

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
-use registrar_model::{AuthMethod, ClientId, ClientSpec, Issue, Issues, Loss, Mapped};
+use registrar_model::{AuthMethod, ClientId, ClientSpec, Issue, Issues, Loss, Mapped, Scope};
 use secrecy::SecretString;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::Value;
@@ -27,6 +27,8 @@ pub struct Target {
     pub management: Option<Management>,
     /// The authentication method on record: what an answer that leaves the method out means.
     pub auth_method: Option<AuthMethod>,
+    /// The scope on record: it tells which words a server that never shows them was asked for.
+    pub scope: Option<Scope>,
 }
 
 /// Where and with which token one client is managed (RFC 7592 §3), where the vendor issues both with the client.
@@ -98,6 +100,7 @@ impl VendorClient {
             vendor_ref: self.vendor_ref.clone(),
             management: self.management.clone(),
             auth_method: self.spec.metadata.token_endpoint_auth_method.clone(),
+            scope: self.spec.metadata.scope.clone(),
         }
     }
 }

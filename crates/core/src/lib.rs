@@ -17,7 +17,7 @@ pub mod vendor;
 pub use adapter::{
     Adapter, IssuedSecret, Management, Naming, Offers, Page, PageToken, PlannedRequest, Target, VendorClient,
 };
-pub use credential::{ClientCredentials, Credential};
+pub use credential::{ClientCredentials, Credential, Secret, TokenForm, TokenLife};
 pub use descriptor::{
     DeleteModel, Descriptor, IdempotencyClass, Limits, OpSupport, Ops, SecretModel, Support, UpdateStyle, Verified,
 };

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::{Host, Url};
+
+use crate::credential::Secret;
 
 /// Something wrong in `settings`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct SettingIssue {
 }
 
 /// Resolves `env:NAME` and `file:PATH`.
-pub type SecretResolver<'a> = &'a dyn Fn(&str) -> Result<SecretString, String>;
+pub type SecretResolver<'a> = &'a dyn Fn(&str) -> Result<Secret, String>;
 
 /// A cursor over `settings` that remembers which keys were read.
 pub struct Settings<'a> {
@@ -179,7 +180,7 @@ impl<'a> Settings<'a> {
     }
 
     /// A required secret by reference.
-    pub fn secret(&mut self, key: &str) -> Option<SecretString> {
+    pub fn secret(&mut self, key: &str) -> Option<Secret> {
         if !self.has(key) {
             self.seen.insert(key.to_owned());
             self.issue(key, "is required", Some(format!("add `{key} = \"env:NAME\"` or `{key} = \"file:PATH\"`")));

@@ -209,6 +209,7 @@ impl Engine {
             vendor_ref: registration.vendor_ref.clone(),
             management,
             auth_method: registration.observed.metadata.token_endpoint_auth_method.clone(),
+            scope: registration.observed.metadata.scope.clone(),
         };
         let managed = |pair: &Pair| pair.to_management().map(|m| target(Some(m))).ok_or_else(cannot_be_opened);
         let mut targets = tries.iter().map(managed).collect::<Result<Vec<_>>>()?;

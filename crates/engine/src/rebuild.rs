@@ -322,7 +322,7 @@ impl Engine {
             let client = match client_id_of(orphan) {
                 Some(client_id) => {
                     let vendor_ref = client_id.to_string();
-                    let target = Target { client_id, vendor_ref, management: None, auth_method: None };
+                    let target = Target { client_id, vendor_ref, management: None, auth_method: None, scope: None };
                     look.backend.adapter.read(&target).await.ok()
                 }
                 None => None,

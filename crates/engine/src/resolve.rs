@@ -133,7 +133,13 @@ impl Engine {
             let vendor_ref = vendor_ref.unwrap_or_else(|| client_id.to_string());
             match backend
                 .adapter
-                .read(&Target { client_id: client_id.clone(), vendor_ref, management: None, auth_method: None })
+                .read(&Target {
+                    client_id: client_id.clone(),
+                    vendor_ref,
+                    management: None,
+                    auth_method: None,
+                    scope: None,
+                })
                 .await
             {
                 Ok(client) => Some(client),

@@ -12,6 +12,7 @@ use crate::{
     BackendOptions, TransportSetupError,
     fault::{self, Cause, Fault},
     lockout::Lockout,
+    secret::Current,
     stack::{Authorised, Call},
     token::Tokens,
 };
@@ -22,8 +23,8 @@ const UNAUTHORIZED: u16 = 401;
 pub(crate) enum Auth {
     /// Nowhere: the API is open.
     Open,
-    /// Fixed; made once.
-    Bearer(HeaderValue, Secrets),
+    /// Ready; another one only once its file holds another one.
+    Bearer(Current<Ready>),
     /// Fetched and renewed.
     Tokens(Arc<Tokens>),
 }
@@ -32,8 +33,8 @@ impl Auth {
     pub(crate) fn new(client: &Client, options: &BackendOptions) -> Result<Self, TransportSetupError> {
         match &options.credential {
             Credential::None => Ok(Self::Open),
-            Credential::Bearer(token) => bearer(token.expose_secret())
-                .map(|value| Self::Bearer(value, Secrets::of(token.expose_secret())))
+            Credential::Bearer(token) => Ready::of(token.expose_secret())
+                .map(|first| Self::Bearer(Current::new(token.clone(), first, Ready::of)))
                 .ok_or_else(|| TransportSetupError::Token { backend: options.name.clone() }),
             Credential::ClientCredentials(grant) => Ok(Self::Tokens(Arc::new(Tokens::new(
                 client.clone(),
@@ -50,9 +51,37 @@ impl Auth {
     fn secrets(&self) -> Secrets {
         match self {
             Self::Open => Secrets::default(),
-            Self::Bearer(_, secrets) => secrets.clone(),
+            Self::Bearer(current) => current.get().secrets,
             Self::Tokens(tokens) => tokens.secrets(),
         }
+    }
+
+    /// Whether the credential's file holds another one now.
+    async fn is_replaced(&self) -> bool {
+        match self {
+            Self::Open => false,
+            Self::Bearer(current) => current.instead_of(&current.get()).await.is_some(),
+            Self::Tokens(tokens) => tokens.is_replaced().await,
+        }
+    }
+}
+
+/// A ready token as it is sent.
+#[derive(Clone)]
+pub(crate) struct Ready {
+    authorization: HeaderValue,
+    secrets: Secrets,
+}
+
+impl Ready {
+    fn of(token: &str) -> Option<Self> {
+        Some(Self { authorization: bearer(token)?, secrets: Secrets::of(token) })
+    }
+}
+
+impl PartialEq for Ready {
+    fn eq(&self, other: &Self) -> bool {
+        self.authorization == other.authorization
     }
 }
 
@@ -91,7 +120,12 @@ where
                 return authorised(&auth, inner, call).await;
             }
             let began = Instant::now();
-            lockout.check(began)?;
+            if let Err(resting) = lockout.check(began) {
+                if !auth.is_replaced().await {
+                    return Err(resting);
+                }
+                lockout.accepted();
+            }
             let result = authorised(&auth, inner, call).await.map(|answer| scrubbed(answer, &auth));
             match &result {
                 Ok(response) if response.status != UNAUTHORIZED => lockout.accepted(),
@@ -123,18 +157,31 @@ where
     let send = |inner: S, call, authorization| inner.oneshot(Authorised { call, authorization });
     let tokens = match auth {
         Auth::Open => return send(inner, call, None).await,
-        Auth::Bearer(value, _) => return send(inner, call, Some(value.clone())).await,
+        Auth::Bearer(current) => {
+            let used = current.get();
+            let response = send(inner.clone(), call.clone(), Some(used.authorization.clone())).await?;
+            if response.status != UNAUTHORIZED {
+                return Ok(response);
+            }
+            return match current.instead_of(&used).await {
+                Some(new) => send(inner, call, Some(new.authorization)).await,
+                None => Ok(response),
+            };
+        }
         Auth::Tokens(tokens) => tokens,
     };
     let no_token = |error| Fault::new(Cause::Token, error);
     let token = tokens.get(call.start_by).await.map_err(no_token)?;
-    let response = send(inner.clone(), call.clone(), Some(token.authorization)).await?;
+    let mut response = send(inner.clone(), call.clone(), Some(token.authorization)).await?;
+    response.secrets.extend(&token.secrets);
     if response.status != UNAUTHORIZED {
         return Ok(response);
     }
     tokens.refused(token.number);
-    let authorization = tokens.get(call.start_by).await.map_err(no_token)?.authorization;
-    send(inner, call, Some(authorization)).await
+    let token = tokens.get(call.start_by).await.map_err(no_token)?;
+    let mut response = send(inner, call, Some(token.authorization)).await?;
+    response.secrets.extend(&token.secrets);
+    Ok(response)
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ fn same_origin(base: &Url, url: &Url) -> bool {
         && url.password().is_none()
 }
 
-/// Sends a request with a JSON body, if any, and reads the answer: at most `cap` bytes, by the deadline.
+/// Sends a request with a body, if any, which is JSON unless the request says otherwise, and reads the answer: at most `cap` bytes, by the deadline.
 pub(crate) async fn exchange(
     client: &Client,
     mut request: reqwest::Request,
@@ -87,7 +87,7 @@ pub(crate) async fn exchange(
 ) -> Result<Response, Fault> {
     request.headers_mut().insert(ACCEPT, JSON);
     if let Some(body) = body {
-        request.headers_mut().insert(CONTENT_TYPE, JSON);
+        request.headers_mut().entry(CONTENT_TYPE).or_insert(JSON);
         *request.body_mut() = Some(body.into());
     }
     // what was known when the deadline struck

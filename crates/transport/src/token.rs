@@ -5,27 +5,16 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderValue, Method};
-use registrar_core::{
-    ClientCredentials, Effect, Error, ErrorKind, ExposeSecret, Response, Result, Secrets, VendorDetail,
-};
+use http::HeaderValue;
+use registrar_core::{ClientCredentials, Error, ErrorKind, Result, Secrets, TokenLife, VendorDetail};
 use reqwest::Client;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::{
     sync::Mutex,
     time::{Instant, timeout_at},
 };
 
-use crate::{auth::bearer, send::exchange};
+use crate::grant::{Grant, Issued};
 
-/// Bytes of a token answer; a large JWT has 8 KiB.
-const MAX_ANSWER: usize = 64 << 10;
-/// What a token without a usable lifetime gets.
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
-/// Longer lifetimes are not believed; also keeps `Instant` from overflowing.
-const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Between two attempts to renew a token that is still valid.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 
@@ -45,7 +34,8 @@ pub(crate) struct Token {
 pub(crate) struct Tokens {
     client: Client,
     backend: Arc<str>,
-    grant: ClientCredentials,
+    grant: Grant,
+    life: TokenLife,
     /// Of a whole call.
     timeout: Duration,
     state: RwLock<State>,
@@ -118,7 +108,8 @@ impl State {
 
 impl Tokens {
     pub(crate) fn new(client: Client, backend: Arc<str>, grant: ClientCredentials, timeout: Duration) -> Self {
-        Self { client, backend, grant, timeout, state: RwLock::default(), flight: Mutex::new(()) }
+        let (life, grant) = (grant.life, Grant::new(grant));
+        Self { client, backend, grant, life, timeout, state: RwLock::default(), flight: Mutex::new(()) }
     }
 
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
@@ -135,6 +126,9 @@ impl Tokens {
     /// Every error means that the caller's request was not sent.
     pub(crate) async fn get(self: &Arc<Self>, start_by: Instant) -> Result<Token> {
         let asked = Instant::now();
+        if self.life == TokenLife::OneUse {
+            return timeout_at(start_by, self.single(asked)).await.unwrap_or_else(|_| Err(too_late()));
+        }
         if let Some(token) = self.read(|state| state.usable(asked).cloned()) {
             if asked >= token.renew_at && self.write(|state| state.claim_renewal(token.number, asked)) {
                 tokio::spawn(Arc::clone(self).renew(token.number));
@@ -143,16 +137,25 @@ impl Tokens {
         }
         match timeout_at(start_by, self.wait(asked)).await {
             Ok(result) => result,
-            Err(_) => Err(Error::new(
-                ErrorKind::UpstreamTimeout,
-                "the token endpoint did not answer in time; the request itself was not sent",
-            )),
+            Err(_) => Err(too_late()),
         }
+    }
+
+    /// A token that nobody else gets.
+    async fn single(&self, asked: Instant) -> Result<Token> {
+        let Issued { authorization, secrets, .. } = self.grant.request(&self.client, asked + self.timeout / 2).await?;
+        Ok(Token { authorization, secrets, number: 0, renew_at: asked, expires_at: asked })
+    }
+
+    /// Whether the client secret's file holds another one now.
+    pub(crate) async fn is_replaced(&self) -> bool {
+        self.grant.is_replaced().await
     }
 
     /// The token in use and the client secret.
     pub(crate) fn secrets(&self) -> Secrets {
-        self.read(|state| state.token.as_ref().map(|token| token.secrets.clone())).unwrap_or_default()
+        self.read(|state| state.token.as_ref().map(|token| token.secrets.clone()))
+            .unwrap_or_else(|| self.grant.secrets())
     }
 
     /// Forgets a token that the vendor refused, unless it has been replaced already.
@@ -194,10 +197,9 @@ impl Tokens {
         let asked = Instant::now();
         // half of the time of a call: everyone who waits learns of the failure before giving up, and a call that gets
         // its token late still has time to be made
-        let result = self.request(asked + self.timeout / 2).await;
+        let result = self.grant.request(&self.client, asked + self.timeout / 2).await;
         self.write(|state| match result {
-            Ok(Issued { authorization, mut secrets, lifetime }) => {
-                secrets.add(self.grant.client_secret.expose_secret());
+            Ok(Issued { authorization, secrets, lifetime }) => {
                 state.issued += 1;
                 // counted from before the request, so that it errs on the safe side
                 let token = Token {
@@ -218,168 +220,16 @@ impl Tokens {
             }
         })
     }
-
-    async fn request(&self, deadline: Instant) -> Result<Issued> {
-        let body = serde_json::to_vec(&TokenRequest {
-            grant_type: "client_credentials",
-            audience: &self.grant.audience,
-            client_id: &self.grant.client_id,
-            client_secret: self.grant.client_secret.expose_secret(),
-        })
-        .map_err(|_| Error::new(ErrorKind::Internal, "the token request could not be written; nothing was sent"))?;
-        let request = reqwest::Request::new(Method::POST, self.grant.token_url.clone());
-        // for the caller's request, whatever happens here is "not performed"; asking for a token twice does no harm
-        exchange(&self.client, request, Some(Bytes::from(body)), Effect::Read, MAX_ANSWER, deadline)
-            .await
-            .map_err(|fault| {
-                let error = no_token(fault.error.kind(), fault.error.detail());
-                if fault.error.is_retryable() { error } else { error.never_retryable() }
-            })
-            .and_then(|response| read_answer(&response))
-    }
 }
 
-#[derive(Serialize)]
-struct TokenRequest<'a> {
-    grant_type: &'static str,
-    audience: &'a str,
-    client_id: &'a str,
-    client_secret: &'a str,
-}
-
-/// RFC 6749 §5.1, and `expire_in` for vendors that spell it so. No `Debug`: it holds the token.
-#[derive(Deserialize)]
-struct TokenAnswer {
-    access_token: String,
-    token_type: Option<String>,
-    expires_in: Option<Value>,
-    expire_in: Option<Value>,
-}
-
-struct Issued {
-    authorization: HeaderValue,
-    secrets: Secrets,
-    lifetime: Duration,
-}
-
-fn no_token(kind: ErrorKind, why: &str) -> Error {
-    Error::new(kind, format!("no access token from the token endpoint, so that the request was not sent: {why}"))
-}
-
-fn read_answer(response: &Response) -> Result<Issued> {
-    if !response.is_success() {
-        let (kind, why) = match response.status {
-            400 | 401 | 403 => (ErrorKind::UpstreamAuthentication, "it refused the gateway's client credentials"),
-            404 | 405 | 410 | 501 => (ErrorKind::UpstreamRejected, "there is no token endpoint at this address"),
-            429 => (ErrorKind::UpstreamRateLimited, "it limits the rate of requests"),
-            500..600 => (ErrorKind::UpstreamUnavailable, "it failed"),
-            300..400 => (ErrorKind::UpstreamMalformed, "it answered with a redirect, which is never followed"),
-            _ => (ErrorKind::UpstreamMalformed, "it answered with an unexpected status"),
-        };
-        let error = no_token(kind, why);
-        let error = match kind {
-            ErrorKind::UpstreamAuthentication => {
-                error.with_advice("check `client_id`, `client_secret` and `audience` of the backend's settings")
-            }
-            ErrorKind::UpstreamRejected => error.with_advice("check `token_url` in the backend's settings"),
-            _ => error,
-        };
-        return Err(error
-            .with_retry_after(response.retry_after())
-            .with_vendor(VendorDetail { status: Some(response.status), ..VendorDetail::default() }));
-    }
-    // the text of a serde error may quote the token
-    let malformed = |why| no_token(ErrorKind::UpstreamMalformed, why);
-    let answer: TokenAnswer = serde_json::from_slice(&response.body)
-        .map_err(|_| malformed("its answer is not the documented JSON object with an access_token"))?;
-    if answer.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-        return Err(malformed("it issued a token of another type than Bearer"));
-    }
-    let authorization = bearer(&answer.access_token)
-        .ok_or_else(|| malformed("it issued a token that is empty or that a header field cannot hold"))?;
-    let lifetime = answer.expires_in.as_ref().and_then(lifetime).or(answer.expire_in.as_ref().and_then(lifetime));
-    let secrets = Secrets::of(&answer.access_token);
-    Ok(Issued { authorization, secrets, lifetime: lifetime.unwrap_or(DEFAULT_LIFETIME) })
-}
-
-/// Seconds as a number or as text; `None` for anything that is not a positive time.
-fn lifetime(value: &Value) -> Option<Duration> {
-    let seconds = match value {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(text) => text.trim().parse().ok()?,
-        _ => return None,
-    };
-    // `as_f64` and `parse` may give infinity and NaN
-    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds.min(MAX_LIFETIME.as_secs_f64())))
+fn too_late() -> Error {
+    let text = "the token endpoint did not answer in time; the request itself was not sent";
+    Error::new(ErrorKind::UpstreamTimeout, text)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
-    use registrar_core::Outcome;
-    use serde_json::json;
-
     use super::*;
-
-    fn answer(status: u16, body: &str) -> Response {
-        let body = Bytes::copy_from_slice(body.as_bytes());
-        Response::new(status, HeaderMap::new(), body, Effect::Read)
-    }
-
-    #[test]
-    fn lifetimes_come_in_every_spelling() {
-        for (value, seconds) in [
-            (json!(3600), Some(3600)),
-            (json!("3600"), Some(3600)),
-            (json!(" 60 "), Some(60)),
-            (json!(60.0), Some(60)),
-            (json!(1e300), Some(86_400)),
-            (json!("inf"), Some(86_400)),
-            (json!(0), None),
-            (json!(-1), None),
-            (json!("NaN"), None),
-            (json!("soon"), None),
-            (json!(null), None),
-            (json!([1]), None),
-        ] {
-            assert_eq!(lifetime(&value), seconds.map(Duration::from_secs), "{value}");
-        }
-        for (members, seconds) in [
-            (r#","expires_in":60"#, 60),
-            (r#","expire_in":"60""#, 60),
-            (r#","expires_in":null,"expire_in":60"#, 60),
-            ("", 300),
-            (r#","expires_in":0"#, 300),
-        ] {
-            let issued = read_answer(&answer(200, &format!(r#"{{"access_token":"t"{members}}}"#))).ok().unwrap();
-            assert_eq!(issued.lifetime, Duration::from_secs(seconds), "{members}");
-        }
-    }
-
-    #[test]
-    fn answers_without_a_token_are_errors_and_nothing_was_sent() {
-        use ErrorKind as K;
-        for (status, body, kind) in [
-            (400, r#"{"error":"invalid_request"}"#, K::UpstreamAuthentication),
-            (401, "canary", K::UpstreamAuthentication),
-            (403, "", K::UpstreamAuthentication),
-            (404, "", K::UpstreamRejected),
-            (501, "", K::UpstreamRejected),
-            (302, "", K::UpstreamMalformed),
-            (429, "", K::UpstreamRateLimited),
-            (500, "", K::UpstreamUnavailable),
-            (200, "", K::UpstreamMalformed),
-            (200, "<html>canary</html>", K::UpstreamMalformed),
-            (200, r#"{"access_token":42,"canary":"canary"}"#, K::UpstreamMalformed),
-            (200, r#"{"access_token":""}"#, K::UpstreamMalformed),
-            (200, r#"{"access_token":"canary\n"}"#, K::UpstreamMalformed),
-            (200, r#"{"access_token":"canary","token_type":"DPoP"}"#, K::UpstreamMalformed),
-        ] {
-            let error = read_answer(&answer(status, body)).err().unwrap();
-            assert_eq!((error.kind(), error.outcome()), (kind, Outcome::NotPerformed), "{status} {body}");
-            assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
-        }
-    }
 
     #[test]
     fn a_renewal_is_claimed_by_one_and_again_after_the_pause() {

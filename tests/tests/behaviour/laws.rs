@@ -313,6 +313,7 @@ fn unknown_client(kind: &'static str) -> Result<(), String> {
             vendor_ref: "nobody".to_owned(),
             management,
             auth_method: None,
+            scope: None,
         };
         let ops = rig.adapter.descriptor().operations;
         let read = rig.adapter.read(&nobody).await.err();
@@ -332,6 +333,7 @@ fn unknown_client(kind: &'static str) -> Result<(), String> {
                 vendor_ref: hostile.to_owned(),
                 management: None,
                 auth_method: None,
+                scope: None,
             };
             let before = rig.host.ledger(None).iter().filter(|e| e.method != "GET").count();
             let refused = rig.adapter.update(&target, &client.spec, &plain("Renamed")?).await;

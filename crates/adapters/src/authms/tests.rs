@@ -15,6 +15,7 @@ fn target() -> Target {
         vendor_ref: "app-123".to_owned(),
         management: None,
         auth_method: None,
+        scope: None,
     }
 }
 
@@ -229,7 +230,7 @@ fn trap_39_the_prefix_is_configured() {
     for prefix in ["/a/../b", "/a b", &"a".repeat(256)] {
         let mut all = settings();
         all["path_prefix"] = json!(prefix);
-        let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
+        let literal = |text: &str| Ok(SecretString::from(text.to_owned()).into());
         let mut cursor = Settings::new(all.as_object().unwrap(), &literal);
         assert!((VENDOR.configure)(&mut cursor).is_none());
         let issues = cursor.finish();

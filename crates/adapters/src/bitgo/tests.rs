@@ -17,7 +17,13 @@ use crate::harness::{configure, loss, now, over_answers, over_fake, portal, sett
 const CREATED: &str = include_str!("fixtures/created.json");
 
 fn target() -> Target {
-    Target { client_id: "pfx-1".parse().unwrap(), vendor_ref: "pfx-1".to_owned(), management: None, auth_method: None }
+    Target {
+        client_id: "pfx-1".parse().unwrap(),
+        vendor_ref: "pfx-1".to_owned(),
+        management: None,
+        auth_method: None,
+        scope: None,
+    }
 }
 
 fn faked(

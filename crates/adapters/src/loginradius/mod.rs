@@ -15,7 +15,8 @@ use http::Method;
 use registrar_core::{
     Adapter, Blueprint, ClientCredentials, Credential, DeleteModel, Descriptor, Effect, Error, Http, IdempotencyClass,
     IssuedSecret, Limits, Naming, OpSupport, Ops, Page, PageToken, PlannedRequest, Request, Response, Result,
-    SecretModel, Settings, Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+    SecretModel, Settings, Support, Target, TokenForm, TokenLife, UpdateStyle, Vendor, VendorClient, Verified,
+    endpoint,
 };
 use registrar_model::{AuthMethod, ClientSpec, Issues, Mapped};
 use serde_json::{Value, json};
@@ -206,7 +207,15 @@ fn client_credentials(settings: &mut Settings<'_>) -> Option<ClientCredentials> 
     let client_id = settings.text("client_id");
     let client_secret = settings.secret("client_secret");
     let audience = settings.text("audience").unwrap_or_else(|| AUDIENCE.to_owned());
-    Some(ClientCredentials { token_url: token_url?, client_id: client_id?, client_secret: client_secret?, audience })
+    Some(ClientCredentials {
+        token_url: token_url?,
+        client_id: client_id?,
+        client_secret: client_secret?,
+        audience: Some(audience),
+        scope: None,
+        form: TokenForm::Json,
+        life: TokenLife::Reusable,
+    })
 }
 
 #[derive(Debug)]

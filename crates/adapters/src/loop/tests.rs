@@ -15,6 +15,7 @@ fn target() -> Target {
         vendor_ref: "loop_abc".to_owned(),
         management: None,
         auth_method: None,
+        scope: None,
     }
 }
 

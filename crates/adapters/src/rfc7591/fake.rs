@@ -135,7 +135,7 @@ impl FakeVendor {
         };
         match request.method.as_str() {
             "GET" => FakeResponse::json(200, &self.shown(base_url, id, stored)),
-            "PUT" => match self.updated(id, stored, request) {
+            "PUT" if self.habits.management.updates() => match self.updated(id, stored, request) {
                 Ok(metadata) => {
                     *issued += 1;
                     stored.metadata = metadata;
@@ -149,7 +149,7 @@ impl FakeVendor {
                 }
                 Err((code, text)) => self.error(400, code, &text),
             },
-            "DELETE" if self.habits.management == Managed::Whole => {
+            "DELETE" if self.habits.management.deletes() => {
                 clients.remove(id);
                 FakeResponse::empty(204)
             }

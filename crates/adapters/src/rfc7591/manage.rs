@@ -1,22 +1,24 @@
 //! A client's own URL and token (RFC 7592 §3): which may be used, and what is said where there are none.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use registrar_core::{Error, ExposeSecret as _, Management, Result, SecretString, Target};
 use registrar_model::{Loss, LossKind, Severity};
+use serde_json::Value;
 use url::Url;
 
-use super::{KIND, wire};
+use super::{KIND, preset::Managed, wire};
 
 /// How a new client is managed.
 ///
 /// # Errors
 /// The loss of the ability to, for the caller: the client exists all the same.
-pub(super) fn given(base_url: &Url, answer: &wire::Client) -> Result<Management, Loss> {
+pub(super) fn given(registration: &Url, answer: &wire::Client) -> Result<Management, Loss> {
     let (Some(uri), Some(token)) = (&answer.management_uri, &answer.management_token) else {
         let reason = "the server gave no registration_client_uri and registration_access_token (RFC 7592 is optional), so \
                       that the gateway cannot read, change or delete this client";
         return Err(unmanageable(reason));
     };
-    let Some(uri) = own(base_url, uri) else {
+    let Some(uri) = own(registration, uri) else {
         let reason = "the server's registration_client_uri leads to another origin than the server's own, and a token is sent \
                       nowhere else, so that the gateway cannot read, change or delete this client";
         return Err(unmanageable(reason));
@@ -37,8 +39,8 @@ pub(super) fn named(base_url: &Url, uri: &str, token: String) -> Option<Manageme
 
 /// How a known client is managed after an answer: either part may be new, and a part that is absent or unusable is as it
 /// was (OIDC Registration §4.3).
-pub(super) fn renewed(base_url: &Url, before: &Management, answer: &wire::Client) -> Management {
-    let uri = answer.management_uri.as_deref().and_then(|uri| own(base_url, uri));
+pub(super) fn renewed(registration: &Url, before: &Management, answer: &wire::Client) -> Management {
+    let uri = answer.management_uri.as_deref().and_then(|uri| own(registration, uri));
     let token = answer.management_token.clone().filter(|token| is_bearer(token.expose_secret()));
     Management { uri: uri.unwrap_or_else(|| before.uri.clone()), token: token.unwrap_or_else(|| before.token.clone()) }
 }
@@ -64,10 +66,36 @@ pub(super) fn usable<'t>(base_url: &Url, target: &'t Target, what: &str) -> Resu
 }
 
 /// A server's URL, if it is of the server's own origin. Any other could be an address inside our network, and would get
-/// the token.
-fn own(base_url: &Url, text: &str) -> Option<Url> {
-    let url = Url::parse(text).ok()?;
-    same_origin(base_url, &url).then_some(url)
+/// the token. A relative one counts from the registration endpoint, and is never that endpoint itself.
+fn own(registration: &Url, text: &str) -> Option<Url> {
+    let mut url = Url::options().base_url(Some(registration)).parse(text).ok()?;
+    url.set_fragment(None);
+    (same_origin(registration, &url) && url != *registration).then_some(url)
+}
+
+/// How long the server's token for this client is good, where the token itself says so (RFC 7519 §4.1).
+pub(super) fn lifetime(token: &SecretString) -> Option<i64> {
+    let claims = token.expose_secret().split('.').nth(1)?;
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+    let time = |name: &str| claims.get(name)?.as_f64().map(|seconds| seconds as i64);
+    Some(time("exp")?.saturating_sub(time("iat")?)).filter(|seconds| *seconds > 0)
+}
+
+/// The server's token for this client ends by itself.
+pub(super) fn ending(seconds: i64, managed: Managed) -> Loss {
+    let until = if managed.updates() { "" } else { "the server neither changes nor deletes registered clients, and " };
+    let reason = format!(
+        "{until}the server's own token for this client is good for {seconds} s after the registration; after that the \
+         gateway cannot even read the client"
+    );
+    Loss { reason: reason.into(), ..unmanageable("") }
+}
+
+/// The server only shows registered clients.
+pub(super) fn only_shown() -> Loss {
+    unmanageable(
+        "servers of this preset show registered clients and neither change nor delete them (RFC 7592 is optional)",
+    )
 }
 
 fn same_origin(base_url: &Url, url: &Url) -> bool {

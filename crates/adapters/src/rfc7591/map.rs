@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use registrar_core::{Error, ErrorKind, Result};
 use registrar_model::{
     AuthMethod, ClientMetadata, ClientSpec, GrantType, Issue, IssueCode, Issues, LossKind, Losses, Member, Pointer,
-    Policy, Position, Severity, decide,
+    Policy, Position, Scope, Severity, decide,
     field::{JsonType, lookup},
     metadata::{REGISTERED_UNTYPED, SERVER_ASSIGNED},
 };
@@ -53,9 +53,14 @@ pub(super) fn to_wire(spec: &ClientSpec, preset: &Preset) -> Result<(Map<String,
         }
     }
     let metadata = &spec.metadata;
-    if keeps(preset, "response_types") && metadata.effective_response_types().is_empty() {
+    if preset.empty_response_types && metadata.effective_response_types().is_empty() {
         // RFC 7591 §2.1: the default, code, would contradict grants without an authorization endpoint
         body.insert("response_types".to_owned(), json!([]));
+    }
+    if let Some(Value::String(scope)) = body.get_mut("scope") {
+        // an empty scope says that nothing else is wanted; none at all asks for what the server gives everyone
+        let words = scope.split(' ').filter(|word| !preset.always.contains(word));
+        *scope = words.collect::<Vec<_>>().join(" ");
     }
     if preset.jwks_text
         && let Some(jwks) = body.get_mut("jwks")
@@ -215,6 +220,16 @@ pub(super) fn from_wire(client: &wire::Client) -> ClientSpec {
     let rest = client.rest.iter().map(|(name, value)| (name.clone(), value.clone())).chain(unknown);
     let kept: Map<String, Value> = rest.filter(|(name, _)| fault(name).is_none()).collect();
     ClientSpec::new(metadata, Policy::default(), shared::kept_members(KIND, kept))
+}
+
+/// The scopes that every client of this server has, shown where they were asked for.
+pub(super) fn show_always(shown: &mut ClientSpec, asked: Option<&Scope>, preset: &Preset) {
+    let held = shown.metadata.scope.iter().flat_map(Scope::tokens);
+    let always = asked.into_iter().flat_map(Scope::tokens).filter(|word| preset.always.contains(word));
+    let all: Vec<&str> = always.chain(held).collect();
+    if !all.is_empty() && !preset.always.is_empty() {
+        shown.metadata.scope = Scope::from_tokens(all);
+    }
 }
 
 /// Checks `vendor.rfc7591`: it is for members that the standards do not have.

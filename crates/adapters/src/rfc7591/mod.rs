@@ -13,11 +13,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::Method;
 use registrar_core::{
-    Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Error, Http, IdempotencyClass, IssuedSecret,
-    Limits, Management, Offers, OpSupport, Ops, PlannedRequest, Request, Response, Result, SecretModel, Settings,
-    Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+    Adapter, Blueprint, ClientCredentials, Credential, DeleteModel, Descriptor, Effect, Error, ErrorKind, Http,
+    IdempotencyClass, IssuedSecret, Limits, Management, Offers, OpSupport, Ops, PlannedRequest, Request, Response,
+    Result, SecretModel, Settings, Support, Target, TokenForm, TokenLife, UpdateStyle, Vendor, VendorClient, Verified,
+    endpoint,
 };
-use registrar_model::{AuthMethod, ClientMetadata, ClientSpec, Issues, Mapped, loss};
+use registrar_model::{AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Mapped, Pointer, Scope, loss};
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -123,10 +124,14 @@ static DESCRIPTOR: Descriptor = Descriptor {
     vendor_members: &[("*", "any member that no standard defines, both ways; never one that could be a secret")],
     settings: &[
         ("base_url", "the server's origin, with the path below which its URLs are"),
-        ("token", "initial access token: env:NAME or file:PATH; absent where registration is open"),
+        ("token", "initial access token: env:NAME or file:PATH; absent where registration is open, or with client"),
+        (
+            "client",
+            "{ token_url, client_id, client_secret, scope? }: fetches initial access tokens by the client credentials grant",
+        ),
         (
             "preset",
-            "the server's habits: standard (default), oidc-provider, django-oauth-toolkit, canaille, lemonldap, autional, hydra, rauthy, keycloak",
+            "the server's habits: standard (default), oidc-provider, django-oauth-toolkit, canaille, lemonldap, autional, hydra, rauthy, keycloak, spring, spring-oidc",
         ),
         (
             "registration_path",
@@ -156,11 +161,10 @@ struct Config {
 
 fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
     let base_url = settings.url("base_url");
-    let credential =
-        if settings.has("token") { settings.secret("token").map(Credential::Bearer) } else { Some(Credential::None) };
     let names: Vec<&'static str> = PRESETS.iter().map(|preset| preset.name).collect();
     let chosen = settings.choice("preset", &names);
     let preset = PRESETS.iter().find(|preset| preset.name == chosen)?;
+    let credential = credential(settings, preset);
     let registration = location(settings, "registration_path", preset.registration_path, base_url.as_ref());
     let discovery = location(settings, "discovery_path", preset.discovery_path, base_url.as_ref());
     if settings.has_issues() {
@@ -173,6 +177,39 @@ fn configure(settings: &mut Settings<'_>) -> Option<Blueprint> {
         base_url: base_url?,
         credential: credential?,
         build: Box::new(move |http| Arc::new(Rfc7591 { config, http })),
+    })
+}
+
+/// `token`, or `client`, or nothing.
+fn credential(settings: &mut Settings<'_>, preset: &Preset) -> Option<Credential> {
+    if !settings.has("client") {
+        let token = settings.has("token");
+        return if token { settings.secret("token").map(Credential::Bearer) } else { Some(Credential::None) };
+    }
+    if settings.has("token") {
+        let _ = settings.secret("token");
+        settings.reject("token", "is given together with `client`; keep one of them", None);
+    }
+    settings.section("client", |client| grant(client, preset)).map(Credential::ClientCredentials)
+}
+
+fn grant(settings: &mut Settings<'_>, preset: &Preset) -> Option<ClientCredentials> {
+    let token_url = settings.url("token_url");
+    if !settings.has("client_id") {
+        let hint = "the id of the gateway's own client at this server";
+        settings.reject("client_id", "is required", Some(hint.to_owned()));
+    }
+    let client_id = settings.text("client_id");
+    let client_secret = settings.secret("client_secret");
+    let scope = settings.text("scope").or_else(|| preset.grant_scope.map(str::to_owned));
+    Some(ClientCredentials {
+        token_url: token_url?,
+        client_id: client_id?,
+        client_secret: client_secret?,
+        audience: None,
+        scope,
+        form: TokenForm::Standard,
+        life: if preset.one_use_token { TokenLife::OneUse } else { TokenLife::Reusable },
     })
 }
 
@@ -208,8 +245,10 @@ struct Rfc7591 {
 impl Rfc7591 {
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
         let (body, mut losses) = map::to_wire(desired, self.config.preset)?;
-        if self.config.preset.management == Managed::Not {
-            losses.push(manage::not_offered());
+        match self.config.preset.management {
+            Managed::Not => losses.push(manage::not_offered()),
+            Managed::Readable => losses.push(manage::only_shown()),
+            Managed::Whole | Managed::Undeletable => {}
         }
         let url = self.config.registration.clone();
         Ok(losses.with(shared::write(Method::POST, url, Effect::Once, "create", &body)?))
@@ -223,10 +262,23 @@ impl Rfc7591 {
         current: &ClientSpec,
         desired: &ClientSpec,
     ) -> Result<Mapped<Option<Request>>> {
+        self.late_secret(current, desired)?;
         let (body, losses) = map::to_update(target.client_id.as_str(), current, desired, self.config.preset)?;
         let Some(body) = body else { return Ok(losses.with(None)) };
         let request = shared::write(Method::PUT, management.uri.clone(), Effect::Idempotent, "update", &body)?;
         Ok(losses.with(Some(request.with_bearer(management.token.clone()))))
+    }
+
+    /// A client that becomes confidential needs a secret from the answer.
+    fn late_secret(&self, current: &ClientSpec, desired: &ClientSpec) -> Result<()> {
+        let needs = shared::has_shared_secret(&desired.metadata.auth_method());
+        if self.config.preset.late_secret || !current.metadata.is_public() || !needs {
+            return Ok(());
+        }
+        let detail = "this server gives no secret to a client that becomes confidential; register a new client instead";
+        let pointer = Pointer::root().child("metadata").child("token_endpoint_auth_method");
+        let issue = Issue { pointer, code: IssueCode::InvalidValue, detail: detail.to_owned() };
+        Err(Error::new(ErrorKind::UnsupportedValue, detail).with_issues(vec![issue]))
     }
 
     async fn send(&self, request: Request, call: Call, statuses: &[u16]) -> Result<Response> {
@@ -244,16 +296,18 @@ impl Rfc7591 {
         let Some(client_id) = error.client().map(|client| client.client_id.clone()) else { return error };
         let part = |name| answer::find_text(response.text(), &[name]);
         let parts = part(wire::name::MANAGEMENT_URI).zip(part(wire::name::MANAGEMENT_TOKEN));
-        let management = parts.and_then(|(uri, token)| manage::named(&self.config.base_url, &uri, token));
+        let management = parts.and_then(|(uri, token)| manage::named(&self.config.registration, &uri, token));
         error.with_client(client_id, management)
     }
 
-    fn client(&self, client: &wire::Client, response: &Response) -> Result<VendorClient> {
+    fn client(&self, client: &wire::Client, asked: Option<&Scope>, response: &Response) -> Result<VendorClient> {
+        let mut spec = map::from_wire(client);
+        map::show_always(&mut spec, asked, self.config.preset);
         Ok(VendorClient {
             client_id: shared::client_id(&client.id, response)?,
             vendor_ref: client.id.clone(),
             client_id_issued_at: client.issued_at,
-            spec: map::from_wire(client),
+            spec,
             unread: client.unread.clone(),
             secret: None,
             management: None,
@@ -269,11 +323,11 @@ impl Rfc7591 {
     ) -> Result<(VendorClient, Option<IssuedSecret>)> {
         let response = self.send(request, Call::Manage, &[200]).await?;
         let answer = wire::read(&response, self.config.preset)?;
-        let mut client = self.client(&answer, &response)?;
+        let mut client = self.client(&answer, target.scope.as_ref(), &response)?;
         if client.client_id != target.client_id {
             return Err(shared::other_client(&response));
         }
-        client.management = Some(manage::renewed(&self.config.base_url, management, &answer));
+        client.management = Some(manage::renewed(&self.config.registration, management, &answer));
         if client.spec.metadata.token_endpoint_auth_method.is_none() {
             // silence says nothing new
             client.spec.metadata.token_endpoint_auth_method.clone_from(&target.auth_method);
@@ -331,7 +385,7 @@ impl Adapter for Rfc7591 {
         current: &ClientSpec,
         desired: &ClientSpec,
     ) -> Result<Mapped<Vec<PlannedRequest>>> {
-        let offered = self.config.preset.management != Managed::Not;
+        let offered = self.config.preset.management.updates();
         let management = self.management(target, offered, "changing a client")?;
         let request = self.update_request(management, target, current, desired)?;
         Ok(request.map(|request| request.into_iter().map(shared::planned).collect()))
@@ -345,12 +399,19 @@ impl Adapter for Rfc7591 {
         let (request, mut losses) = shared::creation(plan)?;
         let response = self.send(request, Call::Register { open: self.config.open }, &[201, 200]).await?;
         let answer = wire::read(&response, self.config.preset).and_then(|answer| {
-            let client = self.client(&answer, &response)?;
+            let client = self.client(&answer, desired.metadata.scope.as_ref(), &response)?;
             Ok((answer, client))
         });
         let (answer, mut created) = answer.map_err(|error| self.naming(error, &response))?;
-        match manage::given(&self.config.base_url, &answer) {
-            Ok(management) => created.management = Some(management),
+        match manage::given(&self.config.registration, &answer) {
+            Ok(management) => {
+                if let Some(seconds) = manage::lifetime(&management.token) {
+                    let ending = manage::ending(seconds, self.config.preset.management);
+                    losses.retain(|loss| loss.field != ending.field);
+                    losses.push(ending);
+                }
+                created.management = Some(management);
+            }
             // the plan has it already
             Err(_) if self.config.preset.management == Managed::Not => {}
             Err(loss) => losses.push(loss),
@@ -370,13 +431,16 @@ impl Adapter for Rfc7591 {
 
     fn offers(&self, target: &Target) -> Offers {
         let managed = self.config.preset.management;
-        let usable = manage::usable(&self.config.base_url, target, "").is_ok();
-        let offered = usable && managed != Managed::Not;
-        Offers { read: offered, update: offered, delete: usable && managed == Managed::Whole }
+        let usable = manage::usable(&self.config.registration, target, "").is_ok();
+        Offers {
+            read: usable && managed.reads(),
+            update: usable && managed.updates(),
+            delete: usable && managed.deletes(),
+        }
     }
 
     async fn read(&self, target: &Target) -> Result<VendorClient> {
-        let offered = self.config.preset.management != Managed::Not;
+        let offered = self.config.preset.management.reads();
         let management = self.management(target, offered, "reading a client")?;
         let request = Request::new(Method::GET, management.uri.clone(), Effect::Read, "read");
         let request = request.with_bearer(management.token.clone());
@@ -394,7 +458,7 @@ impl Adapter for Rfc7591 {
         current: &ClientSpec,
         desired: &ClientSpec,
     ) -> Result<Mapped<VendorClient>> {
-        let offered = self.config.preset.management != Managed::Not;
+        let offered = self.config.preset.management.updates();
         let management = self.management(target, offered, "changing a client")?;
         let Mapped { value: request, mut losses } = self.update_request(management, target, current, desired)?;
         let Some(request) = request else {
@@ -402,7 +466,11 @@ impl Adapter for Rfc7591 {
         };
         // where the answer leaves the method out, it is the one that was asked for
         let asked = &desired.metadata.token_endpoint_auth_method;
-        let target = &Target { auth_method: asked.clone().or_else(|| target.auth_method.clone()), ..target.clone() };
+        let target = &Target {
+            auth_method: asked.clone().or_else(|| target.auth_method.clone()),
+            scope: desired.metadata.scope.clone(),
+            ..target.clone()
+        };
         let (mut client, secret) = self.existing(target, management, request).await?;
         // answers repeat the secret; it is news only for a client that had none, and where every update makes one
         if self.update_issued_secret(current, desired, &client.spec) {
@@ -416,7 +484,7 @@ impl Adapter for Rfc7591 {
     }
 
     async fn delete(&self, target: &Target) -> Result<()> {
-        let offered = self.config.preset.management == Managed::Whole;
+        let offered = self.config.preset.management.deletes();
         let management = self.management(target, offered, "deleting a client")?;
         let request = Request::new(Method::DELETE, management.uri.clone(), Effect::Idempotent, "delete");
         let request = request.with_bearer(management.token.clone());
@@ -428,11 +496,28 @@ impl Adapter for Rfc7591 {
         Ok(())
     }
 
-    /// Reads the server's metadata. A registration token cannot be tried without registering something.
+    /// Reads the server's metadata, and tries the token with a registration that the server has to refuse.
     async fn check(&self) -> Result<()> {
         let request = Request::new(Method::GET, self.config.discovery.clone(), Effect::Read, "check");
         let response = self.send(request, Call::Discover, &[200]).await?;
-        response.decode::<Map<String, Value>>().map(|_| ())
+        response.decode::<Map<String, Value>>()?;
+        let mut probe = Request::new(Method::POST, self.config.registration.clone(), Effect::Once, "check");
+        probe.body = Some(self.config.preset.probe.as_bytes().into());
+        let response = self.http.send(probe).await?;
+        if response.is_success() {
+            let error = response.malformed("what is no registration was answered with success");
+            return Err(self.naming(error, &response));
+        }
+        let error = classify(&response, self.config.preset, Call::Register { open: self.config.open });
+        match error.kind() {
+            // it was the registration that was refused, or the server broke down over it
+            ErrorKind::Validation | ErrorKind::InvalidRedirectUri | ErrorKind::UnsupportedValue => Ok(()),
+            _ if matches!(response.status, 400 | 422 | 500) => match error.kind() {
+                ErrorKind::UpstreamAuthentication | ErrorKind::UpstreamAuthorization => Err(error),
+                _ => Ok(()),
+            },
+            _ => Err(error),
+        }
     }
 }
 

@@ -33,6 +33,20 @@ pub(super) struct Preset {
     pub management: Managed,
     /// Every update issues a new secret; the one before is dead.
     pub rotates_secret: bool,
+    /// Scopes that every client has: it takes them for unknown ones and never shows them.
+    pub always: &'static [&'static str],
+    /// It takes a client without redirect grants only with an empty `response_types`, because it assumes `code` otherwise.
+    pub empty_response_types: bool,
+    /// Its initial access token is good for one registration.
+    pub one_use_token: bool,
+    /// The scope that such a token needs, where `client` names none.
+    pub grant_scope: Option<&'static str>,
+    /// An update that makes a public client confidential issues a secret.
+    pub late_secret: bool,
+    /// Values that say what an absent member says.
+    pub empty: &'static [(&'static str, &'static str)],
+    /// What it refuses for certain, and only after it has looked at the token.
+    pub probe: &'static str,
     /// Codes with which it refuses a token in an answer of status 400.
     pub token_codes: &'static [&'static str],
     /// Where an error has its code (JSON Pointers, the first that leads to a text or number).
@@ -57,9 +71,30 @@ pub(super) enum Managed {
     Whole,
     /// Reading and updating.
     Undeletable,
+    /// Reading.
+    Readable,
     /// Nothing.
     Not,
 }
+
+impl Managed {
+    pub(super) fn reads(self) -> bool {
+        self != Self::Not
+    }
+
+    pub(super) fn updates(self) -> bool {
+        matches!(self, Self::Whole | Self::Undeletable)
+    }
+
+    pub(super) fn deletes(self) -> bool {
+        self == Self::Whole
+    }
+}
+
+/// No JSON, so that no server can make a client of it.
+const NO_JSON: &str = "{";
+/// RFC 6749 §3.1.2: a redirection URI has no fragment.
+const FRAGMENT: &str = r##"{"redirect_uris":["https://probe.invalid/#never"]}"##;
 
 /// RFC 7591 and RFC 7592 to the letter.
 const STANDARD: Preset = Preset {
@@ -78,6 +113,13 @@ const STANDARD: Preset = Preset {
     fixed: &[],
     management: Managed::Whole,
     rotates_secret: false,
+    always: &[],
+    empty_response_types: false,
+    one_use_token: false,
+    grant_scope: None,
+    late_secret: true,
+    empty: &[],
+    probe: NO_JSON,
     token_codes: &["invalid_token"],
     error_code: &["/error"],
     error_text: &["/error_description", "/message"],
@@ -87,7 +129,13 @@ const STANDARD: Preset = Preset {
 pub(super) static PRESETS: &[Preset] = &[
     STANDARD,
     // standards §12, measured with 9.13.3
-    Preset { name: "oidc-provider", registration_path: "/reg", localized: false, ..STANDARD },
+    Preset {
+        name: "oidc-provider",
+        registration_path: "/reg",
+        localized: false,
+        empty_response_types: true,
+        ..STANDARD
+    },
     // its sources and measured, 3.4.1; base_url ends where its URLs are mounted
     Preset {
         name: "django-oauth-toolkit",
@@ -145,6 +193,9 @@ pub(super) static PRESETS: &[Preset] = &[
     Preset {
         name: "hydra",
         registration_path: "/oauth2/register",
+        // measured with 2.3.0
+        late_secret: false,
+        empty: &[("userinfo_signed_response_alg", "none")],
         error_code: &["/error", "/error/status", "/error/code"],
         error_text: &["/error_description", "/error/reason", "/error/message"],
         ..STANDARD
@@ -158,7 +209,91 @@ pub(super) static PRESETS: &[Preset] = &[
         ..STANDARD
     },
     // peers §3: base_url ends with /realms/NAME
-    Preset { name: "keycloak", registration_path: "/clients-registrations/openid-connect", ..STANDARD },
+    // measured with 26.7.3: it refuses members that its representation lacks, and `openid`, which is no client scope there
+    Preset {
+        name: "keycloak",
+        registration_path: "/clients-registrations/openid-connect",
+        keeps: Some(KEYCLOAK),
+        localized: false,
+        always: &["openid"],
+        // it reads the body first
+        probe: FRAGMENT,
+        ..STANDARD
+    },
+    SPRING,
+    Preset {
+        name: "spring-oidc",
+        registration_path: "/connect/register",
+        discovery_path: "/.well-known/openid-configuration",
+        management: Managed::Readable,
+        ..SPRING
+    },
+];
+
+/// Spring Authorization Server, measured with 7.1.2: a token has exactly one scope and is spent by one registration.
+const SPRING: Preset = Preset {
+    name: "spring",
+    registration_path: "/oauth2/register",
+    discovery_path: "/.well-known/oauth-authorization-server",
+    localized: false,
+    management: Managed::Not,
+    one_use_token: true,
+    grant_scope: Some("client.create"),
+    // a spent token is found out only once the body has been read
+    probe: FRAGMENT,
+    ..STANDARD
+};
+
+/// The registered members of `OIDCClientRepresentation`, 26.7.3.
+const KEYCLOAK: &[&str] = &[
+    "redirect_uris",
+    "token_endpoint_auth_method",
+    "token_endpoint_auth_signing_alg",
+    "grant_types",
+    "response_types",
+    "application_type",
+    "client_name",
+    "client_uri",
+    "logo_uri",
+    "scope",
+    "contacts",
+    "tos_uri",
+    "policy_uri",
+    "jwks_uri",
+    "jwks",
+    "sector_identifier_uri",
+    "subject_type",
+    "id_token_signed_response_alg",
+    "id_token_encrypted_response_alg",
+    "id_token_encrypted_response_enc",
+    "userinfo_signed_response_alg",
+    "userinfo_encrypted_response_alg",
+    "userinfo_encrypted_response_enc",
+    "request_object_signing_alg",
+    "request_object_encryption_alg",
+    "request_object_encryption_enc",
+    "default_max_age",
+    "require_auth_time",
+    "default_acr_values",
+    "initiate_login_uri",
+    "request_uris",
+    "tls_client_certificate_bound_access_tokens",
+    "tls_client_auth_subject_dn",
+    "dpop_bound_access_tokens",
+    "post_logout_redirect_uris",
+    "software_id",
+    "software_version",
+    "backchannel_logout_uri",
+    "backchannel_logout_session_required",
+    "backchannel_token_delivery_mode",
+    "backchannel_client_notification_endpoint",
+    "backchannel_authentication_request_signing_alg",
+    "authorization_signed_response_alg",
+    "authorization_encrypted_response_alg",
+    "authorization_encrypted_response_enc",
+    "require_pushed_authorization_requests",
+    "frontchannel_logout_uri",
+    "frontchannel_logout_session_required",
 ];
 
 /// `client_metadata_attributes` of its model.

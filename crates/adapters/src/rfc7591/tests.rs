@@ -3,6 +3,7 @@
 mod errors;
 mod management;
 mod presets;
+mod real;
 mod settings;
 mod support;
 mod wire;

@@ -77,7 +77,8 @@ pub(super) fn read(response: &Response, preset: &Preset) -> Result<Client> {
         time => time,
     };
     members.ignore(&SERVER_ASSIGNED);
-    let metadata = metadata(&mut members);
+    let mut metadata = metadata(&mut members);
+    metadata.retain(|name, value| !preset.empty.iter().any(|(empty, word)| name == empty && *value == json!(word)));
     let (rest, unread) = members.rest(KIND, FIELDS);
     Ok(Client {
         id,

@@ -89,7 +89,7 @@ fn configuration(fakes: &FakeHost, folder: &Path, listen: SocketAddr) -> Result<
     text.push_str(&format!("[[routes]]\nname = \"partners\"\nwhen = 'has(labels.team) && labels.team == \"partners\"'\nbackend = \"{last}-demo\"\n"));
     text.push_str(&format!("[[routes]]\nname = \"default\"\nbackend = \"{first}-demo\"\n"));
     // the fakes' secrets are no secrets: here, and only here, they stand in the configuration itself
-    let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
+    let literal = |text: &str| Ok(SecretString::from(text.to_owned()).into());
     let environment = Environment { vendors: VENDORS, secrets: &literal };
     Config::parse(&text, Path::new("demo.toml"), environment).map_err(|d| Failure { code: LOCAL, text: d.to_string() })
 }

@@ -10,7 +10,7 @@ mod statement;
 
 use std::{fmt, net::SocketAddr, path::Path, time::Duration};
 
-use registrar_core::{SecretString, Vendor};
+use registrar_core::{Secret, SecretString, Vendor};
 use registrar_model::{BackendName, PrivateHosts, Scope};
 use serde_json::{Map, Value};
 use url::Url;
@@ -171,7 +171,7 @@ pub struct Environment<'a> {
     /// The vendor kinds that exist.
     pub vendors: &'static [Vendor],
     /// Resolves `env:NAME` and `file:PATH`.
-    pub secrets: &'a dyn Fn(&str) -> Result<SecretString, String>,
+    pub secrets: &'a dyn Fn(&str) -> Result<Secret, String>,
 }
 
 impl std::fmt::Debug for Environment<'_> {
@@ -224,17 +224,19 @@ impl Config {
 ///
 /// # Errors
 /// A sentence that says what is missing; never a secret.
-pub fn resolve_secret(reference: &str) -> Result<SecretString, String> {
+pub fn resolve_secret(reference: &str) -> Result<Secret, String> {
     if let Some(name) = reference.strip_prefix("env:") {
         return match std::env::var(name) {
-            Ok(value) if !value.trim().is_empty() => Ok(SecretString::from(value.trim().to_owned())),
+            Ok(value) if !value.trim().is_empty() => Ok(SecretString::from(value.trim().to_owned()).into()),
             Ok(_) => Err(format!("the environment variable {name} is empty")),
             Err(_) => Err(format!("the environment variable {name} is not set")),
         };
     }
     if let Some(path) = reference.strip_prefix("file:") {
         return match std::fs::read_to_string(path) {
-            Ok(value) if !value.trim().is_empty() => Ok(SecretString::from(value.trim().to_owned())),
+            Ok(value) if !value.trim().is_empty() => {
+                Ok(Secret::from_file(SecretString::from(value.trim().to_owned()), path))
+            }
             Ok(_) => Err(format!("the file {path} is empty")),
             Err(error) => Err(format!("the file {path} cannot be read: {error}")),
         };

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use registrar_core::SecretString;
+use registrar_core::Secret;
 
 /// The folder of a configuration file, absolute.
 #[derive(Debug)]
@@ -50,8 +50,8 @@ impl Folder {
     pub(super) fn secret(
         &self,
         reference: &str,
-        resolve: &dyn Fn(&str) -> Result<SecretString, String>,
-    ) -> Result<SecretString, String> {
+        resolve: &dyn Fn(&str) -> Result<Secret, String>,
+    ) -> Result<Secret, String> {
         let relative =
             reference.strip_prefix("file:").filter(|path| !path.is_empty() && !Path::new(path).is_absolute());
         let Some(relative) = relative else { return resolve(reference) };

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use registrar_core::{ExposeSecret, SecretString, Settings, settings::closest};
+use registrar_core::{ExposeSecret, Secret, SecretString, Settings, settings::closest};
 use registrar_model::{BackendName, PrivateHosts, Scope};
 use toml::{
     Spanned,
@@ -35,7 +35,7 @@ pub(super) fn config(
 ) -> Result<Config, Diagnostics> {
     let folder = Folder::of(file);
     let resolve = |reference: &str| folder.secret(reference, environment.secrets);
-    let placeholder = |_: &str| Ok(SecretString::from("not needed"));
+    let placeholder = |_: &str| Ok(SecretString::from("not needed").into());
     let (of_store, others): (&Resolve<'_>, &Resolve<'_>) = match secrets {
         Secrets::All => (&resolve, &resolve),
         Secrets::OfStore => (&resolve, &placeholder),
@@ -114,7 +114,7 @@ fn server(root: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<ServerC
     ok.then_some(ServerConfig { listen, public_url, workers, require_if_match })
 }
 
-type Resolve<'a> = dyn Fn(&str) -> Result<SecretString, String> + 'a;
+type Resolve<'a> = dyn Fn(&str) -> Result<Secret, String> + 'a;
 
 /// What the place of the store is read with.
 struct Source<'a> {
@@ -453,7 +453,7 @@ fn idempotency(root: &mut Section<'_, '_>, environment: Environment<'_>, out: &m
     config.implicit_window = duration(&mut s, "implicit_window", Duration::from_secs(1)..=day, out).flatten();
     if let Some(reference) = s.text("seal_key", out) {
         match (environment.secrets)(&reference) {
-            Ok(key) => config.seal_key = Some(key),
+            Ok(key) => config.seal_key = Some(key.into_value()),
             Err(message) => s.error("seal_key", out, message, None),
         }
     }

@@ -373,7 +373,7 @@ pub(crate) fn gateway_over(
     let kind = line.fake.kind();
     let vendor = registrar_adapters::vendor(kind).unwrap();
     let settings = line.fake.settings("https://vendor.example");
-    let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
+    let literal = |text: &str| Ok(SecretString::from(text.to_owned()).into());
     let mut cursor = Settings::new(settings.as_object().unwrap(), &literal);
     let blueprint = (vendor.configure)(&mut cursor).unwrap();
     let backend = BackendConfig {

@@ -6,6 +6,7 @@ mod circuit;
 mod faults;
 mod limits;
 mod observing;
+mod renewal;
 mod retries;
 mod sending;
 mod support;

@@ -91,7 +91,7 @@ async fn a_retry_date_arrives_as_seconds() {
 fn what_could_never_work_is_refused_at_setup() {
     let transport = Transport::new().unwrap();
     let url = Url::parse("https://v.example/").unwrap();
-    let token = Credential::Bearer(SecretString::from(format!("{CANARY}\n")));
+    let token = Credential::Bearer(SecretString::from(format!("{CANARY}\n")).into());
     let refused = transport.backend(BackendOptions::new("a", url.clone(), token)).unwrap_err();
     assert!(matches!(&refused, TransportSetupError::Token { backend } if backend == "a"));
     assert!(!format!("{refused} {refused:?}").contains(CANARY));

@@ -11,7 +11,9 @@ use std::{
 
 use http::Method;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use registrar_core::{ClientCredentials, Credential, Effect, Request, Response, Result, SecretString};
+use registrar_core::{
+    ClientCredentials, Credential, Effect, Request, Response, Result, SecretString, TokenForm, TokenLife,
+};
 use registrar_transport::{BackendHandle, BackendOptions, Transport};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -165,15 +167,18 @@ pub(crate) fn answer(status: u16, headers: &str, body: &str) -> String {
 }
 
 pub(crate) fn bearer() -> Credential {
-    Credential::Bearer(SecretString::from(format!("{CANARY}-token")))
+    Credential::Bearer(SecretString::from(format!("{CANARY}-token")).into())
 }
 
 pub(crate) fn m2m(token_url: Url) -> Credential {
     Credential::ClientCredentials(ClientCredentials {
         token_url,
         client_id: "gateway".to_owned(),
-        client_secret: SecretString::from(format!("{CANARY}-secret")),
-        audience: "https://api.example".to_owned(),
+        client_secret: SecretString::from(format!("{CANARY}-secret")).into(),
+        audience: Some("https://api.example".to_owned()),
+        scope: None,
+        form: TokenForm::Json,
+        life: TokenLife::Reusable,
     })
 }
 

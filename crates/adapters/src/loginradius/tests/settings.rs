@@ -31,11 +31,11 @@ fn trap_13_m2m_becomes_client_credentials_with_the_documented_audience() {
     let Credential::ClientCredentials(found) = credential(m2m()) else { panic!("client credentials") };
     assert_eq!(found.token_url.as_str(), "https://acme.hub.loginradius.com/service/oauth/token");
     assert_eq!((found.client_id.as_str(), found.client_secret.expose_secret()), ("gateway", "s"));
-    assert_eq!(found.audience, "https://api.loginradius.com/identity/v2/manage");
+    assert_eq!(found.audience.as_deref(), Some("https://api.loginradius.com/identity/v2/manage"));
     let mut other = m2m();
     other["audience"] = json!("https://other.example");
     let Credential::ClientCredentials(found) = credential(other) else { panic!("client credentials") };
-    assert_eq!(found.audience, "https://other.example");
+    assert_eq!(found.audience.as_deref(), Some("https://other.example"));
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub(super) fn json_of(answer: &FakeResponse) -> Value {
 
 /// What `settings` come to, with the credential.
 pub(super) fn configure(settings: &Value) -> Result<Blueprint, Vec<SettingIssue>> {
-    let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
+    let literal = |text: &str| Ok(SecretString::from(text.to_owned()).into());
     let mut cursor = Settings::new(settings.as_object().unwrap(), &literal);
     let blueprint = (VENDOR.configure)(&mut cursor);
     let issues = cursor.finish();
@@ -131,6 +131,7 @@ pub(super) fn target() -> Target {
         vendor_ref: "MyApp".to_owned(),
         management: None,
         auth_method: None,
+        scope: None,
     }
 }
 

@@ -90,6 +90,11 @@ const GRANTS: [&str; 7] = [
 /// texts count as absent (RFC 7592 §2.2).
 pub(super) fn accept(body: Map<String, Value>, habits: &Preset) -> Result<Map<String, Value>, Refusal> {
     let mut out = Map::new();
+    if let Some(word) =
+        body.get("scope").and_then(Value::as_str).and_then(|scope| scope.split(' ').find(|w| habits.always.contains(w)))
+    {
+        return Err(("invalid_client_metadata", format!("there is no client scope {word}")));
+    }
     for (name, value) in body {
         let said = !value.is_null() && value != json!("");
         if said && is_known(&name, habits) {
@@ -97,7 +102,7 @@ pub(super) fn accept(body: Map<String, Value>, habits: &Preset) -> Result<Map<St
             out.insert(name, value);
         }
     }
-    provision(&mut out);
+    provision(&mut out, habits);
     relations(&out)?;
     if habits.one_grant {
         one_grant(&mut out)?;
@@ -146,14 +151,19 @@ fn typed(name: &str, value: Value, habits: &Preset) -> Result<Value, Refusal> {
 }
 
 /// Defaults of RFC 7591 §2 and OIDC Registration §2.
-fn provision(out: &mut Map<String, Value>) {
+fn provision(out: &mut Map<String, Value>, habits: &Preset) {
     for (name, default) in [
         ("token_endpoint_auth_method", json!("client_secret_basic")),
         ("grant_types", json!(["authorization_code"])),
-        ("response_types", json!(["code"])),
         ("application_type", json!("web")),
     ] {
         out.entry(name).or_insert(default);
+    }
+    // the default, code, contradicts clients without an authorization endpoint; not every server minds that (§2.1)
+    let code =
+        out.get("grant_types").and_then(Value::as_array).is_some_and(|all| all.contains(&json!("authorization_code")));
+    if code || habits.empty_response_types {
+        out.entry("response_types").or_insert(json!(["code"]));
     }
 }
 

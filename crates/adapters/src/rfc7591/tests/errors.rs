@@ -188,7 +188,8 @@ fn an_open_server_registers_without_a_token() {
 
 #[test]
 fn the_check_reads_the_servers_metadata() {
-    let (adapter, wire) = answered("django-oauth-toolkit", &[(200, r#"{"issuer":"x"}"#), (404, ""), (200, "<html>")]);
+    let (adapter, wire) =
+        answered("django-oauth-toolkit", &[(200, r#"{"issuer":"x"}"#), (400, ""), (404, ""), (200, "<html>")]);
     assert!(now(adapter.check()).is_ok());
     assert_eq!(wire.sent.lock().unwrap()[0].1, "/.well-known/oauth-authorization-server");
     let error = now(adapter.check()).unwrap_err();

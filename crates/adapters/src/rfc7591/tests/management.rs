@@ -73,7 +73,6 @@ fn ssrf_a_url_of_another_origin_is_never_followed() {
         "https://user@server.example.com/register/s6BhdRkqt3",
         "https://server.example.com.evil.example/",
         "//169.254.169.254/latest",
-        "/register/s6BhdRkqt3",
         "file:///etc/passwd",
         "https://server.example.com@evil.example/",
     ] {

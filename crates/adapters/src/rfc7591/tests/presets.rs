@@ -56,6 +56,15 @@ fn every_preset_registers_reads_changes_and_deletes() {
         let read = now(adapter.read(&target)).unwrap();
         assert_eq!(read.spec, client.spec, "{}", preset.name);
         let record = effective(&sent, &client.spec, &losses).unwrap();
+        if !preset.management.updates() {
+            let refused = [now(adapter.update(&target, &record, &full())).map(|_| ()), now(adapter.delete(&target))];
+            assert!(
+                refused.iter().all(|r| r.as_ref().unwrap_err().kind() == K::UnsupportedByBackend),
+                "{}",
+                preset.name
+            );
+            continue;
+        }
 
         let less =
             metadata(json!({ "redirect_uris": ["https://a.example/cb2"], "client_name": "B", "scope": "openid" }));
@@ -75,7 +84,9 @@ fn every_preset_registers_reads_changes_and_deletes() {
                 let gone = now(adapter.read(&updated.value.target())).unwrap_err();
                 assert_eq!(gone.kind(), K::NotFound, "{}", preset.name);
             }
-            Managed::Undeletable | Managed::Not => assert_eq!(deleted.unwrap_err().kind(), K::UnsupportedByBackend),
+            Managed::Undeletable | Managed::Readable | Managed::Not => {
+                assert_eq!(deleted.unwrap_err().kind(), K::UnsupportedByBackend)
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use registrar_core::{Credential, SecretString, Settings};
+use registrar_core::{Credential, SecretString, Settings, TokenForm, TokenLife};
 use serde_json::{Value, json};
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn issues(settings: &Value) -> Vec<String> {
-    let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
+    let literal = |text: &str| Ok(SecretString::from(text.to_owned()).into());
     let mut cursor = Settings::new(settings.as_object().unwrap(), &literal);
     let blueprint = (VENDOR.configure)(&mut cursor);
     let issues: Vec<String> = cursor.finish().iter().map(|issue| issue.path.join(".")).collect();
@@ -80,10 +80,48 @@ fn the_token_is_optional_and_everything_else_is_checked() {
         issues(&json!({ "base_url": "http://v.example", "preset": "standrad", "tokn": "t" })),
         ["base_url", "preset", "tokn"]
     );
-    let literal = |text: &str| Ok(SecretString::from(text.to_owned()));
+    let literal = |text: &str| Ok(SecretString::from(text.to_owned()).into());
     let open = json!({ "base_url": "https://v.example" });
     let mut cursor = Settings::new(open.as_object().unwrap(), &literal);
     assert!(matches!((VENDOR.configure)(&mut cursor).unwrap().credential, Credential::None));
+}
+
+#[test]
+fn a_client_instead_of_a_token_and_not_both() {
+    let client = || json!({ "token_url": "https://v.example/token", "client_id": "gateway", "client_secret": "s", "scope": "client.create" });
+    let credential = |settings: Value| {
+        let literal = |text: &str| Ok(SecretString::from(text.to_owned()).into());
+        let mut cursor = Settings::new(settings.as_object().unwrap(), &literal);
+        (VENDOR.configure)(&mut cursor).unwrap().credential
+    };
+    for (preset, life) in [
+        ("standard", TokenLife::Reusable),
+        ("keycloak", TokenLife::Reusable),
+        ("spring", TokenLife::OneUse),
+        ("spring-oidc", TokenLife::OneUse),
+    ] {
+        let found = credential(json!({ "base_url": "https://v.example", "preset": preset, "client": client() }));
+        let Credential::ClientCredentials(found) = found else { panic!("client credentials") };
+        assert_eq!((found.life, found.form), (life, TokenForm::Standard), "{preset}");
+        assert_eq!((found.client_id.as_str(), found.scope.as_deref()), ("gateway", Some("client.create")));
+        assert!(found.audience.is_none());
+    }
+    let unscoped = json!({ "token_url": "https://v.example/token", "client_id": "gateway", "client_secret": "s" });
+    for (preset, scope) in
+        [("standard", None), ("spring", Some("client.create")), ("spring-oidc", Some("client.create"))]
+    {
+        let found = credential(json!({ "base_url": "https://v.example", "preset": preset, "client": unscoped }));
+        let Credential::ClientCredentials(found) = found else { panic!("client credentials") };
+        assert_eq!(found.scope.as_deref(), scope, "{preset}");
+    }
+    assert_eq!(issues(&json!({ "base_url": "https://v.example", "token": "t", "client": client() })), ["token"]);
+    assert_eq!(
+        issues(
+            &json!({ "base_url": "https://v.example", "client": { "token_url": "http://v.example/token", "sope": "x" } })
+        ),
+        ["client.token_url", "client.client_id", "client.client_secret", "client.sope"]
+    );
+    assert_eq!(issues(&json!({ "base_url": "https://v.example", "client": "x" })), ["client"]);
 }
 
 #[test]

@@ -50,6 +50,7 @@ pub(super) fn target() -> Target {
         vendor_ref: "s6BhdRkqt3".to_owned(),
         management: Some(Management { uri, token }),
         auth_method: None,
+        scope: None,
     }
 }
 
