@@ -27,6 +27,7 @@ mod reported;
 mod resolve;
 mod rotate;
 pub mod routing;
+mod rule_check;
 mod seal;
 mod secret_needed;
 mod sightings;

@@ -85,7 +85,8 @@ pub struct HealthSnapshot {
     pub in_flight: usize,
     /// The circuit breaker.
     pub circuit: CircuitSnapshot,
-    /// Unix milliseconds of the end of the pause that the vendor asked for with a 429; absent without one.
+    /// Unix milliseconds of the end of the pause that the vendor asked for, with a 429 or with the fields that say that no
+    /// request is left; absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused_until: Option<i64>,
 }
