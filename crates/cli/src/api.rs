@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use registrar_core::{ExposeSecret, SecretString};
+use registrar_model::OperationId;
 use reqwest::{Method, Url, redirect};
 use serde_json::Value;
 
@@ -10,6 +11,38 @@ use crate::{args::GatewayArgs, failure::Failure};
 
 /// The largest answer.
 const MAX_BODY: usize = 16 << 20;
+/// How often a write asks again while the first request with its key is still at work, and how long it waits each time.
+const LOOKS: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
+/// A write as it is sent.
+#[derive(Debug)]
+pub(crate) struct Write<'a> {
+    pub(crate) method: Method,
+    pub(crate) segments: &'a [&'a str],
+    pub(crate) query: &'a [(&'a str, &'a str)],
+    /// Media type and document.
+    pub(crate) body: Option<(&'a str, &'a Value)>,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// The caller's own `Idempotency-Key`; a new one is made when absent.
+    pub(crate) key: Option<&'a str>,
+}
+
+/// Why there is no answer.
+enum Silence {
+    /// Nothing was sent.
+    Unreached(Failure),
+    /// The request was sent, and the answer was lost.
+    Lost(Failure),
+}
+
+impl From<Silence> for Failure {
+    fn from(silence: Silence) -> Self {
+        match silence {
+            Silence::Unreached(failure) | Silence::Lost(failure) => failure,
+        }
+    }
+}
 
 /// A gateway and how to authenticate to it.
 #[derive(Debug)]
@@ -97,7 +130,19 @@ impl Api {
         body: Option<(&str, &Value)>,
         headers: &[(&str, String)],
     ) -> Result<Answer, Failure> {
-        let url = registrar_core::endpoint(&self.base, segments, query).map_err(|e| Failure::of(&e))?;
+        Ok(self.ask(method, segments, query, body, headers).await?)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        segments: &[&str],
+        query: &[(&str, &str)],
+        body: Option<(&str, &Value)>,
+        headers: &[(&str, String)],
+    ) -> Result<Answer, Silence> {
+        let unsendable = |error: registrar_core::Error| Silence::Unreached(Failure::of(&error));
+        let url = registrar_core::endpoint(&self.base, segments, query).map_err(unsendable)?;
         let mut request = self.client.request(method, url);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key.expose_secret());
@@ -109,21 +154,23 @@ impl Api {
             request = request.header("content-type", media_type).body(body.to_string());
         }
         let reach = |error: reqwest::Error| {
-            let what = if error.is_connect() {
-                "cannot be reached"
+            let failed = |what: &str| Failure::remote(format!("the gateway at {} {what}", self.base));
+            if error.is_connect() {
+                Silence::Unreached(failed("cannot be reached; is it running? (--url or REGISTRAR_URL)"))
+            } else if error.is_builder() {
+                Silence::Unreached(failed("was not asked: the request cannot be sent"))
             } else if error.is_timeout() {
-                "did not answer in time"
+                Silence::Lost(failed("did not answer in time"))
             } else {
-                "failed"
-            };
-            Failure::remote(format!("the gateway at {} {what}; is it running? (--url or REGISTRAR_URL)", self.base))
+                Silence::Lost(failed("ended the connection before its answer was complete"))
+            }
         };
         let mut response = request.send().await.map_err(reach)?;
         let status = response.status().as_u16();
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(reach)? {
             if bytes.len() + chunk.len() > MAX_BODY {
-                return Err(Failure::remote("the gateway's answer is too large"));
+                return Err(Silence::Lost(Failure::remote("the gateway's answer is too large")));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -144,6 +191,44 @@ impl Api {
         headers: &[(&str, String)],
     ) -> Result<Value, Failure> {
         let answer = self.call(method, segments, query, body, headers).await?;
+        self.succeeded(answer)
+    }
+
+    /// One write that must succeed. It carries an `Idempotency-Key`, so that it stays one write when its answer is lost
+    /// and it is repeated, which happens once.
+    ///
+    /// # Errors
+    /// As [`Api::expect`]. Where nobody knows whether the write was done, the exit code is 6 and the text has the key.
+    pub(crate) async fn write(&self, write: Write<'_>) -> Result<Value, Failure> {
+        let key =
+            write.key.map_or_else(|| OperationId::generate().to_string().replacen("op_", "cli_", 1), str::to_owned);
+        let mut headers = write.headers;
+        headers.push(("idempotency-key", key.clone()));
+        let send = || self.ask(write.method.clone(), write.segments, write.query, write.body, &headers);
+        let mut answer = send().await;
+        if matches!(answer, Err(Silence::Lost(_))) {
+            // a request that cannot be sent now says nothing about the first
+            answer = send().await.map_err(|silence| Silence::Lost(silence.into()));
+        }
+        let in_progress = |answer: &Answer| text(&answer.body, "code") == Some("idempotency-in-progress");
+        for _ in 0..LOOKS {
+            if !answer.as_ref().is_ok_and(in_progress) {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            answer = send().await.map_err(|silence| Silence::Lost(silence.into()));
+        }
+        match answer {
+            Ok(answer) => {
+                let undecided = in_progress(&answer) || text(&answer.body, "outcome") == Some("unknown");
+                self.succeeded(answer).map_err(|failure| if undecided { failure.unknown(&key) } else { failure })
+            }
+            Err(Silence::Unreached(failure)) => Err(failure),
+            Err(Silence::Lost(failure)) => Err(failure.unknown(&key)),
+        }
+    }
+
+    fn succeeded(&self, answer: Answer) -> Result<Value, Failure> {
         if (200..300).contains(&answer.status) {
             return Ok(answer.body);
         }
@@ -155,6 +240,10 @@ impl Api {
             self.base, answer.status
         )))
     }
+}
+
+fn text<'a>(body: &'a Value, name: &str) -> Option<&'a str> {
+    body.get(name).and_then(Value::as_str)
 }
 
 /// A small runtime for one command.

@@ -11,7 +11,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
     version,
     about,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done, 1 usage or local problem, 2 remote failure, 3 refused by policy or loss,\n4 done, and something is lost (store rebuild).\nFirst steps: `registrar demo` shows everything with simulated vendors, without any configuration."
+    after_help = "Exit codes: 0 done, 1 usage or local problem, 2 remote failure, 3 refused by policy or loss,\n4 done, and something is lost (store rebuild), 6 outcome unknown: the write may have been done.\nFirst steps: `registrar demo` shows everything with simulated vendors, without any configuration."
 )]
 pub(crate) struct Args {
     /// How results are printed.
@@ -183,6 +183,9 @@ pub(crate) enum OperationsCommand {
         /// What the vendor's paths address the client by, where that is not its client_id.
         #[arg(long, requires = "adopt")]
         vendor_ref: Option<String>,
+        /// Adopt it although it is not like what was asked for; the journal says who did.
+        #[arg(long, requires = "adopt")]
+        force: bool,
         /// The vendor did nothing.
         #[arg(long)]
         absent: bool,
@@ -201,6 +204,9 @@ pub(crate) enum OperationsCommand {
 pub(crate) struct ClientsArgs {
     #[command(flatten)]
     pub(crate) gateway: GatewayArgs,
+    /// Makes a repeated write the same write; a new one for each command when absent.
+    #[arg(long, global = true, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
     #[command(subcommand)]
     pub(crate) command: ClientsCommand,
 }

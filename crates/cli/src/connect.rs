@@ -28,6 +28,10 @@ impl Gate for Circuit {
     fn wants_probe(&self) -> bool {
         self.0.wants_probe()
     }
+
+    fn skew(&self) -> Option<i64> {
+        self.0.skew()
+    }
 }
 
 impl Connect for Network {

@@ -1,7 +1,8 @@
 //! `registrar`: the gateway and its command line.
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 usage or local problem, 2 remote failure,
-//! 3 refused by policy or because something would be lost, 4 done, and something is lost (a rebuilt store).
+//! 3 refused by policy or because something would be lost, 4 done, and something is lost (a rebuilt store), 6 outcome
+//! unknown: the write may have been done.
 
 mod api;
 mod args;
@@ -13,6 +14,7 @@ mod failure;
 mod fakes;
 mod initial_access_tokens;
 mod keys;
+mod log;
 mod offline;
 mod operations;
 mod output;

@@ -24,14 +24,14 @@ async fn command(api: &Api, command: OperationsCommand, format: Format) -> Resul
             let answer = api.expect(Method::GET, &["v1", "operations", &id], &[], None, &[]).await?;
             shown(&answer, format)
         }
-        OperationsCommand::Resolve { id, adopt, vendor_ref, absent: _, gone } => {
+        OperationsCommand::Resolve { id, adopt, vendor_ref, force, absent: _, gone } => {
             let body = match adopt {
                 Some(client_id) => {
                     let mut client = json!({ "client_id": client_id });
                     if let (Some(vendor_ref), Some(client)) = (vendor_ref, client.as_object_mut()) {
                         client.insert("vendor_ref".to_owned(), json!(vendor_ref));
                     }
-                    json!({ "adopt": client })
+                    if force { json!({ "adopt": client, "force": true }) } else { json!({ "adopt": client }) }
                 }
                 None if gone => json!({ "gone": true }),
                 None => json!({ "absent": true }),

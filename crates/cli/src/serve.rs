@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    io::IsTerminal as _,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -16,19 +15,18 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::{ConfigArgs, ServeArgs},
     check,
     connect::Network,
     failure::Failure,
-    output, process,
+    log, output, process,
 };
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let config = check::load(&args.config)?;
-    logging();
+    log::start();
     process::harden();
     let runtime = match config.server.workers {
         Some(1) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
@@ -37,21 +35,6 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     };
     let runtime = runtime.map_err(|e| Failure::local(e.to_string()))?;
     runtime.block_on(serve(config, args.config.clone()))
-}
-
-/// Text for people at a terminal, JSON otherwise; on stderr.
-pub(crate) fn logging() {
-    let filter = EnvFilter::try_from_env("REGISTRAR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // a second subscriber (tests in one process) is not needed
-    let installed = if std::io::stderr().is_terminal() {
-        subscriber.with_ansi(std::env::var_os("NO_COLOR").is_none()).try_init()
-    } else {
-        subscriber.json().flatten_event(true).with_current_span(false).try_init()
-    };
-    if let Err(error) = installed {
-        output::note(&format!("logging: {error}"));
-    }
 }
 
 /// A gateway ready to serve.
@@ -117,7 +100,7 @@ impl Gateway {
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
         let Self { engine, app, listener, limits, network: _network, exclusive } = self;
         let draining = app.clone();
-        let mut background = tokio::spawn(look_after(Arc::clone(&engine)));
+        let mut background = tokio::spawn(look_after(Arc::clone(&engine), app.clone()));
         let background_ends = background.abort_handle();
         let broken = Arc::new(OnceLock::new());
         let stop = {
@@ -153,8 +136,9 @@ impl Gateway {
 }
 
 /// The work beside requests. Ends, with the reason, when the store has stopped for good.
-async fn look_after(engine: Arc<Engine>) -> String {
+async fn look_after(engine: Arc<Engine>, app: App) -> String {
     tokio::select! {
+        never = registrar_server::upkeep(&app, log::lost) => match never {},
         why = until_the_store_stops(&engine) => why,
         never = reconcile(&engine) => match never {},
         never = expire(&engine) => match never {},
@@ -211,7 +195,10 @@ async fn serve(config: Config, args: ConfigArgs) -> Result<(), Failure> {
     let gateway = Gateway::open(config).await?;
     let address = gateway.listener.local_addr().map_err(|e| Failure::local(e.to_string()))?;
     reload_on_hangup(Arc::clone(&gateway.engine), gateway.network.clone(), args);
-    output::data(&format!("registrar is listening on http://{address}"))?;
+    // who does not read it is served as well
+    if let Err(failure) = output::data(&format!("registrar is listening on http://{address}")) {
+        tracing::warn!(reason = failure.text, %address, "the line that says where the gateway listens could not be written");
+    }
     gateway.run(stop_signal()).await
 }
 

@@ -58,6 +58,9 @@ pub trait Gate: Send + Sync {
 
     /// True when a read is due that finds out whether the vendor works again.
     fn wants_probe(&self) -> bool;
+
+    /// How far this machine's clock is ahead of the vendor's, in milliseconds; `None` before the vendor has shown its clock.
+    fn skew(&self) -> Option<i64>;
 }
 
 /// A way that knows nothing, and so refuses nothing.
@@ -71,6 +74,10 @@ impl Gate for AlwaysOpen {
 
     fn wants_probe(&self) -> bool {
         false
+    }
+
+    fn skew(&self) -> Option<i64> {
+        None
     }
 }
 

@@ -87,6 +87,7 @@ impl Engine {
                     losses: &Vec::new().into(),
                     change: Some(RegistrationChange::Remove { id: current.id }),
                     secret: None,
+                    steps: None,
                 };
                 engine.succeeded(&caller, &operation, &backend, success).await?;
                 if had_open_writes {
@@ -188,6 +189,7 @@ impl Engine {
                     losses: &Vec::new().into(),
                     change: Some(replacement(&registration)),
                     secret: None,
+                    steps: None,
                 };
                 engine.succeeded(&caller, &operation, &backend, success).await?;
                 Ok(Written::new(registration, None, Vec::new().into(), operation_id))

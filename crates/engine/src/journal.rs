@@ -67,6 +67,8 @@ pub(crate) struct Success<'a> {
     pub(crate) losses: &'a Reported,
     pub(crate) change: Option<RegistrationChange>,
     pub(crate) secret: Option<&'a NewSecret>,
+    /// What the operation did one after the other, where that was more than one call.
+    pub(crate) steps: Option<Value>,
 }
 
 /// The evidence of a success.
@@ -75,6 +77,7 @@ struct Account<'l> {
     /// Whether a repetition of the request gets its answer.
     repeatable: bool,
     secret: Option<&'static str>,
+    steps: Option<Value>,
 }
 
 impl Serialize for Account<'_> {
@@ -88,6 +91,9 @@ impl Serialize for Account<'_> {
         }
         if let Some(secret) = self.secret {
             out.serialize_entry(SECRET, secret)?;
+        }
+        if let Some(steps) = &self.steps {
+            out.serialize_entry("steps", steps)?;
         }
         out.end()
     }
@@ -252,6 +258,7 @@ impl Engine {
                 losses: success.losses,
                 repeatable: caller.idempotency.is_some(),
                 secret: (operation.action == Action::Update && success.secret.is_some()).then_some(DELIVERED),
+                steps: success.steps,
             }),
             sealed,
             ..OperationUpdate::of(operation, state, outcome, success.summary, now_ms())

@@ -1,5 +1,7 @@
 //! Policy: where registrations go, what may be lost, and how a write becomes durable and known.
 
+mod adoption;
+mod answer_losses;
 pub mod backend;
 mod clock;
 pub mod config;
@@ -21,11 +23,14 @@ mod open;
 pub mod rebuild;
 mod reconcile;
 mod record;
+mod removal;
 mod reported;
 mod resolve;
 mod rotate;
 pub mod routing;
+mod rule_check;
 mod seal;
+mod secret_needed;
 mod sightings;
 mod unread;
 pub mod writes;

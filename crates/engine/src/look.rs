@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::{
+    adoption::{Made, in_words, made},
     backend::Backend,
     clock::now_ms,
     dcr::Kept,
@@ -17,12 +18,11 @@ use crate::{
     journal::{SECRET, UNDELIVERED, millis, with_state},
     naming,
     reconcile::{FIRST_WAIT, Finding},
+    secret_needed,
     unread::with_unread,
     writes::{changed, registered, replacement, settle, state_of},
 };
 
-/// Clocks of vendors may differ by this much, in seconds.
-const SKEW: i64 = 300;
 /// How long a list serves: a client in it that is deleted meanwhile would look like one that nobody has registered.
 const FRESH: Duration = Duration::from_secs(5);
 /// No vendor has more pages than this; a listing that does not end is no complete read.
@@ -67,8 +67,18 @@ impl Engine {
                 matching.push(client);
             }
         }
+        // after the list: its answer shows the vendor's clock
+        let skew = backend.gate.skew();
         let undated = matching.iter().any(|c| c.client_id_issued_at.is_none());
-        matching.retain(|client| made_since(client, operation));
+        let mut doubtful = Vec::new();
+        matching.retain(|client| match made(client, operation, skew) {
+            Made::Since | Made::Undated => true,
+            Made::About(before) => {
+                doubtful.push((client.client_id.to_string(), in_words(client, before, skew)));
+                false
+            }
+            Made::LongBefore => false,
+        });
         matching.sort_by_key(|c| c.client_id_issued_at);
         let ids: Vec<String> = matching.iter().map(|c| c.client_id.to_string()).collect();
         // unknown creates of the same content are alike: which of them made which client makes no difference
@@ -78,6 +88,26 @@ impl Engine {
                     "more clients than we tried to make look like it, or the vendor does not say when they were made; \
                       adopt the right one with `registrar operations resolve`"
                         .to_owned(),
+                evidence: vec![("candidates", json!(ids)), seen],
+            });
+        }
+        if matching.is_empty() && !doubtful.is_empty() {
+            // an equal create that was begun before may have made it, and says so soon
+            if siblings.older > 0 {
+                return Ok(Finding::Later {
+                    why: "a client that looks like it may be that of an equal registration which is looked into too"
+                        .to_owned(),
+                    at: now_ms().saturating_add(millis(FIRST_WAIT)),
+                    evidence: vec![seen],
+                });
+            }
+            let (ids, words): (Vec<String>, Vec<String>) = doubtful.into_iter().unzip();
+            return Ok(Finding::Person {
+                why: format!(
+                    "a client that looks like it may be somebody else's: {}; if it is this one, adopt it with `registrar \
+                     operations resolve`, otherwise say that there is none",
+                    words.join("; ")
+                ),
                 evidence: vec![("candidates", json!(ids)), seen],
             });
         }
@@ -146,8 +176,9 @@ impl Engine {
         let plan = backend.adapter.preview_update(reach.newest(), &current.spec, &asked.spec)?;
         let predicted = plan.losses;
         if looks_like(&asked.spec, &shown, &predicted) {
-            let issued =
-                !plan.value.is_empty() && backend.adapter.update_issued_secret(&current.spec, &asked.spec, &shown);
+            let issued = !plan.value.is_empty()
+                && (backend.adapter.update_issued_secret(&current.spec, &asked.spec, &shown)
+                    || secret_needed::is_needed(&current.spec, &shown));
             let (losses, record) = settle(&asked.spec, &shown, predicted, Vec::new());
             let mut registration = changed(current, record, shown, asked.labels, None);
             asked.kept.keep(&mut registration.hidden);
@@ -209,15 +240,20 @@ impl Engine {
     async fn siblings(&self, operation: &Operation) -> Result<Siblings> {
         let mut out = Siblings::default();
         let own = wish(operation);
+        let mut older = 0;
         for state in [OperationState::Pending, OperationState::Unknown] {
             let count = if state == OperationState::Pending { &mut out.pending } else { &mut out.unknown };
             let each = self.each_in(state, |o| {
                 let is_other = o.id != operation.id && o.action == Action::Create && o.backend == operation.backend;
                 // equal requests mostly have equal texts
-                *count += usize::from(is_other && (o.desired == operation.desired || wish(&o) == own));
+                let is_equal = is_other && (o.desired == operation.desired || wish(&o) == own);
+                *count += usize::from(is_equal);
+                let is_older = o.created_at < operation.created_at && o.evidence.get("needs").is_none();
+                older += usize::from(is_equal && is_older);
             });
             each.await.map_err(store_error)?;
         }
+        out.older = older;
         Ok(out)
     }
 
@@ -263,6 +299,8 @@ impl Round {
 struct Siblings {
     pending: usize,
     unknown: usize,
+    /// Those among them that were begun before and do not wait for a person.
+    older: usize,
 }
 
 /// What an operation asked for.
@@ -338,11 +376,6 @@ pub(crate) fn looks_like(asked: &ClientSpec, shown: &ClientSpec, predicted: &[Lo
             None => asked.field(path).is_none(),
         }
     })
-}
-
-/// Whether a client was made after we asked for it, clocks being what they are.
-fn made_since(client: &VendorClient, operation: &Operation) -> bool {
-    client.client_id_issued_at.is_none_or(|at| at >= operation.created_at / 1000 - SKEW)
 }
 
 /// "Not done" is believed when it was seen before, and again after the vendor's visibility grace. `at` is when the vendor

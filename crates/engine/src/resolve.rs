@@ -1,11 +1,12 @@
 //! Settling an operation by a person's word.
 
-use registrar_core::{Error, ErrorKind, Result, Target};
-use registrar_model::{Registration, State};
+use registrar_core::{Error, ErrorKind, Result, Target, VendorClient};
+use registrar_model::{ClientSpec, Registration, State, spec::same_value};
 use registrar_store::{Action, Operation, OperationState, RegistrationChange};
 use serde_json::json;
 
 use crate::{
+    adoption::{Made, made},
     engine::{Engine, store_error},
     journal::with_state,
     look::{complete_list, desired},
@@ -25,6 +26,8 @@ pub enum Resolution {
         client_id: registrar_model::ClientId,
         /// What the vendor's paths address it by, where that is not its `client_id`.
         vendor_ref: Option<String>,
+        /// Also when it is not like what was asked for.
+        force: bool,
     },
     /// The vendor did nothing.
     Absent,
@@ -85,13 +88,17 @@ impl Engine {
                     Finding::NotPerformed { summary, change, evidence: Vec::new() }
                 }
             }
-            Resolution::Adopt { client_id, vendor_ref } => {
-                let adopted = self.adopt(&operation, client_id, vendor_ref).await?;
+            Resolution::Adopt { client_id, vendor_ref, force } => {
+                let adopted = self.adopt(&operation, client_id, vendor_ref, force).await?;
                 let Finding::Performed { summary, change, mut evidence } = adopted else {
                     return Err(Error::new(ErrorKind::Internal, "an adoption is a performed write"));
                 };
                 evidence.push(by);
-                Finding::Performed { summary: format!("{summary}; adopted by {principal}"), change, evidence }
+                let how = if force { ", who insisted" } else { "" };
+                if force {
+                    evidence.push(("forced_by", json!(principal)));
+                }
+                Finding::Performed { summary: format!("{summary}; adopted by {principal}{how}"), change, evidence }
             }
         };
         if self.conclude(&operation, finding).await? && is_gone {
@@ -106,6 +113,7 @@ impl Engine {
         operation: &Operation,
         client_id: registrar_model::ClientId,
         vendor_ref: Option<String>,
+        force: bool,
     ) -> Result<Finding> {
         let refuse = |detail: &'static str| Err(Error::new(ErrorKind::Validation, detail));
         if operation.action != Action::Create {
@@ -139,7 +147,30 @@ impl Engine {
         if self.is_registered(&backend, &client).await? {
             return refuse("this client is registered already");
         }
+        if let Some(difference) = unlike(operation, &asked.spec, &client, backend.gate.skew()).filter(|_| !force) {
+            let detail = format!(
+                "this client is not like the one that was asked for: {difference}. If it is the right one all the same, \
+                 resolve with `force`; the journal says who did"
+            );
+            return Err(Error::new(ErrorKind::Validation, detail));
+        }
         let predicted = backend.adapter.preview(&asked.spec)?.losses;
         Ok(self.adoption(operation, &backend, asked, predicted, client))
     }
+}
+
+/// In what a client is plainly not the one that a create asked for.
+fn unlike(operation: &Operation, asked: &ClientSpec, client: &VendorClient, skew: Option<i64>) -> Option<&'static str> {
+    let same = |field: &str| match (asked.field(field), client.spec.field(field)) {
+        (Some(wanted), Some(got)) => same_value(field, &wanted, &got),
+        // what a vendor does not hold says nothing
+        _ => true,
+    };
+    if !same("metadata.redirect_uris") {
+        return Some("its redirect URIs are others");
+    }
+    if !same("metadata.client_name") {
+        return Some("its name is another");
+    }
+    (made(client, operation, skew) == Made::LongBefore).then_some("it was made more than 5 minutes before")
 }

@@ -75,8 +75,13 @@ impl Engine {
                     replacement(&Arc::new(next))
                 });
                 let losses = Vec::new().into();
-                let success =
-                    Success { summary: "issued a new secret".into(), losses: &losses, change, secret: Some(&secret) };
+                let success = Success {
+                    summary: "issued a new secret".into(),
+                    losses: &losses,
+                    change,
+                    secret: Some(&secret),
+                    steps: None,
+                };
                 // the caller gets the only copy of the secret even if it is not recorded (reliability F31)
                 let unrecorded = engine.succeeded(&caller, &operation, &backend, success).await.err();
                 let recorded = unrecorded.is_none();

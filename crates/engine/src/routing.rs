@@ -1,20 +1,35 @@
 //! Which backend a registration goes to: the first route whose rule matches.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use cel::{Context, Env, ExecutionError, Program, objects::Key};
 use registrar_model::{BackendName, NewRegistration};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::config::{OnLoss, RouteConfig};
+use crate::{
+    clock::now_ms,
+    config::{OnLoss, RouteConfig},
+    rule_check,
+};
 
 /// A compiled rule in the Common Expression Language.
 pub struct Rule {
     source: String,
     program: Program,
     environment: Arc<Env>,
+    /// When the log last told of a failure, Unix milliseconds.
+    told: AtomicI64,
 }
+
+/// The least time between two warnings of one rule that fails, in milliseconds. Every failure is counted.
+const QUIET: i64 = 60_000;
 
 impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,8 +44,10 @@ pub enum Verdict {
     Matched,
     /// It is false.
     NotMatched,
-    /// It cannot be evaluated for this registration, which counts as not matching; the sentence says why.
-    NotEvaluable(String),
+    /// The registration lacks a member that it asks for, which counts as not matching; the sentence says which.
+    Missing(String),
+    /// It cannot be evaluated for another reason, which counts as not matching; the sentence says why.
+    Failed(String),
 }
 
 /// The variables of a rule.
@@ -49,16 +66,25 @@ impl Rule {
                 first.map_or_else(|| "syntax error".to_owned(), |e| e.msg.lines().next().unwrap_or("").to_owned());
             format!("is not a valid rule{place}: {what}")
         })?;
-        let rule = Self { source: source.to_owned(), program, environment: Arc::new(Env::stdlib()) };
-        // a rule that names something that never exists can never match: say so now
-        match rule.execute(&Map::new()) {
-            Err(ExecutionError::UndeclaredReference(name)) => {
-                Err(format!("names `{name}`, which does not exist; a rule sees {}", VARIABLES.join(", ")))
-            }
-            Ok(value) if !matches!(value, cel::Value::Bool(_)) => {
-                Err("must be true or false, but its value is something else".to_owned())
-            }
-            _ => Ok(rule),
+        let environment = Arc::new(Env::stdlib());
+        rule_check::check(&program.expression().expr, &|pattern| regex_fault(&environment, pattern))?;
+        Ok(Self { source: source.to_owned(), program, environment, told: AtomicI64::new(i64::MIN) })
+    }
+
+    /// Whether the rule is true for every registration.
+    #[must_use]
+    pub fn always_matches(&self) -> bool {
+        // without a variable in it, one registration is as good as another
+        self.program.references().variables().is_empty() && self.evaluate(&Map::new()) == Verdict::Matched
+    }
+
+    /// Tells the operator that the rule failed: it counts each failure of `route`, and warns once a minute.
+    pub(crate) fn tell_failure(&self, route: &str, why: &str) {
+        metrics::counter!("registrar_rule_failures_total", "route" => route.to_owned()).increment(1);
+        let (now, told) = (now_ms(), self.told.load(Ordering::Relaxed));
+        let due = now.saturating_sub(told) >= QUIET;
+        if due && self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            tracing::warn!(route, rule = %self.source, reason = why, "a rule cannot be evaluated, which counts as not matching");
         }
     }
 
@@ -83,8 +109,9 @@ impl Rule {
         match self.execute(variables) {
             Ok(cel::Value::Bool(true)) => Verdict::Matched,
             Ok(cel::Value::Bool(false)) => Verdict::NotMatched,
-            Ok(_) => Verdict::NotEvaluable("its value is neither true nor false".to_owned()),
-            Err(error) => Verdict::NotEvaluable(explain(&error)),
+            Ok(_) => Verdict::Failed("its value is neither true nor false".to_owned()),
+            Err(error @ ExecutionError::NoSuchKey(_)) => Verdict::Missing(explain(&error)),
+            Err(error) => Verdict::Failed(explain(&error)),
         }
     }
 }
@@ -97,6 +124,20 @@ fn explain(error: &ExecutionError) -> String {
         ExecutionError::FunctionError { function, .. } => format!("`{function}` cannot be applied"),
         _ => "a member is missing or of another type than the rule expects".to_owned(),
     }
+}
+
+/// What is wrong with a regular expression, in the words of the library that rules use.
+fn regex_fault(environment: &Arc<Env>, pattern: &str) -> Option<String> {
+    let program = Program::compile("''.matches(pattern)").ok()?;
+    let mut context = Context::with_env(Arc::clone(environment));
+    context.add_variable_from_value("pattern", pattern.to_owned());
+    let error = program.execute(&context).err()?;
+    let text = match &error {
+        ExecutionError::FunctionError { message, .. } => message.clone(),
+        other => other.to_string(),
+    };
+    let reason = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it cannot be read").to_owned();
+    Some(format!("which is not valid: {}", reason.trim_start_matches("error: ")))
 }
 
 fn to_cel(value: &Value) -> cel::Value {
@@ -157,7 +198,9 @@ pub fn evaluate(routes: &[RouteConfig], registration: &NewRegistration) -> Evalu
             Some(rule) => match rule.evaluate(variables.get_or_insert_with(|| variables_of(registration))) {
                 Verdict::Matched => (true, format!("its rule is true: {}", rule.source())),
                 Verdict::NotMatched => (false, format!("its rule is false: {}", rule.source())),
-                Verdict::NotEvaluable(why) => {
+                Verdict::Missing(why) => (false, format!("its rule cannot be evaluated ({why}): {}", rule.source())),
+                Verdict::Failed(why) => {
+                    rule.tell_failure(&route.name, &why);
                     (false, format!("its rule cannot be evaluated ({why}): {}", rule.source()))
                 }
             },
@@ -236,5 +279,27 @@ mod tests {
         assert!(Rule::compile("'x'").is_err());
         assert!(Rule::compile("metadata.redirect_uris.exists(u, u.startsWith('https://'))").is_ok());
         assert!(Rule::compile("has(metadata.scope) && metadata.scope.matches('^a')").is_ok());
+        let said = |rule: &str| Rule::compile(rule).unwrap_err();
+        assert!(said("metadata.scope.matches('[')").contains("unclosed"), "{}", said("metadata.scope.matches('[')"));
+    }
+
+    #[test]
+    fn only_a_rule_without_variables_can_match_always() {
+        for (rule, always) in [("true", true), ("1 < 2", true), ("false", false), ("metadata.scope == 'x'", false)] {
+            assert_eq!(Rule::compile(rule).unwrap().always_matches(), always, "{rule}");
+        }
+    }
+
+    #[test]
+    fn a_missing_member_is_no_failure_and_another_reason_is() {
+        let rule = |text: &str| Rule::compile(text).unwrap();
+        let variables = registration(json!({"metadata": {"redirect_uris": ["https://a.example/cb"]},
+            "vendor": {"loop": {"n": 1}}}));
+        let variables = variables_of(&variables);
+        assert!(matches!(rule("metadata.scope == 'x'").evaluate(&variables), Verdict::Missing(_)));
+        assert!(matches!(rule("labels.team == 'x'").evaluate(&variables), Verdict::Missing(_)));
+        assert!(matches!(rule("vendor.loop.n.startsWith('x')").evaluate(&variables), Verdict::Failed(_)));
+        assert!(matches!(rule("vendor.loop.n").evaluate(&variables), Verdict::Failed(_)));
+        assert!(matches!(rule("1 / 0 == 1").evaluate(&variables), Verdict::Failed(_)));
     }
 }

@@ -11,17 +11,22 @@ use registrar_model::{
     loss, patch,
 };
 use registrar_store::{Action, RegistrationChange};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
+    answer_losses,
     backend::Backend,
     clock::now_ms,
     dcr::{self, CreateOptions, UpdateOptions},
     engine::{Admission, Caller, Engine, Failure, NewSecret, Turn, Way, Written, check_hosts, complete, moving},
     journal::{Start, Success, Wish},
-    loss_policy, naming,
+    loss_policy,
+    management::Reach,
+    naming,
     record::Ongoing,
+    removal,
     reported::Reported,
+    secret_needed,
     unread::with_unread,
 };
 
@@ -86,7 +91,7 @@ impl Engine {
         options: CreateOptions,
     ) -> impl Future<Output = Result<Written, Failure>> + Send {
         async move {
-            let Admission { backend, plan, own, .. } = admission;
+            let Admission { backend, plan, own, policy, .. } = admission;
             let registration = RegistrationId::generate();
             let mut desired = request.to_json();
             options.kept().join(&mut desired);
@@ -105,9 +110,26 @@ impl Engine {
             }
             let predicted = with_unread(&request.spec, &created.value, created.losses);
             let secret = created.value.secret.take().map(issued);
-            let (losses, shown) = settle(&request.spec, &created.value.spec, predicted, own);
+            let (mut losses, mut shown) = settle(&request.spec, &created.value.spec, predicted, own);
+            let policy = options.on_loss.unwrap_or(policy);
+            if answer_losses::refusal(policy, &request, &created.value, &losses).is_some() {
+                // boxed, as failures are: it is rare
+                let again = self.looked_at_again(&backend, &request, &mut created.value, &losses);
+                if let Some(judged) = Box::pin(again).await {
+                    (losses, shown) = (judged.losses, judged.shown);
+                }
+                if let Some(refusal) = answer_losses::refusal(policy, &request, &created.value, &losses)
+                    && let Some(error) = Box::pin(self.unmade(&backend, &created.value, refusal)).await
+                {
+                    return Err(Box::pin(self.failed(&operation, &backend, None, error)).await);
+                }
+            }
             let management = self.kept(registration, created.value.management.as_ref()).await;
-            let hidden = options.hidden(management, secret.as_ref());
+            let mut hidden = options.hidden(management, secret.as_ref());
+            if hidden.management.is_some() {
+                // elsewhere the mapping foretells it
+                hidden.notes.defaulted = removal::filled_in(&losses);
+            }
             let labels = std::mem::take(&mut request.labels);
             let registration = Arc::new(registered(registration, &backend, created.value, shown, labels, hidden));
             let success = Success {
@@ -115,6 +137,7 @@ impl Engine {
                 losses: &losses,
                 change: Some(RegistrationChange::Insert(Arc::clone(&registration))),
                 secret: secret.as_ref(),
+                steps: None,
             };
             let recording = match &options.place {
                 Some(place) => Some(place.recording().await),
@@ -220,6 +243,7 @@ impl Engine {
         loss::join(&mut losses, own.clone());
         loss_policy::admit(backend.on_loss, &request.allow_loss, &losses)
             .map_err(|e| e.with_backend(backend.name.as_str()))?;
+        secret_needed::admit(&backend, &current.spec, &request.spec, &losses)?;
         backend.admits_writes()?;
 
         let (engine, caller, id) = (Arc::clone(self), caller.clone(), OperationId::generate());
@@ -245,11 +269,24 @@ impl Engine {
                 let mut client = updated.value;
                 // some vendors issue a new secret with a change, as when a public client becomes confidential
                 let predicted = with_unread(&spec, &client, updated.losses);
-                let secret = client.secret.take().map(issued);
-                let (losses, shown) = settle(&spec, &client.spec, predicted, own);
+                let mut secret = client.secret.take().map(issued);
+                let (mut losses, defaulted) = removal::settle(&current, &spec, &client.spec, predicted);
+                let mut steps = None;
+                let recorded = record_of(&spec, &client.spec, &losses);
+                if secret.is_none()
+                    && secret_needed::is_needed(&current.spec, recorded.as_ref().unwrap_or(&client.spec))
+                {
+                    (secret, steps) = engine.rotated_after(&backend, &reach).await;
+                    if secret.is_none() && !secret_needed::is_told(&losses) {
+                        losses.push(secret_needed::missing());
+                    }
+                }
+                loss::join(&mut losses, own);
+                let losses = Reported::from(losses);
                 let had_open_writes = current.state == State::Unknown;
                 let management = engine.credentials_after(current.id, &reach, by, client.management.as_ref()).await;
-                let mut registration = changed(current, shown, client.spec, labels, management);
+                let mut registration = changed(current, recorded, client.spec, labels, management);
+                registration.hidden.notes.defaulted = defaulted;
                 options.keep(&mut registration.hidden);
                 dcr::note_secret(&mut registration.hidden, secret.as_ref());
                 let registration = Arc::new(registration);
@@ -258,6 +295,7 @@ impl Engine {
                     losses: &losses,
                     change: Some(replacement(&registration)),
                     secret: secret.as_ref(),
+                    steps,
                 };
                 let (recorded, id) = match engine.succeeded(&caller, &operation, &backend, success).await {
                     Ok(()) => (true, id),
@@ -272,6 +310,26 @@ impl Engine {
             }),
         )
         .await
+    }
+
+    /// Issues the secret that a client needs since it was updated: the second step of the same operation. What became of
+    /// it is for the evidence.
+    async fn rotated_after(&self, backend: &Backend, reach: &Reach) -> (Option<NewSecret>, Option<Value>) {
+        if !backend.adapter.descriptor().operations.rotate_secret.is_supported() {
+            return (None, None);
+        }
+        let (rotated, _) = reach.call(|target| backend.adapter.rotate_secret(target)).await;
+        let step = |step: &str, outcome: Outcome| json!({ "step": step, "outcome": outcome });
+        let done = step("update", Outcome::Performed);
+        match rotated {
+            Ok(secret) => (Some(issued(secret)), Some(json!([done, step("rotate", Outcome::Performed)]))),
+            Err(error) => {
+                let mut failed = step("rotate", error.outcome());
+                failed["code"] = json!(error.kind().slug());
+                failed["vendor"] = json!(error.vendor());
+                (None, Some(json!([done, failed])))
+            }
+        }
     }
 
     /// The client as it is now, in this caller's turn.
@@ -404,15 +462,20 @@ pub(crate) fn settle(
     own: Vec<Loss>,
 ) -> (Reported, Option<ClientSpec>) {
     let mut losses = account(sent, shown, predicted);
-    let record = match effective(sent, shown, &losses) {
-        Ok(Cow::Owned(record)) => Some(record),
-        // a value that cannot be kept beside the vendor's would be a defect; the vendor's view is the truth then
-        Ok(Cow::Borrowed(_)) | Err(_) => None,
-    };
+    let record = record_of(sent, shown, &losses);
     if !own.is_empty() {
         loss::join(&mut losses, own);
     }
     (losses.into(), record)
+}
+
+/// What the record shows where that is not just what the vendor shows.
+fn record_of(sent: &ClientSpec, shown: &ClientSpec, losses: &[Loss]) -> Option<ClientSpec> {
+    match effective(sent, shown, losses) {
+        Ok(Cow::Owned(record)) => Some(record),
+        // a value that cannot be kept beside the vendor's would be a defect; the vendor's view is the truth then
+        Ok(Cow::Borrowed(_)) | Err(_) => None,
+    }
 }
 
 pub(crate) fn state_of(spec: &ClientSpec) -> State {

@@ -16,6 +16,7 @@ mod render;
 mod routes;
 pub mod serve;
 mod system;
+mod upkeep;
 mod used;
 
 use std::sync::{
@@ -28,6 +29,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use registrar_engine::{AuthMode, Engine};
 
 pub use routes::router;
+pub use upkeep::upkeep;
 
 /// What every handler sees.
 #[derive(Clone)]

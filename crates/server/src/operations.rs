@@ -134,7 +134,7 @@ fn missing() -> Error {
     Error::new(ErrorKind::OperationNotFound, "there is no operation with this id")
 }
 
-/// `{"adopt": {"client_id": ..., "vendor_ref"?: ...}}`, `{"absent": true}` or `{"gone": true}`
+/// `{"adopt": {"client_id": ..., "vendor_ref"?: ...}, "force"?: true}`, `{"absent": true}` or `{"gone": true}`
 fn resolution(body: &Value) -> Result<Resolution> {
     let mut issues = Issues::new();
     let at = Pointer::root();
@@ -143,10 +143,12 @@ fn resolution(body: &Value) -> Result<Resolution> {
     let how = match members.as_slice() {
         [("absent", Value::Bool(true))] => Some(Resolution::Absent),
         [("gone", Value::Bool(true))] => Some(Resolution::Gone),
-        [("adopt", Value::Object(client))] => {
+        [("adopt", Value::Object(client))] | [("adopt", Value::Object(client)), ("force", Value::Bool(_))] => {
+            let force = [body.get("force"), client.get("force")].contains(&Some(&Value::Bool(true)));
             let here = at.child("adopt");
-            for name in client.keys().filter(|n| !matches!(n.as_str(), "client_id" | "vendor_ref")) {
-                issues.push(here.child(name), IssueCode::UnknownMember, "`adopt` has client_id and vendor_ref");
+            for name in client.keys().filter(|n| !matches!(n.as_str(), "client_id" | "vendor_ref" | "force")) {
+                let detail = "`adopt` has client_id, vendor_ref and force";
+                issues.push(here.child(name), IssueCode::UnknownMember, detail);
             }
             let vendor_ref = match client.get("vendor_ref") {
                 None => None,
@@ -160,7 +162,10 @@ fn resolution(body: &Value) -> Result<Resolution> {
             if client_id.is_none() {
                 issues.push(here.child("client_id"), IssueCode::Required, "the client's id at the vendor");
             }
-            client_id.map(|client_id| Resolution::Adopt { client_id, vendor_ref })
+            if client.get("force").is_some_and(|force| !force.is_boolean()) {
+                issues.push(here.child("force"), IssueCode::WrongType, "expected true or false");
+            }
+            client_id.map(|client_id| Resolution::Adopt { client_id, vendor_ref, force })
         }
         _ => {
             issues.push(&at, IssueCode::InvalidValue, example);

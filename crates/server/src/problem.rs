@@ -96,6 +96,11 @@ impl Context {
         if !error.losses().is_empty() {
             put("losses", json!(error.losses()));
         }
+        let retry_after = (matches!(status.as_u16(), 429 | 503) || error.kind() == ErrorKind::IdempotencyInProgress)
+            .then(|| error.retry_after().map_or(1, |wait| wait.as_secs().max(1)));
+        if let Some(seconds) = retry_after {
+            body.insert("retry_after".to_owned(), json!(seconds));
+        }
         let mut response = (status, Value::Object(body).to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -115,8 +120,7 @@ impl Context {
             }
             _ => {}
         }
-        if matches!(status.as_u16(), 429 | 503) || error.kind() == ErrorKind::IdempotencyInProgress {
-            let seconds = error.retry_after().map_or(1, |w| w.as_secs().max(1));
+        if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response

@@ -16,6 +16,7 @@ use crate::{
     breaker::{Breaker, Circuit},
     limit::Limit,
     lockout::Lockout,
+    skew::Skew,
     stack::longest_wait,
 };
 
@@ -28,6 +29,7 @@ pub struct Health {
     breaker: Arc<Breaker>,
     lockout: Arc<Lockout>,
     limit: Arc<Limit>,
+    skew: Skew,
     /// Of a whole call.
     timeout: Duration,
     /// 0: none yet.
@@ -83,7 +85,8 @@ pub struct HealthSnapshot {
     pub in_flight: usize,
     /// The circuit breaker.
     pub circuit: CircuitSnapshot,
-    /// Unix milliseconds of the end of the pause that the vendor asked for with a 429; absent without one.
+    /// Unix milliseconds of the end of the pause that the vendor asked for, with a 429 or with the fields that say that no
+    /// request is left; absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused_until: Option<i64>,
 }
@@ -101,6 +104,7 @@ impl Health {
             breaker,
             lockout,
             limit,
+            skew: Skew::default(),
             timeout,
             last_success: AtomicI64::new(0),
             last_failure: Mutex::new(None),
@@ -143,6 +147,17 @@ impl Health {
             Circuit::HalfOpen { .. } => (CircuitState::HalfOpen, None),
         };
         CircuitSnapshot { state, retry_at }
+    }
+
+    /// How far this machine's clock is ahead of the vendor's, in milliseconds, at most 300 000 either way; `None` before an
+    /// answer that no cache gave had a `Date`.
+    #[must_use]
+    pub fn skew(&self) -> Option<i64> {
+        self.skew.learnt()
+    }
+
+    pub(crate) fn learn_skew(&self, headers: &http::HeaderMap) {
+        self.skew.learn(headers);
     }
 
     /// The present state.

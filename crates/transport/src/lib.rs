@@ -20,7 +20,8 @@
 //! - `registrar_vendor_request_duration_seconds{backend, operation}`: everything that was not refused here;
 //! - `registrar_vendor_retries_total{backend, reason}`: `connect`, `timeout`, `lost`, `429`, `502`, `503`, `504` or
 //!   `not_processed`;
-//! - `registrar_vendor_pauses_total{backend}`: pauses after a 429;
+//! - `registrar_vendor_pauses_total{backend}`: pauses after a 429, and before one where the vendor says
+//!   that no request is left;
 //! - `registrar_vendor_circuit_state{backend}`: 0 closed, 1 half open and probed, 2 open, until the first probe.
 
 mod auth;
@@ -32,9 +33,11 @@ mod limit;
 mod lockout;
 mod meters;
 mod observe;
+mod rate_headers;
 mod retry;
 mod retry_after;
 mod send;
+mod skew;
 mod stack;
 mod token;
 mod window;

@@ -13,6 +13,7 @@ use crate::{
     backoff::Backoff,
     fault::{Cause, Fault},
     meters::Meters,
+    rate_headers,
     stack::Authorised,
 };
 
@@ -102,21 +103,31 @@ impl Limit {
         Ok(turn)
     }
 
-    /// A 429 stops everyone, not only who got it (reliability F25, F26).
+    /// A 429 stops everyone, not only who got it (reliability F25, F26); so does an answer that says that no request is
+    /// left until later.
     fn learn(&self, response: &Response) {
+        let refused = response.status == TOO_MANY_REQUESTS;
+        let told = rate_headers::pause(&response.headers, refused);
         let mut state = self.state();
-        if response.status != TOO_MANY_REQUESTS {
+        let now = Instant::now();
+        if !refused {
             state.pauses = 0;
+            if let Some(wait) = told {
+                self.pause(&mut state, now, wait);
+            }
             return;
         }
-        let now = Instant::now();
-        let asked = response.retry_after();
+        let asked = response.retry_after().or(told);
         // answers to what was under way when the pause began are no further step
         if asked.is_none() && now < state.paused_until {
             return;
         }
         let wait = asked.unwrap_or_else(|| self.backoff.wait(state.pauses));
         state.pauses = state.pauses.saturating_add(1);
+        self.pause(&mut state, now, wait);
+    }
+
+    fn pause(&self, state: &mut State, now: Instant, wait: Duration) {
         if now + wait > state.paused_until.max(now) {
             state.paused_until = now + wait;
             self.meters.paused();
@@ -220,6 +231,39 @@ mod tests {
         });
         assert_eq!((first.is_ok(), longer), (true, ()));
         assert_eq!(start.elapsed(), Duration::from_secs(20), "the longest counts, also for who is waiting");
+    }
+
+    fn says(status: u16, fields: &[(&'static str, &'static str)]) -> Response {
+        let headers = fields.iter().map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_static(v)));
+        Response::new(status, headers.collect(), Bytes::new(), Effect::Read)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_request_left_is_a_pause_before_the_first_429() {
+        let (limit, start) = (limit(None), Instant::now());
+        limit.learn(&says(200, &[("x-ratelimit-remaining", "1"), ("x-ratelimit-reset", "20")]));
+        assert!(limit.pause_left(start).is_zero());
+        limit.learn(&says(201, &[("ratelimit", "\"hour\";r=0;t=20")]));
+        let fault = limit.turn(start + Duration::from_secs(19)).await.unwrap_err();
+        assert_eq!((start.elapsed(), fault.error.retry_after()), (Duration::ZERO, Some(Duration::from_secs(20))));
+        limit.turn(start + Duration::from_secs(60)).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::from_secs(20));
+        limit.learn(&says(200, &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "86400")]));
+        assert_eq!(limit.pause_left(Instant::now()), Duration::from_secs(300), "no longer than five minutes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_429_with_a_reset_is_obeyed_and_retry_after_goes_before_it() {
+        let date = ("date", "Tue, 14 Nov 2023 22:13:20 GMT");
+        for (fields, seconds) in [
+            (&[date, ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1700000030")][..], 30),
+            (&[date, ("x-ratelimit-reset", "1700000030"), ("retry-after", "7")], 7),
+            (&[("ratelimit-reset", "30")], 30),
+        ] {
+            let limit = limit(None);
+            limit.learn(&says(429, fields));
+            assert_eq!(limit.pause_left(Instant::now()), Duration::from_secs(seconds), "{fields:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -94,6 +94,7 @@ impl Observation {
 
     fn answered(mut self, response: Response) -> Response {
         self.observer.health.answered(response.status, self.own_token);
+        self.observer.health.learn_skew(&response.headers);
         self.end(class(response.status), Some(response.status));
         response
     }

@@ -48,6 +48,7 @@ fn preview_shows_every_kind_without_a_network() {
     let out = with_file(&portal(), &["preview", "-f", "FILE", "--backend", "loop", "-o", "json"]);
     assert_eq!(stdout_json(&out)["requests"][0]["body"]["client_name"], "Portal");
     let mut keys = portal();
+    keys["metadata"]["token_endpoint_auth_method"] = json!("private_key_jwt");
     keys["metadata"]["jwks_uri"] = json!("https://a.example/jwks");
     let out = with_file(&keys, &["preview", "-f", "FILE", "--backend", "loop"]);
     assert_eq!(out.status.code(), Some(3), "{}", String::from_utf8_lossy(&out.stderr));
@@ -84,10 +85,12 @@ fn clients_are_managed_from_the_command_line() {
     assert_eq!(gone.status.code(), Some(2));
     assert!(gone.stdout.is_empty());
     let mut keys = portal();
+    keys["metadata"]["token_endpoint_auth_method"] = json!("private_key_jwt");
     keys["metadata"]["jwks_uri"] = json!("https://a.example/jwks");
     let refused = run(&keys, &["create", "-f", "FILE", "--backend", "loop"]);
     assert_eq!(refused.status.code(), Some(3));
-    let allowed = run(&keys, &["create", "-f", "FILE", "--backend", "loop", "--allow-loss", "metadata.jwks_uri"]);
+    let both = ["--allow-loss", "metadata.jwks_uri", "--allow-loss", "metadata.token_endpoint_auth_method"];
+    let allowed = run(&keys, &[&["create", "-f", "FILE", "--backend", "loop"][..], &both].concat());
     assert!(allowed.status.success());
 }
 

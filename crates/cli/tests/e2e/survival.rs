@@ -145,6 +145,54 @@ fn a_stop_under_load_ends_in_time_and_leaves_nothing_open() {
     }
 }
 
+/// The log's reader leaves, never reads, or has a full disk: callers do not notice.
+#[test]
+fn a_log_that_cannot_be_written_costs_nothing_but_the_log() {
+    use std::process::Stdio;
+
+    for reader in ["gone", "stalled", "full"] {
+        let mut gateway = Gateway::start();
+        gateway.terminate();
+        let stderr = match reader {
+            "full" => Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap()),
+            _ => Stdio::piped(),
+        };
+        let mut child = crate::running::binary()
+            .args(["serve", "--config"])
+            .arg(gateway.config())
+            .env("REGISTRAR_LOG", "trace")
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let pipe = child.stderr.take().filter(|_| reader == "stalled");
+        let mut ready = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut ready).unwrap();
+        let address = ready.trim().rsplit_once('/').unwrap().1.parse().unwrap();
+        for n in 0..20 {
+            let body = registration("loop", &format!("Unlogged {n}")).to_string();
+            let answer = crate::http::call(address, "POST", "/v1/clients", &[crate::http::JSON], body.as_bytes());
+            assert_eq!(answer.status, 201, "{reader}");
+        }
+        // the metric is told every 5 s
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let metrics = crate::http::call(address, "GET", "/metrics", &[], b"");
+            let text = String::from_utf8(metrics.body).unwrap();
+            let lost = text.lines().find_map(|l| l.strip_prefix("registrar_log_lines_lost_total "));
+            if lost.is_some_and(|n| n.parse::<f64>().unwrap() > 0.0) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{reader}: {lost:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let stopped = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(stopped.success());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{reader}");
+        drop(pipe);
+    }
+}
+
 #[test]
 fn a_second_gateway_on_the_same_store_is_refused() {
     let gateway = Gateway::start();

@@ -109,7 +109,11 @@ pub(crate) fn check_policy(name: &str, policy: &Rule, metadata: &ClientMetadata)
     let why = match policy.evaluate(&variables) {
         Verdict::Matched => return Ok(()),
         Verdict::NotMatched => "it is not fulfilled".to_owned(),
-        Verdict::NotEvaluable(why) => why,
+        Verdict::Missing(why) => why,
+        Verdict::Failed(why) => {
+            policy.tell_failure(name, &why);
+            why
+        }
     };
     let detail = format!("the registration policy of route `{name}` refuses this: {why}");
     Err(Error::new(ErrorKind::Validation, detail.clone()).with_issues(vec![Issue {

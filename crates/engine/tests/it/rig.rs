@@ -18,7 +18,7 @@ use registrar_core::{
     Settings, VendorDetail,
 };
 use registrar_engine::{
-    AlwaysOpen, Caller, Connect, ConnectOptions, Connection, Engine, EngineOptions, Idempotency, OnLoss,
+    AlwaysOpen, Caller, Connect, ConnectOptions, Connection, Engine, EngineOptions, Gate, Idempotency, OnLoss,
     config::{BackendConfig, RouteConfig},
     dcr::{Access, RegistrationConfig, RouteRegistration},
 };
@@ -197,6 +197,7 @@ pub(crate) struct Line {
     /// Behind it: what becomes of the body of its answer.
     echo: Mutex<Option<Echo>>,
     sent: Mutex<Vec<(String, String)>>,
+    skew: Mutex<Option<i64>>,
 }
 
 /// Answers a request (method, path) with this status and text, or lets the vendor answer.
@@ -214,6 +215,11 @@ impl Line {
     /// How many reads the vendor was sent.
     pub(crate) fn reads(&self) -> usize {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    /// What the way has learnt of the vendor's clock.
+    pub(crate) fn clock(&self, skew: Option<i64>) {
+        *self.skew.lock().unwrap() = skew;
     }
 
     /// From now on this answers first.
@@ -295,12 +301,29 @@ impl Http for Line {
     }
 }
 
+/// A gate that is always open and knows the vendor's clock.
+struct Clock(Arc<Line>);
+
+impl Gate for Clock {
+    fn admits_writes(&self) -> Result<()> {
+        AlwaysOpen.admits_writes()
+    }
+
+    fn wants_probe(&self) -> bool {
+        AlwaysOpen.wants_probe()
+    }
+
+    fn skew(&self) -> Option<i64> {
+        *self.0.skew.lock().unwrap()
+    }
+}
+
 struct To(Arc<Line>);
 
 impl Connect for To {
     fn connect(&self, _options: ConnectOptions) -> Result<Connection, String> {
         let http: Arc<dyn Http> = Arc::<Line>::clone(&self.0);
-        Ok(Connection { http, health: Arc::new(|| json!({})), gate: Arc::new(AlwaysOpen) })
+        Ok(Connection { http, health: Arc::new(|| json!({})), gate: Arc::new(Clock(Arc::clone(&self.0))) })
     }
 }
 
@@ -324,6 +347,7 @@ pub(crate) fn line_to(fake: Arc<dyn Fake>) -> Arc<Line> {
         front: Mutex::default(),
         echo: Mutex::default(),
         sent: Mutex::default(),
+        skew: Mutex::new(Some(0)),
     })
 }
 

@@ -376,7 +376,7 @@ async fn a_client_that_a_person_adopts_expires_too() {
     let lost = it.register_with("Lost", None).await.unwrap_err().operation.unwrap();
     it.engine.reconcile().await.unwrap();
     let client_id = it.line.fake.clients()[0]["clientId"].as_str().unwrap().parse().unwrap();
-    let how = Resolution::Adopt { client_id, vendor_ref: None };
+    let how = Resolution::Adopt { client_id, vendor_ref: None, force: false };
     let adopted = it.engine.resolve("ops", lost, how).await.unwrap().registration.unwrap();
     assert!(it.until(adopted).await.is_some());
     it.register_with("Next", None).await.unwrap_err();

@@ -199,10 +199,11 @@ pub(super) fn schemas() -> Value {
         "NewRegistration": { "type": "object", "required": ["metadata"], "properties": envelope, "additionalProperties": false },
         "RegistrationReplacement": { "type": "object", "required": ["metadata"], "properties": with(&envelope, Value::Object(identity)), "additionalProperties": false },
         "RegistrationPatch": { "type": "object", "description": "A merge patch (RFC 7396) of a NewRegistration", "properties": changes, "additionalProperties": { "type": "null" } },
-        "Resolution": { "type": "object", "description": "One of the members", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": {
+        "Resolution": { "type": "object", "description": "One of `adopt`, `absent` and `gone`", "oneOf": [{ "required": ["adopt"] }, { "required": ["absent"] }, { "required": ["gone"] }], "dependentRequired": { "force": ["adopt"] }, "additionalProperties": false, "properties": {
             "adopt": { "type": "object", "required": ["client_id"], "additionalProperties": false, "properties": {
-                "client_id": { "type": "string", "pattern": "^[ -~]{1,512}$" }, "vendor_ref": { "type": "string", "minLength": 1 }
+                "client_id": { "type": "string", "pattern": "^[ -~]{1,512}$" }, "vendor_ref": { "type": "string", "minLength": 1 }, "force": { "type": "boolean" }
             } },
+            "force": { "type": "boolean", "description": "Adopt it although it is not like what was asked for; the journal says who did" },
             "absent": { "type": "boolean", "const": true, "description": "The vendor did nothing" },
             "gone": { "type": "boolean", "const": true, "description": "The vendor does not have the client any more that was to be changed or deleted" }
         } },
