@@ -14,7 +14,9 @@ pub mod secrets;
 pub mod settings;
 pub mod vendor;
 
-pub use adapter::{Adapter, IssuedSecret, Management, Naming, Page, PageToken, PlannedRequest, Target, VendorClient};
+pub use adapter::{
+    Adapter, IssuedSecret, Management, Naming, Offers, Page, PageToken, PlannedRequest, Target, VendorClient,
+};
 pub use credential::{ClientCredentials, Credential};
 pub use descriptor::{
     DeleteModel, Descriptor, IdempotencyClass, Limits, OpSupport, Ops, SecretModel, Support, UpdateStyle, Verified,

@@ -4,10 +4,7 @@ use registrar_core::{Error, ExposeSecret as _, Management, Result, Target};
 use registrar_model::{Loss, LossKind, Severity};
 use url::Url;
 
-use super::{
-    KIND,
-    wire::{self, name},
-};
+use super::{KIND, wire};
 
 /// How a new client is managed.
 ///
@@ -17,18 +14,17 @@ pub(super) fn given(base_url: &Url, answer: &wire::Client) -> Result<Management,
     let (Some(uri), Some(token)) = (&answer.management_uri, &answer.management_token) else {
         let reason = "the server gave no registration_client_uri and registration_access_token (RFC 7592 is optional), so \
                       that the gateway cannot read, change or delete this client";
-        return Err(unmanageable(name::MANAGEMENT_TOKEN, reason));
+        return Err(unmanageable(reason));
     };
     let Some(uri) = own(base_url, uri) else {
-        let reason = "the server's registration_client_uri is not a URL of base_url's scheme, host and port, and a token \
-                      is sent nowhere else, so that the gateway cannot read, change or delete this client; a server \
-                      behind a proxy must be told its public URL";
-        return Err(unmanageable(name::MANAGEMENT_URI, reason));
+        let reason = "the server's registration_client_uri leads to another origin than the server's own, and a token is sent \
+                      nowhere else, so that the gateway cannot read, change or delete this client";
+        return Err(unmanageable(reason));
     };
     if !is_bearer(token.expose_secret()) {
         let reason = "the server's registration_access_token is not a bearer token (RFC 6750 §2.1), so that the gateway \
                       cannot read, change or delete this client";
-        return Err(unmanageable(name::MANAGEMENT_TOKEN, reason));
+        return Err(unmanageable(reason));
     }
     Ok(Management { uri, token: token.clone() })
 }
@@ -76,8 +72,16 @@ fn is_bearer(token: &str) -> bool {
     !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-fn unmanageable(member: &str, reason: &'static str) -> Loss {
-    note(member, Severity::Functional, reason)
+/// The server of this preset manages no clients, whatever it answers.
+pub(super) fn not_offered() -> Loss {
+    unmanageable(
+        "servers of this preset offer no management of clients (RFC 7592 is optional), so that the gateway cannot read, change \
+         or delete this client",
+    )
+}
+
+fn unmanageable(reason: &'static str) -> Loss {
+    Loss { field: "management".into(), ..note("", Severity::Functional, reason) }
 }
 
 /// The server made a public client confidential without telling the secret.

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use http::Method;
 use registrar_core::{
     Adapter, Blueprint, Credential, DeleteModel, Descriptor, Effect, Error, Http, IdempotencyClass, IssuedSecret,
-    Limits, Management, OpSupport, Ops, PlannedRequest, Request, Response, Result, SecretModel, Settings, Support,
-    Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
+    Limits, Management, Offers, OpSupport, Ops, PlannedRequest, Request, Response, Result, SecretModel, Settings,
+    Support, Target, UpdateStyle, Vendor, VendorClient, Verified, endpoint,
 };
 use registrar_model::{AuthMethod, ClientMetadata, ClientSpec, Issues, Mapped, loss};
 use serde_json::{Map, Value};
@@ -207,7 +207,10 @@ struct Rfc7591 {
 
 impl Rfc7591 {
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
-        let (body, losses) = map::to_wire(desired, self.config.preset)?;
+        let (body, mut losses) = map::to_wire(desired, self.config.preset)?;
+        if self.config.preset.management == Managed::Not {
+            losses.push(manage::not_offered());
+        }
         let url = self.config.registration.clone();
         Ok(losses.with(shared::write(Method::POST, url, Effect::Once, "create", &body)?))
     }
@@ -347,6 +350,8 @@ impl Adapter for Rfc7591 {
         let (answer, mut created) = answer.map_err(|error| self.naming(error, &response))?;
         match manage::given(&self.config.base_url, &answer) {
             Ok(management) => created.management = Some(management),
+            // the plan has it already
+            Err(_) if self.config.preset.management == Managed::Not => {}
             Err(loss) => losses.push(loss),
         }
         let secret = issued(answer);
@@ -360,6 +365,13 @@ impl Adapter for Rfc7591 {
         created.secret = shared::fitting_secret(&method, secret, &mut losses);
         loss::sort(&mut losses);
         Ok(Mapped { value: created, losses })
+    }
+
+    fn offers(&self, target: &Target) -> Offers {
+        let managed = self.config.preset.management;
+        let usable = manage::usable(&self.config.base_url, target, "").is_ok();
+        let offered = usable && managed != Managed::Not;
+        Offers { read: offered, update: offered, delete: usable && managed == Managed::Whole }
     }
 
     async fn read(&self, target: &Target) -> Result<VendorClient> {

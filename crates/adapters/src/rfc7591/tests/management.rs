@@ -1,6 +1,6 @@
 //! The client's own URL and token (RFC 7592).
 
-use registrar_core::{ErrorKind as K, ExposeSecret as _, Management, SecretString, Target};
+use registrar_core::{ErrorKind as K, ExposeSecret as _, Management, Offers, SecretString, Target};
 use registrar_model::{ClientSpec, LossKind, Severity, account::account};
 use serde_json::json;
 
@@ -45,11 +45,12 @@ fn adp_14_without_a_token_the_client_can_only_be_created() {
     let (adapter, wire) = answered("standard", &[(201, REGISTERED)]);
     let created = now(adapter.create(&portal())).unwrap();
     assert!(created.value.management.is_none());
-    let said = loss(&created.losses, "vendor.rfc7591.registration_access_token");
+    let said = loss(&created.losses, "management");
     assert_eq!((said.kind, said.severity), (LossKind::Dropped, Severity::Functional));
     let settled = account(&portal(), &created.value.spec, created.losses);
-    loss(&settled, "vendor.rfc7591.registration_access_token");
+    loss(&settled, "management");
     let target = created.value.target();
+    assert_eq!(adapter.offers(&target), Offers { read: false, update: false, delete: false });
     let refusals = [
         now(adapter.read(&target)).unwrap_err(),
         now(adapter.update(&target, &created.value.spec, &renamed())).unwrap_err(),
@@ -79,7 +80,7 @@ fn ssrf_a_url_of_another_origin_is_never_followed() {
         let (adapter, wire) = answered("standard", &[(201, &answer(json!({ "registration_client_uri": uri })))]);
         let created = now(adapter.create(&portal())).unwrap();
         assert!(created.value.management.is_none(), "{uri}");
-        let said = loss(&created.losses, "vendor.rfc7591.registration_client_uri");
+        let said = loss(&created.losses, "management");
         assert_eq!(said.severity, Severity::Functional, "{uri}");
         assert!(now(adapter.read(&created.value.target())).is_err());
         assert_eq!(wire.sent.lock().unwrap().len(), 1, "{uri}");
@@ -125,7 +126,7 @@ fn a_token_that_no_header_can_hold_is_none() {
         let (adapter, _) = answered("standard", &[(201, &answer(json!({ "registration_access_token": bad })))]);
         let created = now(adapter.create(&portal())).unwrap();
         assert!(created.value.management.is_none(), "{bad:?}");
-        loss(&created.losses, "vendor.rfc7591.registration_access_token");
+        loss(&created.losses, "management");
     }
 }
 
