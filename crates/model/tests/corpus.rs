@@ -16,7 +16,7 @@ fn rows(table: &str) -> Vec<(usize, [&str; 5])> {
 
 /// The error that RFC 7591 §3.2.2 has for this metadata; `-` when it is accepted.
 fn verdict(metadata: &Value) -> &'static str {
-    match NewRegistration::decode(&json!({ "metadata": metadata })) {
+    match NewRegistration::decode(&json!({ "metadata": metadata })).and_then(|asked| asked.validate()) {
         Ok(_) => "-",
         Err(issues) if issues.iter().all(|i| i.code == IssueCode::InvalidRedirectUri) => "invalid_redirect_uri",
         Err(_) => "invalid_client_metadata",
