@@ -48,6 +48,7 @@ fn preview_shows_every_kind_without_a_network() {
     let out = with_file(&portal(), &["preview", "-f", "FILE", "--backend", "loop", "-o", "json"]);
     assert_eq!(stdout_json(&out)["requests"][0]["body"]["client_name"], "Portal");
     let mut keys = portal();
+    keys["metadata"]["token_endpoint_auth_method"] = json!("private_key_jwt");
     keys["metadata"]["jwks_uri"] = json!("https://a.example/jwks");
     let out = with_file(&keys, &["preview", "-f", "FILE", "--backend", "loop"]);
     assert_eq!(out.status.code(), Some(3), "{}", String::from_utf8_lossy(&out.stderr));
@@ -84,10 +85,12 @@ fn clients_are_managed_from_the_command_line() {
     assert_eq!(gone.status.code(), Some(2));
     assert!(gone.stdout.is_empty());
     let mut keys = portal();
+    keys["metadata"]["token_endpoint_auth_method"] = json!("private_key_jwt");
     keys["metadata"]["jwks_uri"] = json!("https://a.example/jwks");
     let refused = run(&keys, &["create", "-f", "FILE", "--backend", "loop"]);
     assert_eq!(refused.status.code(), Some(3));
-    let allowed = run(&keys, &["create", "-f", "FILE", "--backend", "loop", "--allow-loss", "metadata.jwks_uri"]);
+    let both = ["--allow-loss", "metadata.jwks_uri", "--allow-loss", "metadata.token_endpoint_auth_method"];
+    let allowed = run(&keys, &[&["create", "-f", "FILE", "--backend", "loop"][..], &both].concat());
     assert!(allowed.status.success());
 }
 
@@ -174,36 +177,16 @@ fn gateway_that_says(answers: Vec<Option<(u16, Value)>>) -> (String, std::thread
 }
 
 #[test]
-fn a_lost_answer_is_asked_for_again_and_told() {
-    let unknown = json!({"detail": "no answer came", "code": "outcome-unknown", "outcome": "unknown"});
-    let busy =
-        json!({"detail": "the first is under way", "code": "idempotency-in-progress", "outcome": "not_performed"});
-    let done = json!({"id": "reg_1", "client_id": "c", "client_secret": "s", "losses": []});
+fn what_is_not_recorded_yet_is_told_in_words_and_by_the_exit_code() {
     let late =
         json!({"id": "reg_1", "client_secret": "s", "losses": [], "warning": "not_recorded", "operation": "op_1"});
-    for (answers, code, told) in [
-        (vec![None, Some((201, done.clone()))], 0, "asking again with the same Idempotency-Key"),
-        (vec![None, None], 6, "outcome unknown; repeat with `--idempotency-key"),
-        (vec![None, Some((409, busy))], 6, "outcome unknown; repeat with `--idempotency-key"),
-        (vec![Some((504, unknown))], 6, "outcome unknown; repeat with `--idempotency-key"),
-        (vec![Some((201, late))], 4, "do not repeat"),
-    ] {
-        let (url, serving) = gateway_that_says(answers);
-        let out = with_file(&portal(), &["clients", "--url", &url, "-o", "json", "create", "-f", "FILE"]);
-        let stderr = String::from_utf8(out.stderr).unwrap();
-        assert_eq!(out.status.code(), Some(code), "{stderr}");
-        assert!(stderr.contains(told), "{stderr}");
-        let keys = serving.join().unwrap();
-        assert!(keys.iter().all(|key| *key == keys[0] && key.starts_with("cli-op_")), "{keys:?}");
-        assert!(code != 6 || stderr.to_lowercase().contains(&keys[0]), "{stderr}");
-    }
-    let (url, serving) = gateway_that_says(vec![Some((201, done))]);
-    let args = ["clients", "--url", &url, "--idempotency-key", "mine", "create", "-f", "FILE"];
-    assert!(with_file(&portal(), &args).status.success());
-    assert_eq!(serving.join().unwrap(), ["mine"]);
-    // nothing listens: nothing was sent, and there is nothing to look for
-    let out = with_file(&portal(), &["clients", "--url", &url, "create", "-f", "FILE"]);
-    assert_eq!(out.status.code(), Some(2));
+    let (url, serving) = gateway_that_says(vec![Some((201, late))]);
+    let out = with_file(&portal(), &["clients", "--url", &url, "-o", "json", "create", "-f", "FILE"]);
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("do not repeat") && stderr.contains("registrar operations get op_1"), "{stderr}");
+    assert_eq!(stdout_json(&out)["client_secret"], "s");
+    assert_eq!(serving.join().unwrap().len(), 1);
 }
 
 #[test]

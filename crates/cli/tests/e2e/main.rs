@@ -31,6 +31,7 @@ mod hostile;
 mod http;
 mod issuer;
 mod kill_loop;
+mod lost_answers;
 mod not_recorded;
 mod real_clients;
 mod running;
