@@ -7,14 +7,42 @@ use registrar_model::OperationId;
 use reqwest::{Method, Url, redirect};
 use serde_json::Value;
 
-use crate::{
-    args::GatewayArgs,
-    failure::{Failure, UNKNOWN},
-    output,
-};
+use crate::{args::GatewayArgs, failure::Failure};
 
 /// The largest answer.
 const MAX_BODY: usize = 16 << 20;
+/// How often a write asks again while the first request with its key is still at work, and how long it waits each time.
+const LOOKS: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
+/// A write as it is sent.
+#[derive(Debug)]
+pub(crate) struct Write<'a> {
+    pub(crate) method: Method,
+    pub(crate) segments: &'a [&'a str],
+    pub(crate) query: &'a [(&'a str, &'a str)],
+    /// Media type and document.
+    pub(crate) body: Option<(&'a str, &'a Value)>,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// The caller's own `Idempotency-Key`; a new one is made when absent.
+    pub(crate) key: Option<&'a str>,
+}
+
+/// Why there is no answer.
+enum Silence {
+    /// Nothing was sent.
+    Unreached(Failure),
+    /// The request was sent, and the answer was lost.
+    Lost(Failure),
+}
+
+impl From<Silence> for Failure {
+    fn from(silence: Silence) -> Self {
+        match silence {
+            Silence::Unreached(failure) | Silence::Lost(failure) => failure,
+        }
+    }
+}
 
 /// A gateway and how to authenticate to it.
 #[derive(Debug)]
@@ -22,24 +50,6 @@ pub(crate) struct Api {
     base: Url,
     key: Option<SecretString>,
     client: reqwest::Client,
-    /// Of the one write of a command.
-    idempotency_key: String,
-}
-
-/// Why there is no answer.
-enum Lost {
-    /// Nothing was sent.
-    NotSent(Failure),
-    /// The gateway may have done it.
-    Unanswered(Failure),
-}
-
-impl From<Lost> for Failure {
-    fn from(lost: Lost) -> Self {
-        match lost {
-            Lost::NotSent(failure) | Lost::Unanswered(failure) => failure,
-        }
-    }
 }
 
 /// An answer.
@@ -61,15 +71,12 @@ impl GatewayArgs {
             }
             None => std::env::var("REGISTRAR_API_KEY").ok().filter(|k| !k.is_empty()).map(SecretString::from),
         };
-        let mut api = Api::new(&self.url, key)?;
+        let api = Api::new(&self.url, key)?;
         if api.key.is_some() && api.base.scheme() == "http" && !is_loopback(&api.base) && !self.insecure {
             return Err(Failure::local(format!(
                 "the API key is not sent over plain http to {}: whoever is on the way can read it; use https, or `--insecure`",
                 api.base
             )));
-        }
-        if let Some(key) = &self.idempotency_key {
-            api.idempotency_key.clone_from(key);
         }
         Ok(api)
     }
@@ -96,8 +103,7 @@ impl Api {
             .user_agent(concat!("registrar-cli/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| Failure::local(e.without_url().to_string()))?;
-        let idempotency_key = format!("cli-{}", OperationId::generate());
-        Ok(Self { base, key, client, idempotency_key })
+        Ok(Self { base, key, client })
     }
 
     /// The items of a list, page by page, at most `limit`; true when there are more.
@@ -140,18 +146,19 @@ impl Api {
         body: Option<(&str, &Value)>,
         headers: &[(&str, String)],
     ) -> Result<Answer, Failure> {
-        Ok(self.attempt(method, segments, query, body, headers).await?)
+        Ok(self.ask(method, segments, query, body, headers).await?)
     }
 
-    async fn attempt(
+    async fn ask(
         &self,
         method: Method,
         segments: &[&str],
         query: &[(&str, &str)],
         body: Option<(&str, &Value)>,
         headers: &[(&str, String)],
-    ) -> Result<Answer, Lost> {
-        let url = registrar_core::endpoint(&self.base, segments, query).map_err(|e| Lost::NotSent(Failure::of(&e)))?;
+    ) -> Result<Answer, Silence> {
+        let unsendable = |error: registrar_core::Error| Silence::Unreached(Failure::of(&error));
+        let url = registrar_core::endpoint(&self.base, segments, query).map_err(unsendable)?;
         let mut request = self.client.request(method, url);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key.expose_secret());
@@ -163,25 +170,23 @@ impl Api {
             request = request.header("content-type", media_type).body(body.to_string());
         }
         let reach = |error: reqwest::Error| {
-            let what = if error.is_connect() {
-                "cannot be reached"
+            let failed = |what: &str| Failure::remote(format!("the gateway at {} {what}", self.base));
+            if error.is_connect() {
+                Silence::Unreached(failed("cannot be reached; is it running? (--url or REGISTRAR_URL)"))
+            } else if error.is_builder() {
+                Silence::Unreached(failed("was not asked: the request cannot be sent"))
             } else if error.is_timeout() {
-                "did not answer in time"
+                Silence::Lost(failed("did not answer in time"))
             } else {
-                "failed"
-            };
-            let failure = Failure::remote(format!(
-                "the gateway at {} {what}; is it running? (--url or REGISTRAR_URL)",
-                self.base
-            ));
-            if error.is_connect() { Lost::NotSent(failure) } else { Lost::Unanswered(failure) }
+                Silence::Lost(failed("ended the connection before its answer was complete"))
+            }
         };
         let mut response = request.send().await.map_err(reach)?;
         let status = response.status().as_u16();
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(reach)? {
             if bytes.len() + chunk.len() > MAX_BODY {
-                return Err(Lost::Unanswered(Failure::remote("the gateway's answer is too large")));
+                return Err(Silence::Lost(Failure::remote("the gateway's answer is too large")));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -202,43 +207,44 @@ impl Api {
         headers: &[(&str, String)],
     ) -> Result<Value, Failure> {
         let answer = self.call(method, segments, query, body, headers).await?;
-        self.successful(answer)
+        self.succeeded(answer)
     }
 
-    /// One write that must succeed, with an Idempotency-Key. It is repeated once with the same key when its answer is lost.
+    /// One write that must succeed. It carries an `Idempotency-Key`, so that it stays one write when its answer is lost
+    /// and it is repeated, which happens once.
     ///
     /// # Errors
-    /// As [`Api::expect`]; with [`UNKNOWN`] when nobody knows whether it was done.
-    pub(crate) async fn write(
-        &self,
-        method: Method,
-        segments: &[&str],
-        query: &[(&str, &str)],
-        body: Option<(&str, &Value)>,
-        headers: &[(&str, String)],
-    ) -> Result<Value, Failure> {
-        let key = &self.idempotency_key;
-        let mut headers = headers.to_vec();
+    /// As [`Api::expect`]. Where nobody knows whether the write was done, the exit code is 6 and the text has the key.
+    pub(crate) async fn write(&self, write: Write<'_>) -> Result<Value, Failure> {
+        let key =
+            write.key.map_or_else(|| OperationId::generate().to_string().replacen("op_", "cli_", 1), str::to_owned);
+        let mut headers = write.headers;
         headers.push(("idempotency-key", key.clone()));
-        let unknown = |failure: Failure| Failure { code: UNKNOWN, ..failure }.of_write(key);
-        let answer = match self.attempt(method.clone(), segments, query, body, &headers).await {
-            Err(Lost::NotSent(failure)) => return Err(failure),
-            Err(Lost::Unanswered(_)) => {
-                output::note("the answer was lost; asking again with the same Idempotency-Key");
-                let again = self.attempt(method, segments, query, body, &headers).await;
-                let again = again.map_err(|lost| unknown(lost.into()))?;
-                let is_in_progress = again.body.get("code").and_then(Value::as_str) == Some("idempotency-in-progress");
-                if is_in_progress {
-                    return Err(unknown(Failure::problem(again.status, &again.body)));
-                }
-                again
+        let send = || self.ask(write.method.clone(), write.segments, write.query, write.body, &headers);
+        let mut answer = send().await;
+        if matches!(answer, Err(Silence::Lost(_))) {
+            // a request that cannot be sent now says nothing about the first
+            answer = send().await.map_err(|silence| Silence::Lost(silence.into()));
+        }
+        let in_progress = |answer: &Answer| text(&answer.body, "code") == Some("idempotency-in-progress");
+        for _ in 0..LOOKS {
+            if !answer.as_ref().is_ok_and(in_progress) {
+                break;
             }
-            Ok(answer) => answer,
-        };
-        self.successful(answer).map_err(|failure| failure.of_write(key))
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            answer = send().await.map_err(|silence| Silence::Lost(silence.into()));
+        }
+        match answer {
+            Ok(answer) => {
+                let undecided = in_progress(&answer) || text(&answer.body, "outcome") == Some("unknown");
+                self.succeeded(answer).map_err(|failure| if undecided { failure.unknown(&key) } else { failure })
+            }
+            Err(Silence::Unreached(failure)) => Err(failure),
+            Err(Silence::Lost(failure)) => Err(failure.unknown(&key)),
+        }
     }
 
-    fn successful(&self, answer: Answer) -> Result<Value, Failure> {
+    fn succeeded(&self, answer: Answer) -> Result<Value, Failure> {
         if (200..300).contains(&answer.status) {
             return Ok(answer.body);
         }
@@ -250,6 +256,10 @@ impl Api {
             self.base, answer.status
         )))
     }
+}
+
+fn text<'a>(body: &'a Value, name: &str) -> Option<&'a str> {
+    body.get(name).and_then(Value::as_str)
 }
 
 /// A small runtime for one command.

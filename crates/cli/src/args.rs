@@ -158,9 +158,6 @@ pub(crate) struct GatewayArgs {
     /// Send the API key over plain http to another machine, too: whoever is on the way can read it.
     #[arg(long, global = true)]
     pub(crate) insecure: bool,
-    /// The Idempotency-Key of a write; one is made when absent. A repeated write with the same key is done once.
-    #[arg(long, global = true, value_name = "KEY")]
-    pub(crate) idempotency_key: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -219,6 +216,9 @@ pub(crate) enum OperationsCommand {
 pub(crate) struct ClientsArgs {
     #[command(flatten)]
     pub(crate) gateway: GatewayArgs,
+    /// Makes a repeated write the same write; a new one for each command when absent.
+    #[arg(long, global = true, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
     #[command(subcommand)]
     pub(crate) command: ClientsCommand,
 }

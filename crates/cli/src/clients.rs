@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::{self, Api},
+    api::{self, Api, Write},
     args::{ClientsArgs, ClientsCommand, Format},
     failure::{Failure, LOST},
     offline::{envelope, read_json},
@@ -17,10 +17,10 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 
 pub(crate) fn run(args: ClientsArgs, format: Format) -> Result<(), Failure> {
     let api = args.gateway.api()?;
-    api::block_on(command(&api, args.command, format))
+    api::block_on(command(&api, args.command, args.idempotency_key.as_deref(), format))
 }
 
-async fn command(api: &Api, command: ClientsCommand, format: Format) -> Result<(), Failure> {
+async fn command(api: &Api, command: ClientsCommand, key: Option<&str>, format: Format) -> Result<(), Failure> {
     match command {
         ClientsCommand::Create { file, backend, allow_loss, labels, dry_run } => {
             let mut body = envelope(read_json(&file)?);
@@ -37,11 +37,12 @@ async fn command(api: &Api, command: ClientsCommand, format: Format) -> Result<(
                 }
             }
             let query: &[(&str, &str)] = if dry_run { &[("dry_run", "true")] } else { &[] };
-            if dry_run {
-                let answer = api.expect(Method::POST, &["v1", "clients"], query, Some((JSON, &body)), &[]).await?;
-                return written(&answer, format);
-            }
-            let answer = api.write(Method::POST, &["v1", "clients"], query, Some((JSON, &body)), &[]).await?;
+            let (segments, body) = (&["v1", "clients"], Some((JSON, &body)));
+            let answer = if dry_run {
+                api.expect(Method::POST, segments, query, body, &[]).await?
+            } else {
+                api.write(Write { method: Method::POST, segments, query, body, headers: Vec::new(), key }).await?
+            };
             written(&answer, format)?;
             recorded(&answer)
         }
@@ -55,16 +56,17 @@ async fn command(api: &Api, command: ClientsCommand, format: Format) -> Result<(
             let document = read_json(&file)?;
             let (method, media_type, body) =
                 if replace { (Method::PUT, JSON, envelope(document)) } else { (Method::PATCH, MERGE_PATCH, document) };
-            let headers = if_match(if_version);
-            let answer = api.write(method, &["v1", "clients", &id], &[], Some((media_type, &body)), &headers).await?;
+            let (segments, headers) = (&["v1", "clients", &id], if_match(if_version));
+            let body = Some((media_type, &body));
+            let answer = api.write(Write { method, segments, query: &[], body, headers, key }).await?;
             written(&answer, format)?;
             recorded(&answer)
         }
         ClientsCommand::Used { ids } => used(api, &ids).await,
         ClientsCommand::Delete { id, disable, if_version } => {
             let query: &[(&str, &str)] = if disable { &[("mode", "disable")] } else { &[] };
-            let headers = if_match(if_version);
-            let answer = api.write(Method::DELETE, &["v1", "clients", &id], query, None, &headers).await?;
+            let (segments, headers) = (&["v1", "clients", &id], if_match(if_version));
+            let answer = api.write(Write { method: Method::DELETE, segments, query, body: None, headers, key }).await?;
             if answer.is_null() {
                 output::note(&format!("deleted {id} at its vendor"));
                 return Ok(());
@@ -73,7 +75,10 @@ async fn command(api: &Api, command: ClientsCommand, format: Format) -> Result<(
             recorded(&answer)
         }
         ClientsCommand::RotateSecret { id } => {
-            let answer = api.write(Method::POST, &["v1", "clients", &id, "secret"], &[], None, &[]).await?;
+            let segments = &["v1", "clients", &id, "secret"];
+            let headers = Vec::new();
+            let write = Write { method: Method::POST, segments, query: &[], body: None, headers, key };
+            let answer = api.write(write).await?;
             match format {
                 Format::Json => output::json(&answer)?,
                 Format::Table => {

@@ -8,9 +8,9 @@ pub(crate) const LOCAL: u8 = 1;
 pub(crate) const REMOTE: u8 = 2;
 /// Refused by policy or because something would be lost.
 pub(crate) const REFUSED: u8 = 3;
-/// Done, and something is lost or not recorded yet.
+/// Done, and something is lost.
 pub(crate) const LOST: u8 = 4;
-/// Nobody knows yet whether it was done.
+/// Nobody knows whether it was done.
 pub(crate) const UNKNOWN: u8 = 6;
 
 /// A failed command.
@@ -57,26 +57,24 @@ impl Failure {
                 .join(": ");
             text.push_str(&format!("\n  the vendor said: {said}"));
         }
+        if let Some(seconds) = problem.get("retry_after").and_then(Value::as_u64) {
+            text.push_str(&format!("\n  try again in {seconds} s"));
+        }
         let facts = [("outcome", "outcome"), ("operation", "operation"), ("request_id", "request")];
         let facts: Vec<String> =
             facts.iter().filter_map(|(n, label)| text_of(n).map(|v| format!("{label}: {v}"))).collect();
         text.push_str(&format!("\n  HTTP {status}, code: {code}, {}", facts.join(", ")));
-        if let Some(seconds) = problem.get("retry_after").and_then(Value::as_u64) {
-            text.push_str(&format!("\n  try again in {seconds} s"));
-        }
         let code = if text_of("outcome") == Some("unknown") { UNKNOWN } else { code_of(code) };
         Self { code, text }
     }
 
-    /// Adds what to do about a write whose outcome is unknown.
-    pub(crate) fn of_write(mut self, key: &str) -> Self {
-        if self.code == UNKNOWN {
-            self.text.push_str(&format!(
-                "\noutcome unknown; repeat with `--idempotency-key {key}`, or look at `registrar operations list --state \
-                 unknown`"
-            ));
-        }
-        self
+    /// A write of which nobody knows whether it was done: how to find out, and how to repeat it as the same write.
+    pub(crate) fn unknown(self, key: &str) -> Self {
+        let text = format!(
+            "{}\n  outcome unknown; repeat with `--idempotency-key {key}` (it stays one write), or look at `registrar operations list --state unknown`",
+            self.text
+        );
+        Self { code: UNKNOWN, text }
     }
 }
 

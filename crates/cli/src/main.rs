@@ -1,8 +1,8 @@
 //! `registrar`: the gateway and its command line.
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 usage or local problem, 2 remote failure,
-//! 3 refused by policy or because something would be lost, 4 done, and something is lost (a rebuilt store) or not recorded
-//! yet, 6 outcome unknown.
+//! 3 refused by policy or because something would be lost, 4 done, and something is lost (a rebuilt store) or not
+//! recorded yet, 6 outcome unknown: the write may have been done.
 
 mod api;
 mod args;

@@ -38,12 +38,12 @@ async fn command(api: &Api, command: OperationsCommand, format: Format) -> Resul
             };
             let segment = format!("{id}:resolve");
             let answer =
-                api.write(Method::POST, &["v1", "operations", &segment], &[], Some((JSON, &body)), &[]).await?;
+                api.expect(Method::POST, &["v1", "operations", &segment], &[], Some((JSON, &body)), &[]).await?;
             shown(&answer, format)
         }
         OperationsCommand::Acknowledge { id } => {
             let segment = format!("{id}:acknowledge");
-            api.write(Method::POST, &["v1", "operations", &segment], &[], None, &[]).await?;
+            api.expect(Method::POST, &["v1", "operations", &segment], &[], None, &[]).await?;
             output::note("the sealed secret of this operation is destroyed");
             Ok(())
         }

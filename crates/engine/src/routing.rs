@@ -2,8 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use cel::{Context, Env, ExecutionError, Program, objects::Key};
@@ -11,25 +13,23 @@ use registrar_model::{BackendName, NewRegistration};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub use crate::rule_check::Scope;
 use crate::{
+    clock::now_ms,
     config::{OnLoss, RouteConfig},
-    rule_check::{self, VARIABLES},
+    rule_check,
 };
-
-/// Between two warnings about one rule.
-const WARNING_PAUSE: Duration = Duration::from_mins(1);
 
 /// A compiled rule in the Common Expression Language.
 pub struct Rule {
     source: String,
     program: Program,
     environment: Arc<Env>,
-    /// Its value, where that is the same for every registration.
-    constant: Option<bool>,
-    /// When it was last warned of.
-    warned: Mutex<Option<Instant>>,
+    /// When the log last told of a failure, Unix milliseconds.
+    told: AtomicI64,
 }
+
+/// The least time between two warnings of one rule that fails, in milliseconds. Every failure is counted.
+const QUIET: i64 = 60_000;
 
 impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,18 +44,21 @@ pub enum Verdict {
     Matched,
     /// It is false.
     NotMatched,
-    /// It cannot be evaluated for this registration, which counts as not matching; the sentence says why.
-    NotEvaluable(String),
-    /// It fails for another reason than a missing member, which counts as not matching, too, and is probably not meant.
+    /// The registration lacks a member that it asks for, which counts as not matching; the sentence says which.
+    Missing(String),
+    /// It cannot be evaluated for another reason, which counts as not matching; the sentence says why.
     Failed(String),
 }
 
+/// The variables of a rule.
+const VARIABLES: [&str; 4] = ["metadata", "policy", "vendor", "labels"];
+
 impl Rule {
-    /// Compiles a rule and checks it against what it will see.
+    /// Compiles a rule.
     ///
     /// # Errors
     /// What is wrong with it, in one line.
-    pub fn compile(source: &str, scope: Scope) -> Result<Self, String> {
+    pub fn compile(source: &str) -> Result<Self, String> {
         let program = Program::compile(source).map_err(|errors| {
             let first = errors.errors.first();
             let place = first.map(|e| format!(" at column {}", e.pos.1.max(1))).unwrap_or_default();
@@ -63,47 +66,25 @@ impl Rule {
                 first.map_or_else(|| "syntax error".to_owned(), |e| e.msg.lines().next().unwrap_or("").to_owned());
             format!("is not a valid rule{place}: {what}")
         })?;
-        if let Err(found) = rule_check::check(program.expression(), scope) {
-            let start = program.source_info().offset_for(found.id).map(|(start, _)| start);
-            let column = start.and_then(|start| usize::try_from(start).ok()).filter(|start| *start < source.len());
-            let place = column.map(|start| format!(" at column {}", start + 1)).unwrap_or_default();
-            return Err(format!("is wrong{place}: {}", found.problem));
-        }
-        let constant = rule_check::constant(program.expression());
-        let is_fixed = program.references().variables().is_empty();
-        let rule = Self {
-            source: source.to_owned(),
-            program,
-            environment: Arc::new(Env::stdlib()),
-            constant,
-            warned: Mutex::new(None),
-        };
-        if !is_fixed {
-            return Ok(rule);
-        }
-        // nothing in it depends on a registration: it is what it is now
-        match rule.execute(&Map::new()) {
-            Ok(cel::Value::Bool(value)) => Ok(Self { constant: Some(value), ..rule }),
-            Ok(_) => Err("must be true or false, and is something else".to_owned()),
-            Err(error) => Err(format!("can never be evaluated: {}", explain(&error))),
-        }
+        let environment = Arc::new(Env::stdlib());
+        rule_check::check(&program.expression().expr, &|pattern| regex_fault(&environment, pattern))?;
+        Ok(Self { source: source.to_owned(), program, environment, told: AtomicI64::new(i64::MIN) })
     }
 
-    /// Its value, where that is the same for every registration.
+    /// Whether the rule is true for every registration.
     #[must_use]
-    pub fn constant(&self) -> Option<bool> {
-        self.constant
+    pub fn always_matches(&self) -> bool {
+        // without a variable in it, one registration is as good as another
+        self.program.references().variables().is_empty() && self.evaluate(&Map::new()) == Verdict::Matched
     }
 
-    /// Tells the operator that the rule failed: in the log, at most once a minute, and in
-    /// `registrar_rule_errors_total{route}`.
-    pub(crate) fn report(&self, route: &str, why: &str) {
-        metrics::counter!("registrar_rule_errors_total", "route" => route.to_owned()).increment(1);
-        let now = Instant::now();
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_none_or(|last| now.duration_since(last) >= WARNING_PAUSE) {
-            *warned = Some(now);
-            tracing::warn!(route, why, rule = self.source, "a rule cannot be evaluated, and counts as not matching");
+    /// Tells the operator that the rule failed: it counts each failure of `route`, and warns once a minute.
+    pub(crate) fn tell_failure(&self, route: &str, why: &str) {
+        metrics::counter!("registrar_rule_failures_total", "route" => route.to_owned()).increment(1);
+        let (now, told) = (now_ms(), self.told.load(Ordering::Relaxed));
+        let due = now.saturating_sub(told) >= QUIET;
+        if due && self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            tracing::warn!(route, rule = %self.source, reason = why, "a rule cannot be evaluated, which counts as not matching");
         }
     }
 
@@ -129,28 +110,34 @@ impl Rule {
             Ok(cel::Value::Bool(true)) => Verdict::Matched,
             Ok(cel::Value::Bool(false)) => Verdict::NotMatched,
             Ok(_) => Verdict::Failed("its value is neither true nor false".to_owned()),
-            Err(error) if is_missing(&error) => Verdict::NotEvaluable(explain(&error)),
+            Err(error @ ExecutionError::NoSuchKey(_)) => Verdict::Missing(explain(&error)),
             Err(error) => Verdict::Failed(explain(&error)),
         }
     }
-}
-
-/// Whether an evaluation failed because the registration does not have what the rule looks at.
-fn is_missing(error: &ExecutionError) -> bool {
-    matches!(error, ExecutionError::NoSuchKey(_) | ExecutionError::IndexOutOfBounds(_))
 }
 
 /// Why an evaluation failed, without any value of the registration.
 fn explain(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchKey(name) => format!("the registration has no `{name}`"),
-        ExecutionError::IndexOutOfBounds(_) => "a list has no element with this number".to_owned(),
-        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "it divides by zero".to_owned(),
-        ExecutionError::Overflow(..) => "a number is too large".to_owned(),
         ExecutionError::UndeclaredReference(name) => format!("`{name}` does not exist"),
         ExecutionError::FunctionError { function, .. } => format!("`{function}` cannot be applied"),
-        _ => "a member is of another type than the rule expects".to_owned(),
+        _ => "a member is missing or of another type than the rule expects".to_owned(),
     }
+}
+
+/// What is wrong with a regular expression, in the words of the library that rules use.
+fn regex_fault(environment: &Arc<Env>, pattern: &str) -> Option<String> {
+    let program = Program::compile("''.matches(pattern)").ok()?;
+    let mut context = Context::with_env(Arc::clone(environment));
+    context.add_variable_from_value("pattern", pattern.to_owned());
+    let error = program.execute(&context).err()?;
+    let text = match &error {
+        ExecutionError::FunctionError { message, .. } => message.clone(),
+        other => other.to_string(),
+    };
+    let reason = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it cannot be read").to_owned();
+    Some(format!("which is not valid: {}", reason.trim_start_matches("error: ")))
 }
 
 fn to_cel(value: &Value) -> cel::Value {
@@ -211,11 +198,9 @@ pub fn evaluate(routes: &[RouteConfig], registration: &NewRegistration) -> Evalu
             Some(rule) => match rule.evaluate(variables.get_or_insert_with(|| variables_of(registration))) {
                 Verdict::Matched => (true, format!("its rule is true: {}", rule.source())),
                 Verdict::NotMatched => (false, format!("its rule is false: {}", rule.source())),
+                Verdict::Missing(why) => (false, format!("its rule cannot be evaluated ({why}): {}", rule.source())),
                 Verdict::Failed(why) => {
-                    rule.report(&route.name, &why);
-                    (false, format!("its rule fails ({why}): {}", rule.source()))
-                }
-                Verdict::NotEvaluable(why) => {
+                    rule.tell_failure(&route.name, &why);
                     (false, format!("its rule cannot be evaluated ({why}): {}", rule.source()))
                 }
             },
@@ -250,7 +235,7 @@ mod tests {
     fn route(name: &str, when: Option<&str>, backend: &str) -> RouteConfig {
         RouteConfig {
             name: name.to_owned(),
-            when: when.map(|w| Rule::compile(w, Scope::Registration).unwrap()),
+            when: when.map(|w| Rule::compile(w).unwrap()),
             backend: backend.parse().unwrap(),
             on_loss: None,
             default_scopes: None,
@@ -287,122 +272,34 @@ mod tests {
         assert_eq!((e.backend.as_ref().map(BackendName::as_str), e.route), (Some("x"), None));
     }
 
-    fn problem(source: &str) -> String {
-        Rule::compile(source, Scope::Registration).err().unwrap_or_else(|| panic!("accepted: {source}"))
+    #[test]
+    fn rules_are_checked_when_compiled() {
+        assert!(Rule::compile("metadata.scope ==").is_err());
+        assert!(Rule::compile("metdata.scope == 'x'").unwrap_err().contains("metdata"));
+        assert!(Rule::compile("'x'").is_err());
+        assert!(Rule::compile("metadata.redirect_uris.exists(u, u.startsWith('https://'))").is_ok());
+        assert!(Rule::compile("has(metadata.scope) && metadata.scope.matches('^a')").is_ok());
+        let said = |rule: &str| Rule::compile(rule).unwrap_err();
+        assert!(said("metadata.scope.matches('[')").contains("unclosed"), "{}", said("metadata.scope.matches('[')"));
     }
 
     #[test]
-    fn rules_that_mean_something_are_accepted() {
-        for source in [
-            "metadata.redirect_uris.exists(u, u.startsWith('https://'))",
-            "has(metadata.scope) && metadata.scope.matches('^a')",
-            "matches(metadata.scope, '^a')",
-            "!has(labels.team) || labels['team'] in ['a', 'b']",
-            "metadata['client_name#fr'] == 'Caisse' || has(metadata.vp_formats_supported)",
-            "size(metadata.redirect_uris) > 1 && metadata.redirect_uris[0].endsWith('/cb')",
-            "metadata.contacts.size() >= 1u || metadata.default_max_age < 3600.0",
-            "vendor.anything.goes[0].at + 1 == all.that_is",
-            "policy.first_party ? policy.owner == 'a' : policy.enabled",
-            "metadata.contacts.map(c, c.size()).exists_one(n, n == 3)",
-            "metadata.contacts.filter(c, c != '').all(c, c.contains('@'))",
-            "metadata.exists(name, name == 'scope') && type(metadata) == map",
-            "string(metadata.default_max_age) == '1' && int('1') == 1 && dyn(1) == 'a'",
-            "metadata.jwks.keys.exists(k, k.kty == 'RSA')",
-            "metadata.client_name == null",
-            "'a' in labels && \"\" in metadata.grant_types",
-            "optional.of(1).hasValue()",
-            "true",
-        ] {
-            let source = source.replace("all.that_is", "vendor.x");
-            if let Err(problem) = Rule::compile(&source, Scope::Registration) {
-                panic!("{source}: {problem}");
-            }
+    fn only_a_rule_without_variables_can_match_always() {
+        for (rule, always) in [("true", true), ("1 < 2", true), ("false", false), ("metadata.scope == 'x'", false)] {
+            assert_eq!(Rule::compile(rule).unwrap().always_matches(), always, "{rule}");
         }
     }
 
     #[test]
-    fn rules_that_can_never_mean_anything_are_refused() {
-        for (source, told) in [
-            ("metadata.scope ==", "column"),
-            ("metdata.scope == 'x'", "did you mean `metadata`"),
-            ("'x'", "is a text"),
-            ("metadata.client_name", "is a text"),
-            ("metadata.default_max_age", "is a number"),
-            ("size(metadata.scope)", "is a number"),
-            ("metadata.scope.contans('wallet_')", "`contans` does not exist; did you mean `contains`"),
-            ("sise(metadata.scope) > 1", "did you mean `size`"),
-            ("metadata.scopes.contains('a')", "did you mean `metadata.scope`"),
-            ("has(metadata.scopes)", "did you mean `metadata.scope`"),
-            ("metadata['scopes'] == 'a'", "did you mean `metadata.scope`"),
-            ("metadata.client_id == 'a'", "no member `client_id`"),
-            ("metadata['redirect_uris#fr'] == []", "no member"),
-            ("policy.tennant == 'a'", "did you mean `policy.tenant`"),
-            ("labels.team.matches('[')", "not a regular expression"),
-            ("matches(labels.team, '(?<')", "not a regular expression"),
-            ("labels.team.matches('a', 'b')", "takes 1 argument, and is given 2"),
-            ("metadata.scope.contains()", "takes 1 argument, and is given 0"),
-            ("contains(metadata.scope, 'a')", "is called as `value.contains(...)`"),
-            ("metadata.scope.int() == 1", "is called as `int(...)`"),
-            ("metadata.redirect_uris.exists('a')", "is used as in"),
-            ("metadata.redirect_uris.contains('a')", "write `\"...\" in`"),
-            ("'a' in metadata.scope", "`.contains(...)`"),
-            ("1 in metadata.grant_types", "never holds one"),
-            ("metadata.scope == 1", "never equal"),
-            ("labels.team == ['a']", "never equal"),
-            ("metadata.grant_types == 'a'", "never equal"),
-            ("metadata.scope > 1", "no order"),
-            ("metadata.scope && true", "must be true or false here"),
-            ("!metadata.scope", "must be true or false here"),
-            ("metadata.scope.size", "which has no members"),
-            ("metadata.scope.exists(s, s == 'a')", "only lists can be walked through"),
-            ("metadata.redirect_uris.exists(u, v == 'a')", "names `v`"),
-            ("metadata.redirect_uris.exists(u, u == 1)", "never equal"),
-            ("metadata.redirect_uris.map(u, u) == 'a'", "never equal"),
-            ("metadata.redirect_uris['a'] == 'a'", "indexed by a number"),
-            ("timestamp('2026-01-01T00:00:00Z') == 1", "`timestamp` does not exist"),
-            ("1 / 0 == 1", "can never be evaluated"),
-            ("metadata.scope + 1 == 'a'", "do not fit"),
-            ("Thing{a: 1} == 1", "no type that a rule can make"),
-        ] {
-            let problem = problem(source);
-            assert!(problem.contains(told), "{source}: {problem}");
-        }
-        let seen = |source| Rule::compile(source, Scope::Metadata).map(drop);
-        assert!(seen("metadata.scope == 'a'").is_ok());
-        for source in ["labels.team == 'a'", "policy.enabled", "has(vendor.x)"] {
-            assert!(seen(source).unwrap_err().contains("this rule sees metadata"), "{source}");
-        }
-    }
-
-    #[test]
-    fn what_never_changes_is_known() {
-        let constant = |source| Rule::compile(source, Scope::Registration).unwrap().constant();
-        for (source, value) in [
-            ("true", Some(true)),
-            ("1 < 2", Some(true)),
-            ("'a'.contains('b')", Some(false)),
-            ("true || metadata.scope == 'a'", Some(true)),
-            ("!(metadata.scope == 'a' && false)", Some(true)),
-            ("metadata.scope == 'a' && !true", Some(false)),
-            ("has(metadata.scope)", None),
-            ("!has(metadata.scope) || has(metadata.scope)", None),
-        ] {
-            assert_eq!(constant(source), value, "{source}");
-        }
-    }
-
-    #[test]
-    fn a_rule_that_fails_is_told_apart_from_a_missing_member() {
-        let cb = json!(["https://a.example/cb"]);
-        let verdict = |source: &str, body: Value| {
-            Rule::compile(source, Scope::Registration).unwrap().evaluate(&variables_of(&registration(body)))
-        };
-        let body = json!({"metadata": {"redirect_uris": cb, "scope": "["}, "labels": {"n": "0"}});
-        for source in ["labels.team == 'a'", "metadata.redirect_uris[3] == 'a'", "vendor.x.y == 1"] {
-            assert!(matches!(verdict(source, body.clone()), Verdict::NotEvaluable(_)), "{source}");
-        }
-        for source in ["'a'.matches(metadata.scope)", "int(metadata.scope) == 1", "1 / int(labels.n) == 1"] {
-            assert!(matches!(verdict(source, body.clone()), Verdict::Failed(_)), "{source}");
-        }
+    fn a_missing_member_is_no_failure_and_another_reason_is() {
+        let rule = |text: &str| Rule::compile(text).unwrap();
+        let variables = registration(json!({"metadata": {"redirect_uris": ["https://a.example/cb"]},
+            "vendor": {"loop": {"n": 1}}}));
+        let variables = variables_of(&variables);
+        assert!(matches!(rule("metadata.scope == 'x'").evaluate(&variables), Verdict::Missing(_)));
+        assert!(matches!(rule("labels.team == 'x'").evaluate(&variables), Verdict::Missing(_)));
+        assert!(matches!(rule("vendor.loop.n.startsWith('x')").evaluate(&variables), Verdict::Failed(_)));
+        assert!(matches!(rule("vendor.loop.n").evaluate(&variables), Verdict::Failed(_)));
+        assert!(matches!(rule("1 / 0 == 1").evaluate(&variables), Verdict::Failed(_)));
     }
 }

@@ -1,539 +1,515 @@
-//! What a rule can never mean, found before the gateway serves: a function or a member that does not exist, types that do
-//! not fit, a bad pattern. At run time each of these would only make the rule not match.
+//! Checks a rule without a registration: its functions, its members, its regular expressions and its value.
 //!
-//! Invariant: a finding is an error for every registration that could come. Where only the registration decides, the type
-//! is [`Type::Any`] and nothing is found.
+//! A rule that names something that cannot exist never matches, and the request would go elsewhere without a word. What
+//! only a registration can decide (a label, a vendor's member) is of any type here.
 
-use std::fmt;
-
-use cel::{
-    Context, IdedExpr, Program,
-    common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SelectExpr, operators as op},
-};
+use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SelectExpr, operators};
 use registrar_core::settings::closest;
-use registrar_model::{
-    field::{FieldInfo, JsonType},
-    metadata::{self, REGISTERED_UNTYPED},
-    policy,
-};
+use registrar_model::{FieldInfo, field, field::JsonType, metadata::REGISTERED_UNTYPED};
 
-/// The variables of a rule; `metadata` first.
-pub(crate) const VARIABLES: [&str; 4] = ["metadata", "policy", "vendor", "labels"];
-
-/// What a rule sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// A registration: `metadata`, `policy`, `vendor` and `labels`.
-    Registration,
-    /// `metadata` alone, as the standards face will register it.
-    Metadata,
-}
-
-/// One thing that is wrong.
-#[derive(Debug)]
-pub(crate) struct Finding {
-    /// The node of the expression.
-    pub(crate) id: u64,
-    /// What is wrong, and what to write instead.
-    pub(crate) problem: String,
-}
-
-type Checked<T> = Result<T, Finding>;
-
-fn finding<T>(at: &IdedExpr, problem: impl Into<String>) -> Checked<T> {
-    Err(Finding { id: at.id, problem: problem.into() })
-}
-
-/// The type of an expression, as far as it is known.
+/// What is known of a value before a rule is evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Type {
+    /// Nothing.
     Any,
+    Null,
     Bool,
-    Int,
-    Uint,
-    Double,
+    Number,
     Text,
     Bytes,
-    Null,
-    List(Box<Self>),
-    /// An object whose members are not known.
-    Object,
-    Metadata,
-    Policy,
-    Labels,
+    List(Box<Type>),
+    /// A map from texts to values of one type.
+    Map(Box<Type>),
+    /// `metadata` or `policy`: the members are those of the canonical table.
+    Layer(&'static str),
 }
 
-impl fmt::Display for Type {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Any => "a value",
-            Self::Bool => "true or false",
-            Self::Int | Self::Uint | Self::Double => "a number",
-            Self::Text => "a text",
-            Self::Bytes => "bytes",
-            Self::Null => "null",
-            Self::List(_) => "a list",
-            Self::Object | Self::Metadata | Self::Policy | Self::Labels => "an object",
-        })
-    }
-}
+use Type::{Any, Bool, Bytes, Layer, List, Null, Number, Text};
 
 impl Type {
-    fn of_member(field: &FieldInfo) -> Self {
+    fn of(field: &FieldInfo) -> Self {
         match field.json {
-            JsonType::String => Self::Text,
-            JsonType::Strings => Self::List(Box::new(Self::Text)),
-            JsonType::Boolean => Self::Bool,
-            JsonType::Integer => Self::Int,
-            JsonType::Object => Self::Object,
+            JsonType::String => Text,
+            JsonType::Strings => List(Box::new(Text)),
+            JsonType::Boolean => Bool,
+            JsonType::Integer => Number,
+            JsonType::Object => Any,
         }
     }
 
-    fn is_number(&self) -> bool {
-        matches!(self, Self::Int | Self::Uint | Self::Double)
+    fn word(&self) -> &'static str {
+        match self {
+            Any => "a value",
+            Null => "null",
+            Bool => "true or false",
+            Number => "a number",
+            Text => "a text",
+            Bytes => "bytes",
+            List(_) => "a list",
+            Type::Map(_) | Layer(_) => "an object",
+        }
     }
 
-    fn is_object(&self) -> bool {
-        matches!(self, Self::Object | Self::Metadata | Self::Policy | Self::Labels)
-    }
-
-    /// Whether values of the two types can be equal. A list may hold values of several types.
-    fn may_equal(&self, other: &Self) -> bool {
+    /// Whether a value of one type can be a value of the other.
+    fn meets(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Any | Self::Null, _) | (_, Self::Any | Self::Null) => true,
-            (Self::List(a), Self::List(b)) => a.may_equal(b),
-            (a, b) => a == b || a.is_number() && b.is_number() || a.is_object() && b.is_object(),
+            (Any, _) | (_, Any) => true,
+            (List(a), List(b)) | (Type::Map(a), Type::Map(b)) => a.meets(b),
+            (Layer(_), Type::Map(_)) | (Type::Map(_), Layer(_)) => true,
+            (a, b) => a == b,
         }
     }
 
-    /// The type of a value that has one of two types.
+    /// The type of a value that is of one of the two.
     fn or(self, other: Self) -> Self {
-        if self == other { self } else { Self::Any }
+        if self == other { self } else { Any }
     }
 }
 
-/// Names that stand for themselves in CEL.
-const TYPES: [&str; 10] = ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
+type Checked = Result<Type, String>;
 
-/// Functions that are called with everything in parentheses: the name and how many arguments.
-const FUNCTIONS: [(&str, usize); 10] = [
-    ("bool", 1),
-    ("bytes", 1),
-    ("double", 1),
-    ("dyn", 1),
-    ("int", 1),
-    ("matches", 2),
-    ("size", 1),
-    ("string", 1),
-    ("type", 1),
-    ("uint", 1),
+/// The functions of one value, or of a value and one argument, that a rule can call: name, what it is called on, its
+/// argument, its result. A function of a value can be written both ways where `prefix` says so: `size(x)`, `x.size()`.
+struct Callable {
+    name: &'static str,
+    receiver: &'static [Type],
+    argument: Option<Type>,
+    result: Type,
+    member: bool,
+    prefix: bool,
+}
+
+const fn text_test(name: &'static str, prefix: bool) -> Callable {
+    Callable { name, receiver: &[Text], argument: Some(Text), result: Bool, member: true, prefix }
+}
+
+const fn conversion(name: &'static str, receiver: &'static [Type], result: Type) -> Callable {
+    Callable { name, receiver, argument: None, result, member: false, prefix: true }
+}
+
+/// The library of the rules' environment that makes sense for registrations; a test calls each of them.
+static CALLABLE: [Callable; 13] = [
+    text_test("contains", false),
+    text_test("startsWith", false),
+    text_test("endsWith", false),
+    text_test("matches", true),
+    Callable { name: "size", receiver: &[], argument: None, result: Number, member: true, prefix: true },
+    conversion("string", &[Text, Bool, Number, Bytes], Text),
+    conversion("int", &[Text, Number], Number),
+    conversion("uint", &[Text, Number], Number),
+    conversion("double", &[Text, Number], Number),
+    conversion("bool", &[Text, Bool], Bool),
+    conversion("bytes", &[Text, Bytes], Bytes),
+    conversion("dyn", &[], Any),
+    conversion("type", &[], Any),
 ];
 
-/// Functions that are called on a value.
-const METHODS: [(&str, usize); 9] = [
-    ("contains", 1),
-    ("endsWith", 1),
-    ("hasValue", 0),
-    ("matches", 1),
-    ("or", 1),
-    ("orValue", 1),
-    ("size", 0),
-    ("startsWith", 1),
-    ("value", 0),
-];
+/// Names of types, which `type(x)` is compared with.
+const TYPE_NAMES: [&str; 10] = ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
 
-/// Macros, which are no calls any more where they are used rightly: the name and an example.
-const MACROS: [(&str, &str); 6] = [
-    ("has", "has(metadata.scope)"),
-    ("all", "metadata.redirect_uris.all(u, u.startsWith(\"https:\"))"),
-    ("exists", "metadata.redirect_uris.exists(u, u.startsWith(\"https:\"))"),
-    ("exists_one", "metadata.redirect_uris.exists_one(u, u.startsWith(\"https:\"))"),
-    ("map", "metadata.contacts.map(c, c.size())"),
-    ("filter", "metadata.contacts.filter(c, c.size() > 3)"),
-];
-
-/// Checks a whole rule.
-pub(crate) fn check(expression: &IdedExpr, scope: Scope) -> Checked<()> {
-    let found = Checker { scope, variables: Vec::new() }.of(expression)?;
-    match found {
-        Type::Bool | Type::Any => Ok(()),
-        other => finding(expression, format!("must be true or false, and is {other}")),
+/// Checks a whole rule; `regex` says what is wrong with a regular expression.
+///
+/// # Errors
+/// The first thing that cannot work, as the end of a sentence whose subject is the rule.
+pub(crate) fn check(rule: &Expr, regex: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+    let mut checker = Checker { regex, variables: Vec::new() };
+    let value = checker.of(rule)?;
+    if value.meets(&Bool) {
+        return Ok(());
     }
+    Err(format!("must be true or false, but its value is {}", value.word()))
 }
 
-/// The value of a rule that is the same for every registration.
-pub(crate) fn constant(expression: &IdedExpr) -> Option<bool> {
-    match &expression.expr {
-        Expr::Literal(LiteralValue::Boolean(value)) => Some(*value.inner()),
-        Expr::Call(CallExpr { func_name, target: None, args }) => match (func_name.as_str(), args.as_slice()) {
-            (op::LOGICAL_NOT, [a]) => constant(a).map(|a| !a),
-            (op::LOGICAL_AND, [a, b]) => match (constant(a), constant(b)) {
-                (Some(false), _) | (_, Some(false)) => Some(false),
-                (Some(true), other) | (other, Some(true)) => other,
-                (None, None) => None,
-            },
-            (op::LOGICAL_OR, [a, b]) => match (constant(a), constant(b)) {
-                (Some(true), _) | (_, Some(true)) => Some(true),
-                (Some(false), other) | (other, Some(false)) => other,
-                (None, None) => None,
-            },
-            _ => None,
-        },
-        _ => None,
-    }
+struct Checker<'r> {
+    regex: &'r dyn Fn(&str) -> Option<String>,
+    /// Those of the macros around the expression, the innermost last.
+    variables: Vec<(String, Type)>,
 }
 
-struct Checker<'e> {
-    scope: Scope,
-    /// Of comprehensions, innermost last.
-    variables: Vec<(&'e str, Type)>,
-}
-
-impl<'e> Checker<'e> {
-    fn of(&mut self, at: &'e IdedExpr) -> Checked<Type> {
-        match &at.expr {
-            Expr::Literal(literal) => Ok(match literal {
-                LiteralValue::Boolean(_) => Type::Bool,
-                LiteralValue::Bytes(_) => Type::Bytes,
-                LiteralValue::Double(_) => Type::Double,
-                LiteralValue::Int(_) => Type::Int,
-                LiteralValue::Null => Type::Null,
-                LiteralValue::String(_) => Type::Text,
-                LiteralValue::UInt(_) => Type::Uint,
-            }),
-            Expr::Ident(name) => self.variable(at, name),
-            Expr::Select(select) => self.select(at, select),
-            Expr::Call(call) => self.call(at, call),
-            Expr::Comprehension(walk) => self.comprehension(walk),
+impl Checker<'_> {
+    fn of(&mut self, expr: &Expr) -> Checked {
+        match expr {
+            Expr::Unspecified => Ok(Any),
+            Expr::Literal(literal) => Ok(literal_type(literal)),
+            Expr::Ident(name) => self.named(name),
             Expr::List(list) => {
-                let mut element: Option<Type> = None;
+                let mut element = None;
                 for item in &list.elements {
-                    let item = self.of(item)?;
-                    element = Some(match element {
-                        None => item,
-                        Some(before) => before.or(item),
-                    });
+                    let item = self.of(&item.expr)?;
+                    element = Some(element.map_or(item.clone(), |before: Type| before.or(item)));
                 }
-                Ok(Type::List(Box::new(element.unwrap_or(Type::Any))))
+                Ok(List(Box::new(element.unwrap_or(Any))))
             }
             Expr::Map(map) => {
                 for entry in &map.entries {
                     if let EntryExpr::MapEntry(entry) = &entry.expr {
-                        self.of(&entry.key)?;
-                        self.of(&entry.value)?;
+                        self.of(&entry.key.expr)?;
+                        self.of(&entry.value.expr)?;
                     }
                 }
-                Ok(Type::Object)
+                Ok(Type::Map(Box::new(Any)))
             }
-            Expr::Struct(message) => finding(at, format!("`{}` is no type that a rule can make", message.type_name)),
-            Expr::Unspecified => Ok(Type::Any),
+            Expr::Struct(made) => Err(format!("makes a `{}`, which does not exist", made.type_name)),
+            Expr::Select(select) => self.select(select),
+            Expr::Call(call) => self.call(call),
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension),
         }
     }
 
-    fn variable(&self, at: &IdedExpr, name: &str) -> Checked<Type> {
-        if let Some((_, found)) = self.variables.iter().rev().find(|(known, _)| *known == name) {
-            return Ok(found.clone());
+    fn named(&self, name: &str) -> Checked {
+        if let Some((_, known)) = self.variables.iter().rev().find(|(variable, _)| variable == name) {
+            return Ok(known.clone());
         }
-        let seen: &[&str] = match self.scope {
-            Scope::Registration => &VARIABLES,
-            Scope::Metadata => &VARIABLES[..1],
-        };
         match name {
-            "metadata" => return Ok(Type::Metadata),
-            _ if !seen.contains(&name) => {}
-            "policy" => return Ok(Type::Policy),
-            "labels" => return Ok(Type::Labels),
-            _ => return Ok(Type::Object),
-        }
-        if TYPES.contains(&name) {
-            return Ok(Type::Any);
-        }
-        let inner = self.variables.iter().map(|(known, _)| *known).filter(|known| !known.starts_with(['@', '#']));
-        let meant = closest(name, seen.iter().copied().chain(inner)).map(|m| format!("; did you mean `{m}`?"));
-        let meant = meant.unwrap_or_default();
-        finding(at, format!("names `{name}`, which does not exist; this rule sees {}{meant}", seen.join(", ")))
-    }
-
-    fn select(&mut self, at: &'e IdedExpr, select: &'e SelectExpr) -> Checked<Type> {
-        let operand = self.of(&select.operand)?;
-        let member = member(at, &operand, &select.field)?;
-        Ok(if select.test { Type::Bool } else { member })
-    }
-
-    fn comprehension(&mut self, walk: &'e ComprehensionExpr) -> Checked<Type> {
-        let element = match self.of(&walk.iter_range)? {
-            Type::List(element) => *element,
-            Type::Any => Type::Any,
-            object if object.is_object() => Type::Text,
-            other => return finding(&walk.iter_range, format!("is {other}, and only lists can be walked through")),
-        };
-        let known = self.variables.len();
-        let accumulated = match self.of(&walk.accu_init)? {
-            // elements are added to an empty one
-            Type::List(_) => Type::List(Box::new(Type::Any)),
-            Type::Bool => Type::Bool,
-            other => other.or(Type::Any),
-        };
-        match &walk.iter_var2 {
-            None => self.variables.push((&walk.iter_var, element)),
-            Some(second) => {
-                self.variables.push((&walk.iter_var, Type::Any));
-                self.variables.push((second, Type::Any));
+            "metadata" => Ok(Layer("metadata")),
+            "policy" => Ok(Layer("policy")),
+            "labels" => Ok(Type::Map(Box::new(Text))),
+            "vendor" => Ok(Any),
+            _ if TYPE_NAMES.contains(&name) => Ok(Any),
+            _ => {
+                let known = ["metadata", "policy", "vendor", "labels"];
+                let hint = closest(name, known).map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
+                Err(format!("names `{name}`, which does not exist; a rule sees {}{hint}", known.join(", ")))
             }
         }
-        self.variables.push((&walk.accu_var, accumulated));
-        let result = (|| {
-            self.of(&walk.loop_cond)?;
-            self.of(&walk.loop_step)?;
-            self.of(&walk.result)
-        })();
-        self.variables.truncate(known);
+    }
+
+    fn select(&mut self, select: &SelectExpr) -> Checked {
+        let operand = self.of(&select.operand.expr)?;
+        let member = member_of(&operand, &select.field)?;
+        Ok(if select.test { Bool } else { member })
+    }
+
+    fn call(&mut self, call: &CallExpr) -> Checked {
+        if let Some(target) = &call.target {
+            return self.method(&target.expr, call);
+        }
+        match (call.func_name.as_str(), call.args.as_slice()) {
+            (operators::LOGICAL_AND | operators::LOGICAL_OR, [a, b]) => {
+                self.expect(&a.expr, &Bool, "`&&` and `||` join conditions")?;
+                self.expect(&b.expr, &Bool, "`&&` and `||` join conditions")?;
+                Ok(Bool)
+            }
+            (operators::LOGICAL_NOT | operators::NOT_STRICTLY_FALSE, [a]) => {
+                self.expect(&a.expr, &Bool, "`!` negates a condition")?;
+                Ok(Bool)
+            }
+            (operators::NEGATE, [a]) => {
+                self.expect(&a.expr, &Number, "`-` negates a number")?;
+                Ok(Number)
+            }
+            (operators::CONDITIONAL, [test, yes, no]) => {
+                self.expect(&test.expr, &Bool, "`?` follows a condition")?;
+                Ok(self.of(&yes.expr)?.or(self.of(&no.expr)?))
+            }
+            (operators::EQUALS | operators::NOT_EQUALS, [a, b]) => {
+                let (a, b) = (self.of(&a.expr)?, self.of(&b.expr)?);
+                if a.meets(&b) || a == Null || b == Null {
+                    return Ok(Bool);
+                }
+                Err(format!("compares {} with {}, which are never equal", a.word(), b.word()))
+            }
+            (operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS, [a, b]) => {
+                let (a, b) = (self.of(&a.expr)?, self.of(&b.expr)?);
+                let ordered = |t: &Type| matches!(t, Any | Number | Text | Bytes | Bool);
+                if a.meets(&b) && ordered(&a) && ordered(&b) {
+                    return Ok(Bool);
+                }
+                Err(format!("compares the order of {} and {}", a.word(), b.word()))
+            }
+            (operators::ADD, [a, b]) => {
+                let (a, b) = (self.of(&a.expr)?, self.of(&b.expr)?);
+                let adds = |t: &Type| matches!(t, Any | Number | Text | Bytes | List(_));
+                if adds(&a) && adds(&b) && (a.meets(&b) || matches!((&a, &b), (List(_), List(_)))) {
+                    return Ok(match (a, b) {
+                        (Any, other) | (other, Any) => other,
+                        (a, b) => a.or(b),
+                    });
+                }
+                Err(format!("adds {} and {}", a.word(), b.word()))
+            }
+            (operators::SUBSTRACT | operators::MULTIPLY | operators::DIVIDE | operators::MODULO, [a, b]) => {
+                self.expect(&a.expr, &Number, "arithmetic is for numbers")?;
+                self.expect(&b.expr, &Number, "arithmetic is for numbers")?;
+                Ok(Number)
+            }
+            (operators::IN, [element, all]) => {
+                let (element, all) = (self.of(&element.expr)?, self.of(&all.expr)?);
+                match &all {
+                    Any => Ok(Bool),
+                    List(of) if element.meets(of) => Ok(Bool),
+                    List(of) => Err(format!("looks for {} in a list of which each is {}", element.word(), of.word())),
+                    Type::Map(_) | Layer(_) if element.meets(&Text) => Ok(Bool),
+                    other => Err(format!("uses `in` with {}; it needs a list, or an object and a name", other.word())),
+                }
+            }
+            (operators::INDEX, [operand, key]) => self.indexed(&operand.expr, &key.expr),
+            (name, args) => self.function(name, args),
+        }
+    }
+
+    fn indexed(&mut self, operand: &Expr, key: &Expr) -> Checked {
+        let operand = self.of(operand)?;
+        if let Expr::Literal(LiteralValue::String(name)) = key {
+            return member_of(&operand, name.inner());
+        }
+        let key = self.of(key)?;
+        match operand {
+            Any => Ok(Any),
+            List(of) if key.meets(&Number) => Ok(*of),
+            Type::Map(of) if key.meets(&Text) => Ok(*of),
+            Layer(_) if key.meets(&Text) => Ok(Any),
+            other => Err(format!("takes an element of {} by {}", other.word(), key.word())),
+        }
+    }
+
+    /// A function that is written before its arguments.
+    fn function(&mut self, name: &str, args: &[cel::common::ast::IdedExpr]) -> Checked {
+        let Some(callable) = CALLABLE.iter().find(|c| c.name == name) else { return Err(unknown(name)) };
+        if !callable.prefix {
+            return Err(format!("calls `{name}` on nothing; write `x.{name}(…)`"));
+        }
+        match args {
+            [receiver, rest @ ..] => self.apply(callable, &receiver.expr, rest),
+            [] => Err(arity(callable, 0, callable.argument.is_some().into(), true)),
+        }
+    }
+
+    fn method(&mut self, target: &Expr, call: &CallExpr) -> Checked {
+        let name = call.func_name.as_str();
+        match CALLABLE.iter().find(|c| c.name == name) {
+            Some(callable) if callable.member => self.apply(callable, target, &call.args),
+            Some(_) => Err(format!("calls `.{name}()`; write `{name}(x)`")),
+            None => Err(unknown(name)),
+        }
+    }
+
+    fn apply(&mut self, callable: &Callable, receiver: &Expr, args: &[cel::common::ast::IdedExpr]) -> Checked {
+        let name = callable.name;
+        let on = self.of(receiver)?;
+        if args.len() != usize::from(callable.argument.is_some()) {
+            return Err(arity(callable, args.len(), callable.argument.is_some().into(), false));
+        }
+        let fits = match name {
+            "size" => matches!(on, Any | Text | Bytes | List(_) | Type::Map(_) | Layer(_)),
+            _ => callable.receiver.is_empty() || callable.receiver.iter().any(|t| on.meets(t)),
+        };
+        if !fits {
+            let hint = match (&on, name) {
+                (List(_), "contains") => "; for a list write `\"x\" in list`",
+                (List(_), "startsWith" | "endsWith" | "matches") => "; for a list write `list.exists(x, …)`",
+                _ => "",
+            };
+            return Err(format!("calls `{name}` on {}{hint}", on.word()));
+        }
+        if let (Some(argument), [arg]) = (&callable.argument, args) {
+            let given = self.of(&arg.expr)?;
+            if !given.meets(argument) {
+                return Err(format!("gives {} to `{name}`, which takes {}", given.word(), argument.word()));
+            }
+            if let (Expr::Literal(LiteralValue::String(pattern)), "matches") = (&arg.expr, name)
+                && let Some(problem) = (self.regex)(pattern.inner())
+            {
+                return Err(format!("has the regular expression `{}`, {problem}", pattern.inner()));
+            }
+        }
+        Ok(callable.result.clone())
+    }
+
+    /// What a macro (`all`, `exists`, `exists_one`, `map`, `filter`) was made into.
+    fn comprehension(&mut self, made: &ComprehensionExpr) -> Checked {
+        let element = match self.of(&made.iter_range.expr)? {
+            Any => Any,
+            List(of) => *of,
+            Type::Map(_) | Layer(_) => Text,
+            other => return Err(format!("goes through {} as if it were a list", other.word())),
+        };
+        let start = match self.of(&made.accu_init.expr)? {
+            List(_) => List(Box::new(Any)),
+            other => other,
+        };
+        let before = self.variables.len();
+        if let Some(second) = &made.iter_var2 {
+            self.variables.push((second.clone(), Any));
+            self.variables.push((made.iter_var.clone(), Any));
+        } else {
+            self.variables.push((made.iter_var.clone(), element));
+        }
+        self.variables.push((made.accu_var.clone(), start));
+        self.of(&made.loop_cond.expr)?;
+        let step = self.of(&made.loop_step.expr)?;
+        // only the accumulator is visible in the result
+        if let Some((_, accumulated)) = self.variables.last_mut()
+            && matches!(accumulated, List(_))
+        {
+            *accumulated = step;
+        }
+        let result = self.of(&made.result.expr);
+        self.variables.truncate(before);
         result
     }
 
-    fn call(&mut self, at: &'e IdedExpr, call: &'e CallExpr) -> Checked<Type> {
-        let name = call.func_name.as_str();
-        if let Some(target) = &call.target {
-            let is_optional = matches!(&target.expr, Expr::Ident(name) if name == "optional");
-            if is_optional && ["none", "of", "ofNonZeroValue"].contains(&name) {
-                for argument in &call.args {
-                    self.of(argument)?;
-                }
-                return Ok(Type::Any);
-            }
-            return self.method(at, name, target, &call.args);
+    fn expect(&mut self, expr: &Expr, wanted: &Type, why: &str) -> Result<(), String> {
+        let found = self.of(expr)?;
+        if found.meets(wanted) {
+            return Ok(());
         }
-        if let Some(found) = self.operator(at, name, &call.args)? {
-            return Ok(found);
-        }
-        let Some((_, arity)) = FUNCTIONS.iter().find(|(known, _)| *known == name) else {
-            return finding(at, unknown_function(name, false));
-        };
-        arguments(at, name, *arity, call.args.len())?;
-        let mut types = Vec::new();
-        for argument in &call.args {
-            types.push(self.of(argument)?);
-        }
-        match (name, types.as_slice(), call.args.as_slice()) {
-            ("size", [found], _) => sized(at, found),
-            ("matches", [text, pattern], [_, argument]) => {
-                expect(at, name, text, &Type::Text)?;
-                matching(argument, pattern)
-            }
-            ("bool", ..) => Ok(Type::Bool),
-            ("int", ..) => Ok(Type::Int),
-            ("uint", ..) => Ok(Type::Uint),
-            ("double", ..) => Ok(Type::Double),
-            ("string", ..) => Ok(Type::Text),
-            ("bytes", ..) => Ok(Type::Bytes),
-            _ => Ok(Type::Any),
-        }
-    }
-
-    fn method(&mut self, at: &IdedExpr, name: &str, target: &'e IdedExpr, given: &'e [IdedExpr]) -> Checked<Type> {
-        let target = self.of(target)?;
-        let Some((_, arity)) = METHODS.iter().find(|(known, _)| *known == name) else {
-            return finding(at, unknown_function(name, true));
-        };
-        arguments(at, name, *arity, given.len())?;
-        let mut types = Vec::new();
-        for argument in given {
-            types.push(self.of(argument)?);
-        }
-        match (name, types.as_slice(), given) {
-            ("size", ..) => sized(at, &target),
-            ("contains" | "startsWith" | "endsWith", [argument], _) => {
-                if name == "contains" && matches!(target, Type::List(_)) {
-                    return finding(at, "`contains` looks into a text; write `\"...\" in` before the list instead");
-                }
-                expect(at, name, &target, &Type::Text)?;
-                expect(at, name, argument, &Type::Text)?;
-                Ok(Type::Bool)
-            }
-            ("matches", [pattern], [argument]) => {
-                expect(at, name, &target, &Type::Text)?;
-                matching(argument, pattern)
-            }
-            // of optional values, which only `?` makes
-            _ if target != Type::Any => finding(at, format!("`{name}` cannot be applied to {target}")),
-            ("hasValue", ..) => Ok(Type::Bool),
-            _ => Ok(Type::Any),
-        }
-    }
-
-    /// `None` when the name is no operator.
-    fn operator(&mut self, at: &'e IdedExpr, name: &str, given: &'e [IdedExpr]) -> Checked<Option<Type>> {
-        let found = match (name, given) {
-            (op::LOGICAL_AND | op::LOGICAL_OR, [a, b]) => {
-                self.condition(a)?;
-                self.condition(b)?;
-                Type::Bool
-            }
-            (op::LOGICAL_NOT | op::NOT_STRICTLY_FALSE, [a]) => {
-                self.condition(a)?;
-                Type::Bool
-            }
-            (op::CONDITIONAL, [condition, a, b]) => {
-                self.condition(condition)?;
-                self.of(a)?.or(self.of(b)?)
-            }
-            (op::EQUALS | op::NOT_EQUALS, [a, b]) => {
-                let (a, b) = (self.of(a)?, self.of(b)?);
-                if !a.may_equal(&b) {
-                    return finding(at, format!("compares {a} with {b}, which are never equal"));
-                }
-                Type::Bool
-            }
-            (op::LESS | op::LESS_EQUALS | op::GREATER | op::GREATER_EQUALS, [a, b]) => {
-                let (a, b) = (self.of(a)?, self.of(b)?);
-                let ordered =
-                    |t: &Type| t.is_number() || matches!(t, Type::Any | Type::Text | Type::Bytes | Type::Bool);
-                if !(ordered(&a) && ordered(&b) && a.may_equal(&b)) {
-                    return finding(at, format!("compares {a} with {b}, which have no order"));
-                }
-                Type::Bool
-            }
-            (op::IN, [a, b]) => {
-                let (a, b) = (self.of(a)?, self.of(b)?);
-                match &b {
-                    Type::List(element) if !a.may_equal(element) => {
-                        return finding(at, format!("looks for {a} in a list that never holds one"));
-                    }
-                    Type::Text => {
-                        return finding(at, "`in` looks into a list; a text has `.contains(...)`");
-                    }
-                    Type::List(_) | Type::Any => {}
-                    object if object.is_object() => {}
-                    other => return finding(at, format!("`in` looks into a list, and this is {other}")),
-                }
-                Type::Bool
-            }
-            (op::INDEX | op::OPT_INDEX | op::OPT_SELECT, [container, key]) => {
-                let found = self.indexed(container, key)?;
-                if name == op::INDEX { found } else { Type::Any }
-            }
-            (op::ADD, [a, b]) => match (self.of(a)?, self.of(b)?) {
-                (Type::List(a), Type::List(b)) => Type::List(Box::new(a.or(*b))),
-                (a @ (Type::Text | Type::Bytes), b) if a == b => a,
-                (a, b) => sum(at, "adds", &a, &b)?,
-            },
-            (op::SUBSTRACT | op::MULTIPLY | op::DIVIDE | op::MODULO, [a, b]) => {
-                let (a, b) = (self.of(a)?, self.of(b)?);
-                sum(at, "computes with", &a, &b)?
-            }
-            (op::NEGATE, [a]) => match self.of(a)? {
-                number if number.is_number() || number == Type::Any => number,
-                other => return finding(at, format!("negates {other}")),
-            },
-            _ => return Ok(None),
-        };
-        Ok(Some(found))
-    }
-
-    fn condition(&mut self, at: &'e IdedExpr) -> Checked<()> {
-        match self.of(at)? {
-            Type::Bool | Type::Any => Ok(()),
-            other => finding(at, format!("must be true or false here, and is {other}")),
-        }
-    }
-
-    fn indexed(&mut self, container: &'e IdedExpr, key: &'e IdedExpr) -> Checked<Type> {
-        let container = self.of(container)?;
-        let found = self.of(key)?;
-        match (&container, &key.expr) {
-            (Type::List(element), _) if found.is_number() || found == Type::Any => Ok((**element).clone()),
-            (Type::List(_), _) => finding(key, format!("a list is indexed by a number, and this is {found}")),
-            (_, Expr::Literal(LiteralValue::String(name))) => member(key, &container, name.inner()),
-            (Type::Any, _) => Ok(Type::Any),
-            (Type::Labels, _) if matches!(found, Type::Text | Type::Any) => Ok(Type::Text),
-            (object, _) if object.is_object() && matches!(found, Type::Text | Type::Any) => Ok(Type::Any),
-            (other, _) => finding(key, format!("{other} cannot be indexed by {found}")),
-        }
+        Err(format!("has {} where {} is needed: {why}", found.word(), wanted.word()))
     }
 }
 
-/// The type of a member of an object.
-fn member(at: &IdedExpr, object: &Type, name: &str) -> Checked<Type> {
-    let (what, fields): (&str, &[&FieldInfo]) = match object {
-        Type::Any | Type::Object => return Ok(Type::Any),
-        Type::Labels => return Ok(Type::Text),
-        Type::Metadata => ("metadata", metadata::FIELDS.as_slice()),
-        Type::Policy => ("policy", policy::FIELDS.as_slice()),
-        other => return finding(at, format!("reads `{name}` of {other}, which has no members")),
-    };
-    let (base, is_localised) = name.split_once('#').map_or((name, false), |(base, _)| (base, true));
-    if let Some(field) = fields.iter().find(|field| field.name == base && (field.localised || !is_localised)) {
-        return Ok(Type::of_member(field));
-    }
-    let untyped: &[&str] = if *object == Type::Metadata { &REGISTERED_UNTYPED } else { &[] };
-    if untyped.contains(&name) {
-        return Ok(Type::Any);
-    }
-    let known = fields.iter().map(|field| field.name).chain(untyped.iter().copied());
-    let meant = closest(base, known).map(|meant| format!("; did you mean `{what}.{meant}`?")).unwrap_or_default();
-    finding(at, format!("`{what}` has no member `{name}`{meant}"))
-}
-
-fn unknown_function(name: &str, is_method: bool) -> String {
-    if let Some((_, example)) = MACROS.iter().find(|(known, _)| *known == name) {
-        return format!("`{name}` is used as in `{example}`");
-    }
-    let (same, other) = if is_method { (&METHODS[..], &FUNCTIONS[..]) } else { (&FUNCTIONS[..], &METHODS[..]) };
-    if other.iter().any(|(known, _)| *known == name) {
-        let form = if is_method { format!("{name}(...)") } else { format!("value.{name}(...)") };
-        return format!("`{name}` is called as `{form}`");
-    }
-    let names = same.iter().chain(other).map(|(known, _)| *known).chain(MACROS.iter().map(|(known, _)| *known));
-    let meant = closest(name, names).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
-    format!("the function `{name}` does not exist{meant}")
-}
-
-fn arguments(at: &IdedExpr, name: &str, wanted: usize, given: usize) -> Checked<()> {
-    if wanted == given {
-        return Ok(());
-    }
-    let plural = if wanted == 1 { "argument" } else { "arguments" };
-    finding(at, format!("`{name}` takes {wanted} {plural}, and is given {given}"))
-}
-
-fn expect(at: &IdedExpr, name: &str, found: &Type, wanted: &Type) -> Checked<()> {
-    if found == wanted || *found == Type::Any {
-        return Ok(());
-    }
-    finding(at, format!("`{name}` needs {wanted}, and is given {found}"))
-}
-
-fn sized(at: &IdedExpr, found: &Type) -> Checked<Type> {
-    match found {
-        Type::Any | Type::Text | Type::Bytes | Type::List(_) => Ok(Type::Int),
-        object if object.is_object() => Ok(Type::Int),
-        other => finding(at, format!("`size` cannot be applied to {other}")),
+fn literal_type(literal: &LiteralValue) -> Type {
+    match literal {
+        LiteralValue::Boolean(_) => Bool,
+        LiteralValue::Bytes(_) => Bytes,
+        LiteralValue::Double(_) | LiteralValue::Int(_) | LiteralValue::UInt(_) => Number,
+        LiteralValue::Null => Null,
+        LiteralValue::String(_) => Text,
     }
 }
 
-/// A pattern that stands in the rule is compiled now.
-fn matching(at: &IdedExpr, pattern: &Type) -> Checked<Type> {
-    expect(at, "matches", pattern, &Type::Text)?;
-    if let Expr::Literal(LiteralValue::String(text)) = &at.expr {
-        let text = text.inner();
-        let mut context = Context::default();
-        context.add_variable_from_value("pattern", text.to_owned());
-        // the same engine as at run time decides
-        let tried = Program::compile("''.matches(pattern)").map(|program| program.execute(&context));
-        if let Ok(Err(_)) = tried {
-            return finding(
-                at,
-                format!("`{text}` is not a regular expression; a `\\` is written twice in a rule's text"),
-            );
+fn member_of(operand: &Type, name: &str) -> Checked {
+    match operand {
+        Any => Ok(Any),
+        Type::Map(of) => Ok((**of).clone()),
+        Layer(layer) => canonical(layer, name),
+        other => Err(format!("asks for `{name}` of {}, which has no members", other.word())),
+    }
+}
+
+/// A member of `metadata` or `policy`.
+fn canonical(layer: &'static str, name: &str) -> Checked {
+    if let Some(field) = field::lookup(&format!("{layer}.{name}"))
+        && (field.localised || !name.contains('#'))
+    {
+        return Ok(Type::of(field));
+    }
+    let base = name.split_once('#').map_or(name, |(base, _)| base);
+    if layer == "metadata" && REGISTERED_UNTYPED.contains(&base) {
+        return Ok(Any);
+    }
+    let known: Vec<&str> =
+        field::all().filter(|f| f.path.split_once('.').is_some_and(|(of, _)| of == layer)).map(|f| f.name).collect();
+    let hint = closest(name, known.iter().copied()).map(|word| format!("; did you mean `{word}`?"));
+    Err(format!("names `{layer}.{name}`, which does not exist{}", hint.unwrap_or_default()))
+}
+
+fn unknown(name: &str) -> String {
+    let known = CALLABLE.iter().map(|c| c.name).chain(["all", "exists", "exists_one", "filter", "map", "has"]);
+    let hint = closest(name, known).map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
+    format!("calls `{name}`, which does not exist{hint}")
+}
+
+fn arity(callable: &Callable, given: usize, wanted: usize, prefix: bool) -> String {
+    let (given, wanted) = if prefix { (given, wanted + 1) } else { (given, wanted) };
+    format!("gives {given} arguments to `{}`, which takes {wanted}", callable.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use cel::{Context, Env, Program};
+
+    use super::*;
+
+    fn said(rule: &str) -> Result<(), String> {
+        check(&Program::compile(rule).unwrap().expression().expr, &|_| None)
+    }
+
+    #[test]
+    fn rules_that_can_never_work_are_told() {
+        for (rule, word) in [
+            (r#"metadata.scope.contans("wallet_")"#, "did you mean `contains`"),
+            (r#"metadata.scopes == "x""#, "did you mean `scope`"),
+            (r#"metadata["scopes"] == "x""#, "`metadata.scopes`"),
+            (r#"has(metadata.scop)"#, "`metadata.scop`"),
+            ("policy.enabld", "did you mean `enabled`"),
+            (r#"metadta.scope == "x""#, "did you mean `metadata`"),
+            ("metadata.client_name", "must be true or false"),
+            ("!metadata.client_name", "`!` negates a condition"),
+            ("metadata.client_name && true", "true or false is needed"),
+            ("true ? metadata.client_name : metadata.scope", "must be true or false"),
+            (r#""x""#, "must be true or false"),
+            ("size(metadata.redirect_uris)", "its value is a number"),
+            ("metadata.scope.contains()", "takes 1"),
+            (r#"metadata.scope.contains("a", "b")"#, "gives 2 arguments"),
+            ("metadata.scope.contains(1)", "gives a number"),
+            (r#"metadata.grant_types.contains("implicit")"#, "write `\"x\" in list`"),
+            (r#"metadata.redirect_uris.startsWith("https")"#, "list.exists"),
+            (r#"metadata.redirect_uris.exists(u, u.startWith("x"))"#, "did you mean `startsWith`"),
+            ("metadata.grant_types.all(g, g)", "true or false is needed"),
+            ("metadata.client_name.all(c, c == 'x')", "goes through a text"),
+            ("metadata.default_max_age == '60'", "never equal"),
+            ("metadata.default_max_age > '60'", "order"),
+            ("1 in metadata.grant_types", "looks for a number"),
+            ("'x' in metadata.scope", "uses `in` with a text"),
+            ("metadata.scope + 1 == 'x'", "adds"),
+            ("labels.team == 1", "never equal"),
+            ("metadata.require_auth_time == 'true'", "never equal"),
+            ("nosuch(metadata.scope)", "calls `nosuch`"),
+            ("metadata['jwks_uri#de'] == 'x'", "`metadata.jwks_uri#de`"),
+            ("contains(metadata.scope, 'x')", "write `x.contains"),
+        ] {
+            let told = said(rule).expect_err(rule);
+            assert!(told.contains(word), "{rule}: {told}");
         }
     }
-    Ok(Type::Bool)
-}
 
-fn sum(at: &IdedExpr, verb: &str, a: &Type, b: &Type) -> Checked<Type> {
-    match (a, b) {
-        (Type::Any, _) | (_, Type::Any) => Ok(Type::Any),
-        (a, b) if a.is_number() && a == b => Ok(a.clone()),
-        _ => finding(at, format!("{verb} {a} and {b}, which do not fit")),
+    #[test]
+    fn rules_that_can_work_pass() {
+        for rule in [
+            r#"metadata.scope.contains("wallet_") || labels.team == "treasury""#,
+            r#"has(metadata.scope) && metadata.scope.matches("^a")"#,
+            r#""implicit" in metadata.grant_types"#,
+            r#""team" in labels && labels["team"] != "x""#,
+            "size(metadata.redirect_uris) > 2 && metadata.redirect_uris.size() < 9",
+            r#"metadata.redirect_uris.all(u, u.startsWith("https://"))"#,
+            "metadata.redirect_uris.exists_one(u, u == 'x')",
+            "metadata.redirect_uris.filter(u, u.contains('x')).size() == 0",
+            "metadata.redirect_uris.map(u, size(u)).all(n, n < 200)",
+            r#"metadata["client_name#de"] == "x""#,
+            "vendor.loop.anything == 1 && vendor.x.y.startsWith('z')",
+            "vendor.loop.flag",
+            "policy.enabled && policy.first_party == false",
+            "policy.access_token_lifetime > 60 && metadata.default_max_age + 1 < 100",
+            "type(vendor.loop.n) == int",
+            "metadata.jwks.keys.size() == 1",
+            "metadata.scope == null || true",
+            "labels.all(k, k != 'x')",
+            "true ? policy.enabled : false",
+            "string(metadata.default_max_age) == '60'",
+            "['a', 'b'].exists(x, x in metadata.contacts)",
+            "{'a': 1}.a == 1",
+        ] {
+            assert_eq!(said(rule), Ok(()), "{rule}");
+        }
+    }
+
+    /// What the table says exists must exist, and give what it says.
+    #[test]
+    fn every_function_of_the_table_can_be_called() {
+        let environment = std::sync::Arc::new(Env::stdlib());
+        for (call, value) in [
+            ("'ab'.contains('a')", "true"),
+            ("'ab'.startsWith('a')", "true"),
+            ("'ab'.endsWith('b')", "true"),
+            ("'ab'.matches('^a')", "true"),
+            ("matches('ab', '^a')", "true"),
+            ("size('ab') + 'ab'.size() + size([1]) + size({'a': 1})", "6"),
+            ("string(1) + string(true)", "'1true'"),
+            ("int('7')", "7"),
+            ("int(uint('7'))", "7"),
+            ("double('1.5') > 1.0", "true"),
+            ("bool('true')", "true"),
+            ("size(bytes('ab'))", "2"),
+            ("dyn(1)", "1"),
+            ("type(1) == int", "true"),
+        ] {
+            let program = Program::compile(&format!("({call}) == ({value})")).unwrap();
+            let context = Context::with_env(std::sync::Arc::clone(&environment));
+            assert_eq!(program.execute(&context), Ok(cel::Value::Bool(true)), "{call}");
+        }
+        let called: Vec<&str> =
+            "contains startsWith endsWith matches size string int uint double bool bytes dyn type".split(' ').collect();
+        assert_eq!(CALLABLE.iter().map(|c| c.name).collect::<Vec<&str>>(), called, "call each of them above");
     }
 }

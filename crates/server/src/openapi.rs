@@ -321,10 +321,8 @@ pub fn document(public_url: &str) -> Value {
             "description": "Whatever a vendor cannot hold is reported field by field; what weakens security is refused unless the request allows that very field. Every error says whether anything was done.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" }
         },
-        "servers": [
-            { "url": "/", "description": "The host that this document came from" },
-            { "url": public_url, "description": "The configured public URL" }
-        ],
+        // relative first: the page works under whatever name it was opened
+        "servers": [{ "url": "/" }, { "url": public_url }],
         "tags": [
             { "name": "clients", "description": "OAuth clients, wherever they live" },
             { "name": "operations", "description": "The journal of writes" },

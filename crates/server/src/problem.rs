@@ -96,10 +96,10 @@ impl Context {
         if !error.losses().is_empty() {
             put("losses", json!(error.losses()));
         }
-        let waits = matches!(status.as_u16(), 429 | 503) || error.kind() == ErrorKind::IdempotencyInProgress;
-        let wait = waits.then(|| error.retry_after().map_or(1, |wait| wait.as_secs().max(1)));
-        if let Some(seconds) = wait {
-            put("retry_after", json!(seconds));
+        let retry_after = (matches!(status.as_u16(), 429 | 503) || error.kind() == ErrorKind::IdempotencyInProgress)
+            .then(|| error.retry_after().map_or(1, |wait| wait.as_secs().max(1)));
+        if let Some(seconds) = retry_after {
+            body.insert("retry_after".to_owned(), json!(seconds));
         }
         let mut response = (status, Value::Object(body).to_string()).into_response();
         let headers = response.headers_mut();
@@ -120,7 +120,7 @@ impl Context {
             }
             _ => {}
         }
-        if let Some(seconds) = wait {
+        if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response

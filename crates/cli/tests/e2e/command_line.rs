@@ -136,3 +136,84 @@ fn the_demo_checks_itself() {
     assert!(!text.contains('\u{1b}'), "colours in a pipe");
     assert_eq!(binary().args(["demo", "--once", "--listen", "0.0.0.0:0"]).output().unwrap().status.code(), Some(1));
 }
+
+/// A gateway that reads one request for each answer, and closes the connection without a word where that is `None`. Gives its
+/// URL and, when it has ended, the Idempotency-Keys that came.
+fn gateway_that_says(answers: Vec<Option<(u16, Value)>>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    use std::io::Read as _;
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = std::thread::spawn(move || {
+        let mut keys = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut read = Vec::new();
+            let mut byte = [0; 1];
+            while !read.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).unwrap();
+                read.extend(byte);
+            }
+            let head = String::from_utf8(read).unwrap().to_lowercase();
+            let field = |name: &str| {
+                head.lines()
+                    .find_map(|line| line.strip_prefix(name))
+                    .map(|value| value.trim().to_owned())
+                    .unwrap_or_default()
+            };
+            keys.push(field("idempotency-key:"));
+            let mut body = vec![0; field("content-length:").parse().unwrap_or(0)];
+            stream.read_exact(&mut body).unwrap();
+            if let Some((status, body)) = answer {
+                let body = body.to_string();
+                let length = body.len();
+                write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+                    .unwrap();
+            }
+        }
+        keys
+    });
+    (url, serving)
+}
+
+#[test]
+fn what_is_not_recorded_yet_is_told_in_words_and_by_the_exit_code() {
+    let late =
+        json!({"id": "reg_1", "client_secret": "s", "losses": [], "warning": "not_recorded", "operation": "op_1"});
+    let (url, serving) = gateway_that_says(vec![Some((201, late))]);
+    let out = with_file(&portal(), &["clients", "--url", &url, "-o", "json", "create", "-f", "FILE"]);
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("do not repeat") && stderr.contains("registrar operations get op_1"), "{stderr}");
+    assert_eq!(stdout_json(&out)["client_secret"], "s");
+    assert_eq!(serving.join().unwrap().len(), 1);
+}
+
+#[test]
+fn a_key_is_not_sent_where_others_can_read_it() {
+    let run = |url: &str, more: &[&str]| {
+        let args = [&["clients", "--url", url][..], more, &["list"]].concat();
+        let out = binary().args(args).env("REGISTRAR_API_KEY", "rk_hunter2").output().unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    let (code, told) = run("http://192.0.2.1:1", &[]);
+    assert!(code == Some(1) && told.contains("--insecure") && !told.contains("hunter2"), "{told}");
+    let (code, told) = run("http://127.0.0.1:1", &[]);
+    assert!(code == Some(2) && told.contains("cannot be reached"), "{told}");
+}
+
+#[test]
+fn a_byte_order_mark_is_ignored() {
+    let text = portal().to_string();
+    let run = |bytes: &[u8]| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        let path = file.path().display().to_string();
+        let out = binary().args(["preview", "--backend", "loop", "-f", &path]).output().unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    assert_eq!(run(&[b"\xef\xbb\xbf", text.as_bytes()].concat()).0, Some(0));
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let (code, told) = run(&[b"\xff\xfe", utf16.as_slice()].concat());
+    assert!(code == Some(1) && told.contains("UTF-16"), "{told}");
+}

@@ -25,7 +25,7 @@ use super::{
     section::Section,
     to_json_table,
 };
-use crate::routing::{self, Rule};
+use crate::routing::Rule;
 
 pub(super) fn config(
     text: &str,
@@ -533,7 +533,7 @@ fn routes(
             names.push(name.clone());
         }
         let when = s.text("when", out);
-        let rule = when.as_deref().map(|when| Rule::compile(when, routing::Scope::Registration));
+        let rule = when.as_deref().map(Rule::compile);
         if let Some(Err(message)) = &rule {
             let hint = Some("the rule is CEL over metadata, policy, vendor and labels".to_owned());
             s.error("when", out, message.clone(), hint);

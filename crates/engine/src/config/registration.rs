@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     dcr::{Access, Expiry, Manage, Rate, RegistrationConfig, RouteRegistration},
-    routing::{Rule, Scope},
+    routing::Rule,
 };
 
 /// The key of a route.
@@ -160,7 +160,7 @@ pub(super) fn words(s: &mut Section<'_, '_>, key: &'static str, out: &mut Collec
 }
 
 fn policy(s: &mut Section<'_, '_>, out: &mut Collector<'_>) -> Option<Rule> {
-    match Rule::compile(&s.text("policy", out)?, Scope::Metadata) {
+    match Rule::compile(&s.text("policy", out)?) {
         Ok(rule) => Some(rule),
         Err(message) => {
             let hint = Some("the policy is CEL over `metadata`, as it will be".to_owned());

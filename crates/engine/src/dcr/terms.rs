@@ -109,9 +109,9 @@ pub(crate) fn check_policy(name: &str, policy: &Rule, metadata: &ClientMetadata)
     let why = match policy.evaluate(&variables) {
         Verdict::Matched => return Ok(()),
         Verdict::NotMatched => "it is not fulfilled".to_owned(),
-        Verdict::NotEvaluable(why) => why,
+        Verdict::Missing(why) => why,
         Verdict::Failed(why) => {
-            policy.report(name, &why);
+            policy.tell_failure(name, &why);
             why
         }
     };

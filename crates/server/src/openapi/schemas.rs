@@ -121,7 +121,7 @@ pub(super) fn schemas() -> Value {
         "Problem": { "type": "object", "description": "RFC 9457", "required": ["type", "title", "status", "detail", "code", "outcome", "retryable", "request_id"], "properties": {
             "type": { "type": "string", "format": "uri" }, "title": text, "status": { "type": "integer" }, "detail": text,
             "code": { "type": "string", "enum": codes }, "outcome": outcome, "retryable": { "type": "boolean" }, "request_id": text,
-            "retry_after": { "type": "integer", "minimum": 1, "description": "Seconds to wait, as in Retry-After" },
+            "retry_after": { "type": "integer", "minimum": 1, "description": "Seconds; the Retry-After field as a member" },
             "operation": text, "backend": text, "losses": losses,
             "vendor": { "type": "object", "properties": { "status": { "type": "integer" }, "code": text, "message": text, "request_id": text } },
             "errors": { "type": "array", "items": { "type": "object", "required": ["pointer", "code", "detail"], "properties": { "pointer": text, "code": { "type": "string", "enum": issue_codes }, "detail": text } } }
