@@ -23,10 +23,15 @@ pub(crate) fn run(args: &ConfigArgs, format: Format) -> Result<(), Failure> {
     match Config::load(&args.config, environment()) {
         Ok(config) => {
             let (backends, routes) = (config.backends.len(), config.routes.len());
-            match format {
-                Format::Json => {
-                    output::json(&json!({ "ok": true, "backends": backends, "routes": routes, "errors": [] }))
+            if format == Format::Table {
+                for warning in &config.warnings {
+                    output::note(&format!("warning: {}{warning}", args.config.display()));
                 }
+            }
+            match format {
+                Format::Json => output::json(
+                    &json!({ "ok": true, "backends": backends, "routes": routes, "errors": [], "warnings": config.warnings }),
+                ),
                 Format::Table => {
                     let (backends, routes) = (output::counted(backends, "backend"), output::counted(routes, "route"));
                     output::data(&format!("{}: ok, {backends}, {routes}", args.config.display()))

@@ -27,6 +27,7 @@ use crate::{
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let config = check::load(&args.config)?;
     log::start();
+    warn(&config);
     process::harden();
     let runtime = match config.server.workers {
         Some(1) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
@@ -35,6 +36,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     };
     let runtime = runtime.map_err(|e| Failure::local(e.to_string()))?;
     runtime.block_on(serve(config, args.config.clone()))
+}
+
+/// Logs what is probably not meant in the configuration.
+fn warn(config: &Config) {
+    for warning in &config.warnings {
+        let (line, hint) = (warning.line, warning.hint.as_deref().unwrap_or_default());
+        tracing::warn!(key = warning.path, line, hint, "configuration: {}", warning.message);
+    }
 }
 
 /// A gateway ready to serve.
@@ -210,6 +219,7 @@ fn reload_on_hangup(engine: Arc<Engine>, network: Network, args: ConfigArgs) {
         while hangup.recv().await.is_some() {
             let result = Config::load(&args.config, check::environment())
                 .map_err(|d| d.to_string())
+                .inspect(warn)
                 .and_then(|config| engine.reload(config.backends, config.routes, &network));
             match result {
                 Ok(()) => {

@@ -59,6 +59,17 @@ pub struct IssuedSecret {
     pub previous_valid_until: Option<i64>,
 }
 
+/// What the gateway can do with one client beside creating it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offers {
+    /// Reading it.
+    pub read: bool,
+    /// Changing it.
+    pub update: bool,
+    /// Deleting it.
+    pub delete: bool,
+}
+
 /// A client as the vendor shows it.
 #[derive(Clone, Debug)]
 pub struct VendorClient {
@@ -194,6 +205,17 @@ pub trait Adapter: fmt::Debug + Send + Sync + 'static {
     async fn create(&self, desired: &ClientSpec) -> Result<Mapped<VendorClient>> {
         let plan = self.preview(desired)?;
         self.create_as_planned(desired, plan).await
+    }
+
+    /// Pure. What this client offers: what the descriptor declares, or less where clients are managed with a token of their
+    /// own and there is none for this one.
+    fn offers(&self, _target: &Target) -> Offers {
+        let declared = &self.descriptor().operations;
+        Offers {
+            read: declared.read.is_supported(),
+            update: declared.update.is_supported(),
+            delete: declared.delete.is_supported(),
+        }
     }
 
     /// Reads a client.

@@ -14,7 +14,7 @@ pub mod secrets;
 pub mod settings;
 pub mod vendor;
 
-pub use adapter::{Adapter, IssuedSecret, Management, Page, PageToken, PlannedRequest, Target, VendorClient};
+pub use adapter::{Adapter, IssuedSecret, Management, Offers, Page, PageToken, PlannedRequest, Target, VendorClient};
 pub use credential::{ClientCredentials, Credential, Secret, TokenForm, TokenLife};
 pub use descriptor::{
     DeleteModel, Descriptor, IdempotencyClass, Limits, OpSupport, Ops, SecretModel, Support, UpdateStyle, Verified,

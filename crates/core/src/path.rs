@@ -9,6 +9,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// Everything but the unreserved characters of RFC 3986 §2.3, and the colon, which a segment may have (§3.3).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
+/// A text as one segment of a path. Unreserved characters stay as they are (RFC 3986 §2.3).
+#[must_use]
+pub fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
 /// Appends segments to a base URL, each percent-encoded, and query parameters.
 ///
 /// # Errors

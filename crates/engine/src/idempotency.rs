@@ -14,6 +14,11 @@ pub const KEY_LIFETIME: Duration = Duration::from_hours(24);
 /// How long an issued secret is kept, sealed, for a repetition of its request.
 pub const SECRET_WINDOW: Duration = Duration::from_mins(10);
 
+/// How many random bits make a key that nobody guesses.
+const LEAST_BITS: u64 = 128;
+/// Random text of that length has at least as many different characters: with fewer it is a repetition.
+const LEAST_DISTINCT: usize = 7;
+
 /// The longest key, in bytes.
 const MAX_KEY: usize = 255;
 
@@ -78,6 +83,31 @@ impl Idempotency {
         &self.fingerprint
     }
 
+    /// Whether the key cannot be guessed: a random UUID (version 4), or as long as 128 random bits are in its alphabet. A
+    /// long key may be predictable all the same; that is for its maker to know.
+    pub(crate) fn is_unguessable(&self) -> bool {
+        let text = self.text();
+        if let (36, Ok(uuid)) = (text.len(), uuid::Uuid::try_parse(text)) {
+            return uuid.get_version_num() == 4;
+        }
+        let has = |class: fn(&u8) -> bool| text.bytes().any(|b| class(&b));
+        let kinds = [
+            (has(u8::is_ascii_digit), 10),
+            (has(u8::is_ascii_lowercase), 26),
+            (has(u8::is_ascii_uppercase), 26),
+            // a separator adds little
+            (has(|b| !b.is_ascii_alphanumeric()), 2),
+        ];
+        let is_hex = text.bytes().all(|b| b.is_ascii_hexdigit()) && kinds[1].0 != kinds[2].0;
+        let letters: u64 = if is_hex { 16 } else { kinds.iter().filter(|(there, _)| *there).map(|(_, n)| n).sum() };
+        let mut distinct: Vec<u8> = text.bytes().collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        // whole bits of eight characters at once: those of one are a fraction
+        let bits = u64::from(letters.pow(8).ilog2()) * text.len() as u64 / 8;
+        distinct.len() >= LEAST_DISTINCT && bits >= LEAST_BITS
+    }
+
     /// What the caller's half of the sealing key is made of.
     pub(crate) fn text(&self) -> &str {
         self.text.expose_secret()
@@ -121,6 +151,35 @@ mod tests {
         let implicit = Idempotency::implicit("ci", b"a", Duration::from_secs(60));
         assert_ne!(implicit.hash, Idempotency::sent("ci", implicit.text(), b"a").unwrap().hash);
         assert_eq!(implicit.claim(70_000).since, 10_000);
+    }
+
+    #[test]
+    fn what_is_unguessable_is_long_for_its_alphabet() {
+        let is = |key: &str| Idempotency::sent("open", key, b"").unwrap().is_unguessable();
+        for strong in [
+            "8e03978e-40d5-43e8-bc93-6894a57f9324",
+            "8E03978E-40D5-43E8-BC93-6894A57F9324",
+            "8e03978e40d543e8bc936894a57f9324",
+            "dGhpcyBpcyByYW5kb20_Zm-9",
+            "Vqz7Wm1pLx0dTt9KfR2bYs",
+            "01ARZ3NDEKTSV4RRFFQ69G5FAVXX",
+            "3141592653589793238462643383279502884197",
+        ] {
+            assert!(is(strong), "{strong}");
+        }
+        for weak in [
+            "1",
+            "k1",
+            "registration-1",
+            "01890b2e-7bd1-7000-8000-000000000001",
+            "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+            "8e03978e40d543e8bc936894a57f932",
+            "31415926535897932384626433832795",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "00000000000000000000000000000000000000000000000001",
+        ] {
+            assert!(!is(weak), "{weak}");
+        }
     }
 
     #[test]

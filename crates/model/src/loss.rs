@@ -44,7 +44,7 @@ pub enum Severity {
 /// One field that did not survive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
-    /// The canonical field: `metadata.jwks_uri`, `policy.enabled`, `vendor.<kind>.<member>`.
+    /// The canonical field: `metadata.jwks_uri`, `policy.enabled`, `vendor.<kind>.<member>`, `management`.
     pub field: Cow<'static, str>,
     /// What happened to it.
     pub kind: LossKind,
@@ -64,7 +64,7 @@ impl Loss {
     /// True when a policy may refuse it: it concerns something that the caller sent or asked to remove.
     #[must_use]
     pub fn is_refusable(&self) -> bool {
-        self.kind != LossKind::Defaulted
+        self.kind != LossKind::Defaulted && self.field != "management"
     }
 }
 

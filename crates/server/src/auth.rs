@@ -6,7 +6,7 @@ use axum::{
     extract::FromRequestParts,
     response::{IntoResponse as _, Response},
 };
-use http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use registrar_core::{Error, ErrorKind, Result};
 use registrar_engine::{AuthMode, Caller, Idempotency, Scope, keys};
 use serde_json::Value;
@@ -99,7 +99,8 @@ impl FromRequestParts<App> for Principal {
 /// Without authentication only this machine may ask, and not through a browser that was told that some name is this
 /// machine (DNS rebinding): the `Host` must be a loopback one or that of the public URL.
 fn local(app: &App, request: &Parts) -> Result<Principal> {
-    let name = host::of(&request.uri, &request.headers).map(|h| match h.rsplit_once(':') {
+    let host = host::of(&request.uri, &request.headers);
+    let name = host.map(|h| match h.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => name,
         _ => h,
     });
@@ -110,11 +111,29 @@ fn local(app: &App, request: &Parts) -> Result<Principal> {
             || Some(name) == public
             || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     });
+    if is_local && is_from_elsewhere(request, host, app.public_url()) {
+        let detail = "without authentication no page of another origin is served; set auth.mode = \"keys\" to serve it";
+        return Err(Error::new(ErrorKind::Forbidden, detail));
+    }
     if is_local {
         return Ok(Principal { name: Arc::clone(&app.inner.anonymous), scopes: Cow::Borrowed(&Scope::ALL) });
     }
     let detail = "without authentication only loopback host names are served; set auth.mode = \"keys\" to serve others";
     Err(Error::new(ErrorKind::Forbidden, detail))
+}
+
+/// Whether a browser says that a page of another origin asks, or sent its user here. A browser says one of the two, and no
+/// page can keep it from that; other clients say neither.
+fn is_from_elsewhere(request: &Parts, host: Option<&str>, public_url: &str) -> bool {
+    let cross_site = request.headers.get_all("sec-fetch-site").iter().any(|site| site == "cross-site");
+    let authority =
+        |url: &str| url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or(rest).to_owned());
+    let is_own = |origin: &HeaderValue| {
+        let origin = origin.to_str().ok().and_then(authority);
+        let same = |own: &str| origin.as_deref().is_some_and(|origin| origin.eq_ignore_ascii_case(own));
+        host.is_some_and(same) || authority(public_url).is_some_and(|public| same(&public))
+    };
+    cross_site || !request.headers.get_all(header::ORIGIN).iter().all(is_own)
 }
 
 /// The one bearer token of a request.

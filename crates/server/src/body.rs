@@ -26,10 +26,13 @@ pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 /// `unsupported-media-type`, `payload-too-large`, `malformed-body`, or `validation-error` for duplicates and depth.
 pub(crate) async fn read(request: Request, media_type: &'static str) -> Result<(Parts, Value)> {
     check_type(request.headers(), media_type)?;
+    check_encoding(request.headers())?;
     check_length(request.headers())?;
     let (head, body) = request.into_parts();
     let bytes = collect(body).await?;
-    let value = json::parse(&bytes).map_err(|error| match error {
+    // RFC 8259 §8.1: a byte order mark may be ignored
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let value = json::parse(text).map_err(|error| match error {
         JsonError::Malformed(detail) => Error::new(ErrorKind::MalformedBody, detail),
         JsonError::Refused(issues) => match Error::validation(issues) {
             // it has an error of its own (RFC 7591 §3.2.2)
@@ -52,13 +55,38 @@ fn too_large() -> Error {
 
 fn check_type(headers: &HeaderMap, wanted: &'static str) -> Result<()> {
     let sent = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let mut parts = sent.split(';');
-    let essence = parts.next().unwrap_or("").trim();
-    let charset = parts.find_map(|p| p.trim().strip_prefix("charset=")).unwrap_or("utf-8").trim_matches('"');
-    if essence.eq_ignore_ascii_case(wanted) && charset.eq_ignore_ascii_case("utf-8") {
+    let mut parts = sent.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or("");
+    let charset = parts.find_map(|p| match p.split_once('=') {
+        Some((name, value)) if name.trim_end().eq_ignore_ascii_case("charset") => Some(value.trim_start()),
+        _ => None,
+    });
+    let charset = charset.unwrap_or("utf-8").trim_matches('"');
+    // the second is how some name the first; what is in the third is in the first
+    let is_utf8 = ["utf-8", "utf8", "us-ascii"].iter().any(|name| charset.eq_ignore_ascii_case(name));
+    if essence.eq_ignore_ascii_case(wanted) && is_utf8 {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::UnsupportedMediaType, format!("send Content-Type: {wanted} (UTF-8)")))
+    let of_jwt = ["application/jwt", "application/jose"].iter().any(|jwt| essence.eq_ignore_ascii_case(jwt));
+    let detail = if of_jwt {
+        format!(
+            "send Content-Type: {wanted} (UTF-8): a registration is one JSON object, and a JWT is taken inside of it only, as \
+             its member software_statement"
+        )
+    } else {
+        format!("send Content-Type: {wanted} (UTF-8)")
+    };
+    Err(Error::new(ErrorKind::UnsupportedMediaType, detail))
+}
+
+/// Bodies are read as they come: a compressed one would be called malformed JSON.
+fn check_encoding(headers: &HeaderMap) -> Result<()> {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
+    if codings.all(|coding| coding.trim_ascii().is_empty() || coding.trim_ascii().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    let detail = "send the body without Content-Encoding: compressed bodies are not read";
+    Err(Error::new(ErrorKind::UnsupportedMediaType, detail))
 }
 
 /// The whole body; one that arrives in one piece, as most do, is not copied.
@@ -142,6 +170,42 @@ mod tests {
             self.left -= 1;
             self.held.fetch_add(1, Ordering::SeqCst);
             Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(Held(Arc::clone(&self.held), [b'x']))))))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_spellings_of_one_media_type_are_read() {
+        let ask = |headers: &[(&str, &str)], body: &'static [u8]| {
+            let request = headers.iter().fold(http::Request::post("/"), |r, (name, value)| r.header(*name, *value));
+            read(request.body(Body::from(body)).unwrap(), JSON)
+        };
+        for good in [
+            "application/json",
+            "Application/JSON",
+            "application/json;charset=utf-8",
+            "application/json; charset=UTF-8",
+            "application/json ; Charset=\"utf-8\"",
+            "application/json; charset=utf8",
+            "application/json;",
+            "application/json; x=y; charset=utf-8",
+        ] {
+            let (_, value) = ask(&[("content-type", good)], b"\xef\xbb\xbf{\"a\": 1}").await.unwrap();
+            assert_eq!(value, serde_json::json!({"a": 1}), "{good}");
+        }
+        for bad in
+            ["", "text/plain", "application/json; charset=utf-16", "application/jsonx", "application/jwt", "json"]
+        {
+            let error = ask(&[("content-type", bad)], b"{}").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UnsupportedMediaType, "{bad}");
+            assert_eq!(error.detail().contains("software_statement"), bad == "application/jwt", "{}", error.detail());
+        }
+        let json = ("content-type", JSON);
+        let packed = ask(&[json, ("content-encoding", "gzip")], b"{}").await.unwrap_err();
+        assert_eq!(packed.kind(), ErrorKind::UnsupportedMediaType);
+        ask(&[json, ("content-encoding", "identity")], b"{}").await.unwrap();
+        // one mark, at the beginning
+        for bad in [b"\xef\xbb\xbf\xef\xbb\xbf{}".as_slice(), b"{\xef\xbb\xbf}", b"\xef\xbb\xbf", b"\xff\xfe{\0}\0"] {
+            assert_eq!(ask(&[json], bad).await.unwrap_err().kind(), ErrorKind::MalformedBody, "{bad:?}");
         }
     }
 

@@ -52,7 +52,7 @@ pub fn router(app: App) -> Router {
         .merge(open)
         .merge(docs)
         .merge(register::routes())
-        .fallback(system::not_found)
+        .fallback(register::elsewhere::not_found)
         .layer(layer_fn(move |route| access::Observed::new(observer.clone(), route)))
         .with_state(app)
 }

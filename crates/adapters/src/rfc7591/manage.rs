@@ -19,9 +19,8 @@ pub(super) fn given(registration: &Url, answer: &wire::Client) -> Result<Managem
         return Err(unmanageable(reason));
     };
     let Some(uri) = own(registration, uri) else {
-        let reason = "the server's registration_client_uri is not a URL of base_url's scheme, host and port, and a token \
-                      is sent nowhere else, so that the gateway cannot read, change or delete this client; a server \
-                      behind a proxy must be told its public URL";
+        let reason = "the server's registration_client_uri leads to another origin than the server's own, and a token is sent \
+                      nowhere else, so that the gateway cannot read, change or delete this client";
         return Err(unmanageable(reason));
     };
     if !is_bearer(token.expose_secret()) {
@@ -99,6 +98,14 @@ fn same_origin(base_url: &Url, url: &Url) -> bool {
 /// RFC 6750 §2.1: what an `Authorization` can hold.
 fn is_bearer(token: &str) -> bool {
     !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// The server of this preset manages no clients, whatever it answers.
+pub(super) fn not_offered() -> Loss {
+    unmanageable(
+        "servers of this preset offer no management of clients (RFC 7592 is optional), so that the gateway cannot read, change \
+         or delete this client",
+    )
 }
 
 fn unmanageable(reason: &'static str) -> Loss {

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use http::Method;
 use registrar_core::{
     Adapter, Blueprint, ClientCredentials, Credential, DeleteModel, Descriptor, Effect, Error, ErrorKind, Http,
-    IdempotencyClass, IssuedSecret, Limits, Management, OpSupport, Ops, PlannedRequest, Request, Response, Result,
-    SecretModel, Settings, Support, Target, TokenForm, TokenLife, UpdateStyle, Vendor, VendorClient, Verified,
+    IdempotencyClass, IssuedSecret, Limits, Management, Offers, OpSupport, Ops, PlannedRequest, Request, Response,
+    Result, SecretModel, Settings, Support, Target, TokenForm, TokenLife, UpdateStyle, Vendor, VendorClient, Verified,
     endpoint,
 };
 use registrar_model::{AuthMethod, ClientMetadata, ClientSpec, Issue, IssueCode, Issues, Mapped, Pointer, Scope, loss};
@@ -245,8 +245,10 @@ struct Rfc7591 {
 impl Rfc7591 {
     fn create_request(&self, desired: &ClientSpec) -> Result<Mapped<Request>> {
         let (body, mut losses) = map::to_wire(desired, self.config.preset)?;
-        if self.config.preset.management == Managed::Readable {
-            losses.push(manage::only_shown());
+        match self.config.preset.management {
+            Managed::Not => losses.push(manage::not_offered()),
+            Managed::Readable => losses.push(manage::only_shown()),
+            Managed::Whole | Managed::Undeletable => {}
         }
         let url = self.config.registration.clone();
         Ok(losses.with(shared::write(Method::POST, url, Effect::Once, "create", &body)?))
@@ -402,12 +404,20 @@ impl Adapter for Rfc7591 {
         let (answer, mut created) = answer.map_err(|error| self.naming(error, &response))?;
         match manage::given(&self.config.registration, &answer) {
             Ok(management) => {
-                if let Some(seconds) = manage::lifetime(&management.token) {
+                if self.config.preset.management.reads()
+                    && let Some(seconds) = manage::lifetime(&management.token)
+                {
                     let ending = manage::ending(seconds, self.config.preset.management);
                     losses.retain(|loss| loss.field != ending.field);
                     losses.push(ending);
                 }
                 created.management = Some(management);
+            }
+            // the plan has it already
+            Err(_) if self.config.preset.management == Managed::Not => {}
+            Err(loss) if self.config.preset.management == Managed::Readable => {
+                losses.retain(|told| told.field != loss.field);
+                losses.push(loss);
             }
             Err(loss) => losses.push(loss),
         }
@@ -422,6 +432,16 @@ impl Adapter for Rfc7591 {
         created.secret = shared::fitting_secret(&method, secret, &mut losses);
         loss::sort(&mut losses);
         Ok(Mapped { value: created, losses })
+    }
+
+    fn offers(&self, target: &Target) -> Offers {
+        let managed = self.config.preset.management;
+        let usable = manage::usable(&self.config.base_url, target, "").is_ok();
+        Offers {
+            read: usable && managed.reads(),
+            update: usable && managed.updates(),
+            delete: usable && managed.deletes(),
+        }
     }
 
     async fn read(&self, target: &Target) -> Result<VendorClient> {

@@ -112,3 +112,35 @@ fn without_authentication_only_local_names_are_served() {
     .unwrap();
     assert_eq!(local.status, 200);
 }
+
+/// Without authentication the browser of whoever works on this machine must not ask for another site's page.
+#[test]
+fn redteam_q9_pages_of_other_origins_are_refused_without_authentication() {
+    let gateway = Gateway::start();
+    let own = format!("http://{}", gateway.address);
+    let named = format!("http://localhost:{}", gateway.address.port());
+    let status = |headers: &[(&str, &str)]| gateway.call("POST", "/v1/clients", headers, &serde_json::json!({})).status;
+    let json = ("content-type", "application/json");
+    for good in [
+        vec![],
+        vec![("origin", own.as_str())],
+        vec![("sec-fetch-site", "same-origin"), ("origin", own.as_str())],
+        vec![("sec-fetch-site", "none")],
+    ] {
+        assert_eq!(status(&[&good[..], &[json]].concat()), 422, "{good:?}");
+    }
+    for bad in [
+        vec![("sec-fetch-site", "cross-site")],
+        vec![("origin", "https://evil.example")],
+        vec![("origin", "null")],
+        vec![("origin", "http://127.0.0.1:1")],
+        vec![("origin", named.as_str())],
+        vec![("origin", own.as_str()), ("origin", "https://evil.example")],
+        vec![("origin", own.as_str()), ("sec-fetch-site", "cross-site")],
+    ] {
+        assert_eq!(status(&[&bad[..], &[json]].concat()), 403, "{bad:?}");
+    }
+    // the standards face is for every page
+    let page = [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")];
+    assert_eq!(gateway.call("GET", "/register/x", &page, &serde_json::Value::Null).status, 401);
+}

@@ -243,3 +243,61 @@ fn the_password_of_a_database_is_never_printed() {
         }
     }
 }
+
+/// What works as written, and probably not as it is meant: exit 0, with its place.
+#[test]
+fn what_clients_of_the_standards_face_would_meet_is_warned_of() {
+    let warned = |server: &str, registration: &str, routes: &[&str]| -> Vec<String> {
+        let routes: String = routes.iter().map(|more| format!("[[routes]]\nbackend = \"lo\"\n{more}\n")).collect();
+        let text = format!(
+            "[server]\npublic_url = \"{server}\"\n[registration]\n{registration}\n[[backends]]\nname = \"lo\"\nkind = \"loop\"\n\
+             settings = {{ base_url = \"https://a.example\", token = \"env:GOOD_TOKEN\" }}\n{routes}"
+        );
+        let out = check(&text, &["-o", "json"]);
+        assert_eq!(out.status.code(), Some(0), "{text}: {}", String::from_utf8_lossy(&out.stderr));
+        let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        let paths = said["warnings"].as_array().unwrap().iter().map(|w| w["path"].as_str().unwrap().to_owned());
+        paths.filter(|path| path.contains("registration.") || path.ends_with(".discovery")).collect()
+    };
+    let local = "http://127.0.0.1:8080";
+    let whole =
+        "discovery = { authorization_endpoint = \"https://v.example/a\", token_endpoint = \"https://v.example/t\" }";
+    let (a, b) = (format!("name = \"a\"\n{whole}"), format!("name = \"b\"\n{whole}"));
+    let none: &[&str] = &[];
+    assert_eq!(warned(local, "access = \"open\"", &[&a]), none);
+    assert_eq!(warned(local, "", &["name = \"a\"", "name = \"b\""]), none, "nothing registers");
+    assert_eq!(warned(local, "access = \"open\"", &["name = \"a\""]), ["routes[0].discovery"]);
+    assert_eq!(warned(local, "", &["name = \"a\"\nregistration = \"token\""]), ["routes[0].discovery"]);
+    assert_eq!(
+        warned(local, "access = \"open\"", &["name = \"a\"\ndiscovery = {}"]),
+        none,
+        "another document leads here"
+    );
+    let half = "name = \"a\"\ndiscovery = { token_endpoint = \"https://v.example/t\" }";
+    assert_eq!(warned(local, "access = \"open\"", &[half]), ["routes[0].discovery"]);
+    let device = format!(
+        "name = \"a\"\n{}",
+        whole.replace(" }", ", grant_types_supported = [\"urn:ietf:params:oauth:grant-type:device_code\"] }")
+    );
+    assert_eq!(warned(local, "access = \"open\"", &[&device]), ["routes[0].discovery"]);
+    // the endpoint without a name
+    assert_eq!(warned(local, "access = \"open\"", &[&a, &b]), ["registration.root"]);
+    for decided in ["true", "false"] {
+        assert_eq!(warned(local, &format!("access = \"open\"\nroot = {decided}"), &[&a, &b]), none);
+    }
+    assert_eq!(warned(local, "", &[&format!("{a}\nregistration = \"open\""), &b]), none, "one route decides");
+    // who is counted
+    let public = "https://gw.example";
+    assert_eq!(warned(public, "access = \"open\"", &[&a]), ["registration.proxies"]);
+    assert_eq!(warned(public, "access = \"open\"\nproxies = 1", &[&a]), none);
+    assert_eq!(warned(public, "access = \"token\"", &[&a]), none);
+
+    let out = check(
+        "[registration]\naccess = \"open\"\n[[backends]]\nname = \"lo\"\nkind = \"loop\"\n\
+         settings = { base_url = \"https://a.example\", token = \"env:GOOD_TOKEN\" }\n[[routes]]\nname = \"a\"\nbackend = \"lo\"\n",
+        &[],
+    );
+    let told = String::from_utf8(out.stderr).unwrap();
+    assert!(told.contains("warning: ") && told.contains("registrar.toml:7:1: routes[0].discovery: "), "{told}");
+    assert!(told.contains("hint: ") && out.status.code() == Some(0), "{told}");
+}

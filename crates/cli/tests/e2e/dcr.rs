@@ -10,11 +10,11 @@ use crate::{
 /// Every route leads to the backend of the same name; the first is the default.
 pub(crate) const ROUTES: [&str; 5] = ["rfc7591", "authms", "bitgo", "loginradius", "loop"];
 
-/// A gateway with these lines in `[registration]` and these in every route.
+/// A gateway with these lines in `[registration]` and these in every route. The endpoint without a name is there.
 pub(crate) fn gateway(registration: &str, routes: &str) -> Gateway {
     Gateway::start_edited("none", |text| {
         let mut text = text.split("[[routes]]").next().unwrap().to_owned();
-        text.push_str(&format!("[registration]\n{registration}\n"));
+        text.push_str(&format!("[registration]\nroot = true\n{registration}\n"));
         for name in ROUTES {
             text.push_str(&format!("[[routes]]\nname = \"{name}\"\nbackend = \"{name}\"\n{routes}\n"));
         }

@@ -1,5 +1,6 @@
 //! Checklist D: management by the registration access token (RFC 7592).
 
+use registrar_fakes::{Fault, ScriptedFault, When};
 use serde_json::{Value, json};
 
 use crate::{
@@ -350,4 +351,63 @@ fn mgt_28_of_two_updates_at_once_one_is_complete() {
         assert_eq!(now["client_uri"], format!("https://a.example/{n}"));
         assert_eq!(now["redirect_uris"], json!([format!("https://a.example/{n}")]));
     }
+}
+
+/// A server need not have RFC 7592: the client is told so when it registers, reads itself from the record, and is not blamed.
+#[test]
+fn clients_f7_a_client_whose_server_gives_no_management_can_only_be_read() {
+    let gateway = open();
+    gateway.fakes.script(ScriptedFault {
+        kind: Some("rfc7591".to_owned()),
+        method: Some("POST".to_owned()),
+        path_contains: None,
+        skip: 0,
+        times: 1,
+        when: When::Before,
+        fault: Fault::Status {
+            status: 201,
+            body: Some(json!({
+                "client_id": "unmanaged", "client_secret": "s-1", "client_secret_expires_at": 0, "client_name": "Client",
+                "redirect_uris": ["https://a.example/cb"], "scope": "openid"
+            })),
+            headers: serde_json::Map::new(),
+        },
+    });
+    let own = register(&gateway, "rfc7591", &metadata());
+    let losses = own.json["registrar_losses"].as_array().unwrap();
+    let told = losses.iter().find(|loss| loss["field"] == "management").unwrap();
+    assert_eq!((&told["kind"], &told["severity"]), (&json!("dropped"), &json!("functional")));
+    let calls = gateway.fakes.ledger(None).len();
+    let read = own.get(&gateway);
+    assert_eq!((read.status, read.text("/client_id")), (200, "unmanaged".to_owned()), "{}", read.json());
+    assert_eq!(read.json()["redirect_uris"], json!(["https://a.example/cb"]));
+    for method in ["PUT", "DELETE"] {
+        let answer = own.call(&gateway, method, &own.update(json!({})));
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("GET")), "{method}: {}", answer.json());
+        assert_eq!(answer.text("/error"), "invalid_request");
+        let text = answer.text("/error_description");
+        assert!(text.contains("the server that holds it") && !text.contains("token"), "{text}");
+        invalid(&bearer(&gateway, method, &own.path, "rat_0_0", &json!({})));
+    }
+    assert_eq!(gateway.fakes.ledger(None).len(), calls, "the vendor is not asked what it cannot answer");
+    assert_eq!(own.get(&gateway).status, 200);
+    // the other face says so, too
+    gateway.fakes.script(ScriptedFault {
+        kind: Some("rfc7591".to_owned()),
+        method: Some("POST".to_owned()),
+        path_contains: None,
+        skip: 0,
+        times: 1,
+        when: When::Before,
+        fault: Fault::Status {
+            status: 201,
+            body: Some(
+                json!({ "client_id": "other", "client_secret": "s-2", "redirect_uris": ["https://a.example/cb"] }),
+            ),
+            headers: serde_json::Map::new(),
+        },
+    });
+    let made = gateway.post("/v1/clients", &json!({ "backend": "rfc7591", "metadata": metadata() }));
+    assert_eq!(made.status, 201);
+    assert!(made.json()["losses"].as_array().unwrap().iter().any(|loss| loss["field"] == "management"));
 }

@@ -246,7 +246,7 @@ fn dcr_33_plain_http_is_for_one_machine_only() {
     let public = |url: &str, registration: &str| {
         Gateway::start_edited("none", |text| {
             let text = text.replace("http://127.0.0.1:0\"\n[store]", &format!("{url}\"\n[store]"));
-            format!("{text}\n[registration]\naccess = \"open\"\n{registration}")
+            format!("{text}\n[registration]\nroot = true\naccess = \"open\"\n{registration}")
         })
     };
     let plain = public("http://gw.example", "");
@@ -267,7 +267,7 @@ fn dcr_34_35_36_37_the_door() {
     let closed = Gateway::start();
     let answer = closed.post("/register", &metadata());
     assert_eq!((answer.status, answer.text("/error")), (403, "access_denied".to_owned()));
-    assert!(answer.text("/error_description").contains("[registration]"), "it says how to open it");
+    assert!(!answer.text("/error_description").contains("[registration]"), "that is for the operator");
 
     let gateway = crate::dcr::gateway("access = \"token\"", "");
     let none = gateway.post("/register", &metadata());
@@ -369,4 +369,156 @@ fn dcr_39_so_many_registrations_and_no_more() {
     let from =
         |address: &str| shared.call("POST", "/register", &[JSON, ("x-forwarded-for", address)], &metadata()).status;
     assert_eq!((from("203.0.113.1"), from("203.0.113.2")), (201, 429));
+}
+
+/// Every form of a client's address is that client: not one bucket for all that come through a proxy, and no second one.
+#[test]
+fn field_17_forwarded_addresses_have_ports_and_brackets() {
+    let limited = gateway("access = \"open\"\nproxies = 1\nrate = \"1/hour\"", "");
+    let from =
+        |address: &str| limited.call("POST", "/register", &[JSON, ("x-forwarded-for", address)], &metadata()).status;
+    for first in [
+        "203.0.113.8:51234",
+        "203.0.113.9",
+        "[2001:db8:1::1]:443",
+        "2001:db8:2::1",
+        "[2001:db8:3::1]",
+        "\"203.0.113.10:80\"",
+        "::ffff:203.0.113.11",
+        "_hidden",
+        "198.51.100.1, 203.0.113.12:1",
+    ] {
+        assert_eq!(from(first), 201, "{first}");
+    }
+    for again in [
+        "203.0.113.8",
+        "203.0.113.9:1",
+        "2001:db8:1::2",
+        "\"[2001:db8:2::1]:443\"",
+        "2001:db8:3::1%eth0",
+        "203.0.113.10:_x",
+        "[::ffff:203.0.113.11]:1",
+        "_hidden:1",
+        "198.51.100.2, 203.0.113.12",
+    ] {
+        assert_eq!(from(again), 429, "{again}");
+    }
+}
+
+/// Hosted assistants come from a handful of addresses, and register with every connection.
+#[test]
+fn field_4a_an_address_may_register_60_times_an_hour_by_default() {
+    let gateway = gateway("access = \"open\"", "");
+    for n in 0..60 {
+        assert_eq!(gateway.post("/register", &metadata()).status, 201, "{n}");
+    }
+    let answer = gateway.post("/register", &metadata());
+    let wait = answer.header("retry-after").unwrap().to_owned();
+    assert_eq!(answer.status, 429);
+    assert!((1..=60).contains(&wait.parse::<u32>().unwrap()), "{wait}");
+    assert!(answer.text("/error_description").contains(&format!("{wait} seconds")), "{}", answer.json());
+}
+
+#[test]
+fn redteam_q2_a_key_that_can_be_guessed_brings_back_neither_secret_nor_token() {
+    let gateway = open();
+    let ask = |key: &str, body: &Value| gateway.call("POST", "/register", &[JSON, ("idempotency-key", key)], body);
+    let first = ask("1", &metadata());
+    assert_eq!(first.status, 201);
+    let writes = gateway.vendor_writes();
+    let again = ask("1", &metadata());
+    assert_eq!((again.status, again.text("/error")), (422, "invalid_request".to_owned()));
+    let told = String::from_utf8_lossy(&again.body).into_owned();
+    for secret in ["client_secret", "registration_access_token"] {
+        assert!(!told.contains(&first.text(&format!("/{secret}"))), "{told}");
+    }
+    assert!(told.contains("UUID"), "{told}");
+    // and the first client's token is as it was
+    assert_eq!(Own::of(&first).get(&gateway).status, 200);
+    let key = "8e03978e-40d5-43e8-bc93-6894a57f9324";
+    let (one, two) = (ask(key, &metadata()), ask(key, &metadata()));
+    assert_eq!((one.status, two.status), (201, 201), "{}", two.json());
+    assert_eq!(one.text("/client_secret"), two.text("/client_secret"));
+    assert_eq!(gateway.vendor_writes(), writes + 1);
+    // behind an initial access token nobody else can ask
+    let token = initial_token(&gateway, json!({"name": "t"}));
+    let authorization = format!("Bearer {token}");
+    let known = || {
+        let headers = [JSON, ("idempotency-key", "1"), ("authorization", authorization.as_str())];
+        gateway.call("POST", "/register", &headers, &metadata()).status
+    };
+    assert_eq!((known(), known()), (201, 201));
+}
+
+/// DESIGN section 5: absent members are absent, and the three lists are always there, at every kind.
+#[test]
+fn real_servers_r2_j2_no_answer_has_an_empty_member_or_lacks_a_list() {
+    let gateway = open();
+    let is_strict = |client: &Value, at: &str| {
+        for (name, value) in client.as_object().unwrap() {
+            let list = matches!(name.as_str(), "redirect_uris" | "grant_types" | "response_types");
+            let empty = match value {
+                Value::Null => true,
+                Value::String(text) => text.is_empty(),
+                Value::Array(items) => items.is_empty() && !list,
+                Value::Object(members) => members.is_empty(),
+                _ => false,
+            };
+            assert!(!empty, "{at}: {name}: {value}");
+        }
+        for name in ["redirect_uris", "grant_types", "response_types"] {
+            assert!(client[name].is_array(), "{at}: {name}: {client}");
+        }
+    };
+    for route in ROUTES {
+        for body in [
+            metadata(),
+            with(json!({"client_name": null, "scope": null})),
+            with(json!({"client_name": "Other", "contacts": [], "jwks": null})),
+        ] {
+            let own = register(&gateway, route, &body);
+            is_strict(&own.json, &format!("{route} 201"));
+            let read = own.get(&gateway);
+            is_strict(&read.json(), &format!("{route} GET"));
+            let put = own.call(&gateway, "PUT", &own.update(json!({})));
+            assert_eq!(put.status, 200, "{route}: {}", put.json());
+            is_strict(&put.json(), &format!("{route} PUT"));
+        }
+    }
+    // whatever a server says
+    gateway.fakes.script(ScriptedFault {
+        kind: Some("rfc7591".to_owned()),
+        method: Some("POST".to_owned()),
+        path_contains: None,
+        skip: 0,
+        times: 1,
+        when: When::Before,
+        fault: Fault::Status {
+            status: 201,
+            body: Some(json!({
+                "client_id": "empties", "client_secret": "s", "redirect_uris": ["https://a.example/cb"], "jwks": {}, "contacts": [],
+                "logo_uri": "", "tos_uri": null, "request_uris": [], "client_name": "Client", "scope": "openid"
+            })),
+            headers: serde_json::Map::new(),
+        },
+    });
+    let own = register(&gateway, "rfc7591", &metadata());
+    is_strict(&own.json, "empties 201");
+    is_strict(&own.get(&gateway).json(), "empties GET");
+}
+
+#[test]
+fn field_4e_a_registration_as_a_jwt_is_told_what_is_taken() {
+    let gateway = open();
+    let answer = crate::http::call(
+        gateway.address,
+        "POST",
+        "/loop/register",
+        &[("content-type", "application/jwt")],
+        b"eyJ.eyJ.x",
+    );
+    assert_eq!((answer.status, answer.text("/error")), (415, "invalid_request".to_owned()));
+    let told = answer.text("/error_description");
+    assert!(told.contains("application/json") && told.contains("software_statement"), "{told}");
+    assert_eq!(gateway.vendor_writes(), 0);
 }

@@ -121,7 +121,10 @@ fn run(face: &str, operations: &[&str], spoil: impl FnOnce(&mut Value)) -> Repor
         let routes = ROUTES.map(|(name, when)| {
             format!("[[routes]]\nname = \"{name}\"\nbackend = \"{name}\"\nwhen = '{when}'\nregistration = \"token\"\non_loss = \"report\"\n")
         });
-        format!("{backends}[registration]\naccess = \"token\"\nrate = \"10000/second\"\n{}", routes.concat())
+        format!(
+            "{backends}[registration]\nroot = true\naccess = \"token\"\nrate = \"10000/second\"\n{}",
+            routes.concat()
+        )
     });
     let scopes = "clients:read,clients:write,ops:read";
     let keys = ["keys", "create", "schemathesis", "--scope", scopes, "--config"];

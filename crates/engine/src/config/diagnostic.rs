@@ -48,20 +48,27 @@ impl fmt::Display for Diagnostics {
             if i > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}", self.file)?;
-            if error.line > 0 {
-                write!(f, ":{}:{}", error.line, error.column)?;
-            }
-            write!(f, ": ")?;
-            if !error.path.is_empty() {
-                write!(f, "{}: ", error.path)?;
-            }
-            write!(f, "{}", error.message)?;
-            if let Some(hint) = &error.hint {
-                write!(f, "\n  hint: {hint}")?;
-            }
+            write!(f, "{}{error}", self.file)?;
         }
         Ok(())
+    }
+}
+
+/// What stands after the name of the file: `:7:1: path: message` and, on a line of its own, the hint.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        write!(f, ": ")?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -72,11 +79,12 @@ impl std::error::Error for Diagnostics {}
 pub(crate) struct Collector<'t> {
     text: &'t str,
     found: Vec<(usize, Diagnostic)>,
+    warned: Vec<(usize, Diagnostic)>,
 }
 
 impl<'t> Collector<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
-        Self { text, found: Vec::new() }
+        Self { text, found: Vec::new(), warned: Vec::new() }
     }
 
     pub(crate) fn push(
@@ -86,10 +94,32 @@ impl<'t> Collector<'t> {
         message: impl Into<String>,
         hint: Option<String>,
     ) {
+        let found = self.diagnostic(span, path, message.into(), hint);
+        self.found.push(found);
+    }
+
+    /// Records what keeps nothing from working, and is probably not meant.
+    pub(crate) fn warn(
+        &mut self,
+        span: Option<Range<usize>>,
+        path: &str,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        let warned = self.diagnostic(span, path, message.into(), hint);
+        self.warned.push(warned);
+    }
+
+    fn diagnostic(
+        &self,
+        span: Option<Range<usize>>,
+        path: &str,
+        message: String,
+        hint: Option<String>,
+    ) -> (usize, Diagnostic) {
         let offset = span.map(|s| s.start.min(self.text.len()));
         let (line, column) = offset.map_or((0, 0), |offset| self.place(offset));
-        let diagnostic = Diagnostic { path: path.to_owned(), line, column, message: message.into(), hint };
-        self.found.push((offset.unwrap_or(0), diagnostic));
+        (offset.unwrap_or(0), Diagnostic { path: path.to_owned(), line, column, message, hint })
     }
 
     fn place(&self, offset: usize) -> (usize, usize) {
@@ -101,6 +131,12 @@ impl<'t> Collector<'t> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.found.is_empty()
+    }
+
+    /// The warnings, in the order of the file.
+    pub(crate) fn warnings(mut self) -> Vec<Diagnostic> {
+        self.warned.sort_by_key(|(offset, _)| *offset);
+        self.warned.into_iter().map(|(_, d)| d).collect()
     }
 
     pub(crate) fn finish(mut self, file: &Path) -> Diagnostics {

@@ -1,6 +1,7 @@
 //! The configuration file: TOML, read with the place of every value, so that all errors are reported at once.
 
 mod diagnostic;
+mod front;
 mod read;
 mod registration;
 mod section;
@@ -33,6 +34,8 @@ pub struct Config {
     pub backends: Vec<BackendConfig>,
     /// `[[routes]]` in their order: the first that matches wins.
     pub routes: Vec<RouteConfig>,
+    /// What is probably not meant, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// `[server]`

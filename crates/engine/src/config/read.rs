@@ -17,7 +17,8 @@ use url::Url;
 
 use super::{
     AuthMode, BackendConfig, Config, Diagnostics, Environment, IdempotencyConfig, OnLoss, RegistrationConfig,
-    RouteConfig, ServerConfig, StoreConfig, diagnostic::Collector, registration, section::Section, to_json_table,
+    RouteConfig, ServerConfig, StoreConfig, diagnostic::Collector, front, registration, section::Section,
+    to_json_table,
 };
 use crate::routing::Rule;
 
@@ -36,10 +37,14 @@ pub(super) fn config(text: &str, file: &Path, environment: Environment<'_>) -> R
     let registration = registration::defaults(&mut root, environment, &mut out);
     let (names, backends) = backends(&mut root, environment, &mut out);
     let routes = routes(&mut root, &names, &backends, &registration, &mut out);
+    if let Some(server) = &server {
+        front::warn(&root, server, &registration, &routes, &mut out);
+    }
     root.finish(&mut out);
     match (server, store, auth) {
         (Some(server), Some(store), Some(auth)) if out.is_empty() => {
-            Ok(Config { server, store, auth, idempotency, registration, backends, routes })
+            let warnings = out.warnings();
+            Ok(Config { server, store, auth, idempotency, registration, backends, routes, warnings })
         }
         _ => Err(out.finish(file)),
     }
@@ -412,6 +417,7 @@ fn routes(
         }
         let on_loss = on_loss(&mut s, out);
         let registration = registration::of_route(&mut s, out);
+        front::warn_of_route(&s, &registration, defaults, out);
         let backend = backend.and_then(|b| b.parse().ok());
         // one that is wrong itself is not among them
         if let Some(leads_to) = backends.iter().find(|b| Some(&b.name) == backend.as_ref()) {

@@ -31,6 +31,7 @@ pub(super) fn defaults(
     let mut config = RegistrationConfig::default();
     let Some(mut s) = root.section("registration", out) else { return config };
     config.access = access(&mut s, "access", out).unwrap_or_default();
+    config.root = s.get("root").is_some().then(|| s.flag("root", false, out));
     config.rate = rate(&mut s, "rate", out).unwrap_or(config.rate);
     config.quota = rate(&mut s, "quota", out);
     config.max_clients = max_clients(&mut s, "max_clients", out);

@@ -31,6 +31,14 @@ impl<'a, 'i> Section<'a, 'i> {
         self.table.get(key)
     }
 
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    pub(super) fn warn(&self, key: &str, out: &mut Collector<'_>, message: impl Into<String>, hint: Option<String>) {
+        out.warn(self.span_of(key), &self.path_of(key), message, hint);
+    }
+
     /// Where a key's value stands, or the section when the key is missing.
     pub(super) fn span_of(&self, key: &str) -> Option<Range<usize>> {
         self.table.get(key).map(Spanned::span).or_else(|| self.span.clone())

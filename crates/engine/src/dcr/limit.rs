@@ -2,8 +2,9 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,7 @@ use registrar_core::{Error, ErrorKind, Result};
 use super::Visitor;
 use crate::engine::Engine;
 
-/// How many callers are remembered; more than that are refused until some may ask again anyway.
+/// How many askers are remembered one by one.
 const MAX_CALLERS: usize = 65_536;
 
 /// How many refused requests count as much as one registration: whoever writes a client makes mistakes.
@@ -44,42 +45,77 @@ impl Rate {
     }
 }
 
-/// Who is counted: a route as a whole, or one address at it.
-type Counted = (Option<String>, Option<IpAddr>);
+/// Somebody who asks without a token, as far as they can be told apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Asker {
+    /// A client address.
+    Address(IpAddr),
+    /// The name that a proxy of ours has for an address that it does not tell (RFC 7239 §6.3).
+    Named(Arc<str>),
+}
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Asker {
+    /// As it is counted by itself.
+    fn alone(&self) -> Self {
+        match self {
+            Self::Address(address) => Self::Address(network(*address)),
+            Self::Named(_) => self.clone(),
+        }
+    }
+
+    /// As it is counted together with its neighbours; names have none that could be told.
+    fn crowd(&self) -> Self {
+        match self {
+            Self::Address(address) => Self::Address(crowd(*address)),
+            Self::Named(_) => Self::Named("_".into()),
+        }
+    }
+}
+
+/// Who is counted: a route as a whole, or one asker at it.
+type Counted = (Option<String>, Option<Asker>);
 
 /// Counts registrations.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
     /// When each may be served as if it had never asked.
     full_at: Mutex<HashMap<Counted, Instant>>,
+    /// The same of larger networks, for those that find the table above full.
+    crowded: Mutex<HashMap<Counted, Instant>>,
 }
 
 impl Limiter {
-    /// Counts one more.
+    /// Counts one more. Where more askers are remembered than there is room for, the new ones of a network (IPv4 /24, IPv6
+    /// /32) share one bucket of [`CROWD`] times the rate: those who fill the table do not shut out everybody else.
     ///
     /// # Errors
     /// [`ErrorKind::RateLimited`] with how long to wait; then it is not counted.
-    pub(crate) fn take(&self, route: Option<&str>, address: Option<IpAddr>, rate: Rate, now: Instant) -> Result<()> {
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (route.map(str::to_owned), address.map(network));
-        if full_at.len() >= MAX_CALLERS && !full_at.contains_key(&key) {
-            full_at.retain(|_, at| *at > now);
-            if full_at.len() >= MAX_CALLERS {
-                return Err(limited(Duration::from_secs(60)));
-            }
+    pub(crate) fn take(&self, route: Option<&str>, asker: Option<&Asker>, rate: Rate, now: Instant) -> Result<()> {
+        let key = |asker: Option<Asker>| (route.map(str::to_owned), asker);
+        if let Some(result) = count(&self.full_at, key(asker.map(Asker::alone)), rate, now) {
+            return result;
         }
-        let next = admitted(full_at.get(&key).copied(), rate, now)?;
-        full_at.insert(key, next);
-        Ok(())
+        let shared = Rate { count: rate.count.saturating_mul(CROWD), ..rate };
+        let crowded = count(&self.crowded, key(asker.map(Asker::crowd)), shared, now);
+        crowded.unwrap_or_else(|| Err(limited(Duration::from_secs(60))))
     }
 
     /// Says what [`Self::take`] would say, and counts nothing.
     ///
     /// # Errors
     /// As [`Self::take`], except that a full table refuses nobody.
-    pub(crate) fn check(&self, route: Option<&str>, address: Option<IpAddr>, rate: Rate, now: Instant) -> Result<()> {
+    pub(crate) fn check(&self, route: Option<&str>, asker: Option<&Asker>, rate: Rate, now: Instant) -> Result<()> {
         let full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (route.map(str::to_owned), address.map(network));
+        let key = (route.map(str::to_owned), asker.map(Asker::alone));
         admitted(full_at.get(&key).copied(), rate, now).map(|_| ())
     }
 }
@@ -100,16 +136,16 @@ impl Engine {
     pub fn check_rate(&self, visitor: &Visitor) -> Result<()> {
         let Some((route, rate)) = self.counted(visitor) else { return Ok(()) };
         let now = Instant::now();
-        self.refusals.check(route.as_deref(), visitor.address, refusals(rate), now)?;
+        self.refusals.check(route.as_deref(), visitor.asker.as_ref(), refusals(rate), now)?;
         // where the body decides about the route, it is not known yet
-        if route.is_some() { self.limiter.check(route.as_deref(), visitor.address, rate, now) } else { Ok(()) }
+        if route.is_some() { self.limiter.check(route.as_deref(), visitor.asker.as_ref(), rate, now) } else { Ok(()) }
     }
 
     /// Counts a request for registration that was refused for what is in it: no registration, but work.
     pub fn count_refusal(&self, visitor: &Visitor) {
         if let Some((route, rate)) = self.counted(visitor) {
             // beyond the rate, the next one is refused
-            let _ = self.refusals.take(route.as_deref(), visitor.address, refusals(rate), Instant::now());
+            let _ = self.refusals.take(route.as_deref(), visitor.asker.as_ref(), refusals(rate), Instant::now());
         }
     }
 
@@ -128,9 +164,29 @@ fn refusals(rate: Rate) -> Rate {
     Rate { count: rate.count.saturating_mul(REFUSALS), ..rate }
 }
 
+/// How many askers a crowded network is taken for.
+const CROWD: u32 = 16;
+
+/// Counts one more in a table; `None` when it is full and does not know this one.
+fn count(table: &Mutex<HashMap<Counted, Instant>>, key: Counted, rate: Rate, now: Instant) -> Option<Result<()>> {
+    let mut full_at = table.lock().unwrap_or_else(PoisonError::into_inner);
+    if full_at.len() >= MAX_CALLERS && !full_at.contains_key(&key) {
+        full_at.retain(|_, at| *at > now);
+        if full_at.len() >= MAX_CALLERS {
+            return None;
+        }
+    }
+    Some(admitted(full_at.get(&key).copied(), rate, now).map(|next| {
+        full_at.insert(key, next);
+    }))
+}
+
 fn limited(wait: Duration) -> Error {
-    let detail = "too many registrations; wait as long as Retry-After says";
-    Error::new(ErrorKind::RateLimited, detail).with_retry_after(Some(wait.max(Duration::from_secs(1))))
+    let wait = wait.max(Duration::from_secs(1));
+    // rounded up: whoever comes back then is served
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let detail = format!("too many registrations; ask again in {seconds} seconds");
+    Error::new(ErrorKind::RateLimited, detail).with_retry_after(Some(Duration::from_secs(seconds)))
 }
 
 /// One household has a whole IPv6 network (RFC 6177): its /64 counts as one.
@@ -144,6 +200,20 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The network that a provider has.
+fn crowd(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, ..] = v6.segments();
+            IpAddr::from([a, b, 0, 0, 0, 0, 0, 0])
+        }
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            IpAddr::from([a, b, c, 0])
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +224,7 @@ mod tests {
         let rate = Rate::parse("3/minute").unwrap();
         let ask = |address: &str, after: u64| {
             let later = now + Duration::from_secs(after);
-            limiter.take(Some("r"), Some(address.parse().unwrap()), rate, later).is_ok()
+            limiter.take(Some("r"), Some(&Asker::Address(address.parse().unwrap())), rate, later).is_ok()
         };
         assert_eq!(
             [ask("1.2.3.4", 0), ask("1.2.3.4", 0), ask("1.2.3.4", 0), ask("1.2.3.4", 0)],
@@ -169,9 +239,32 @@ mod tests {
     }
 
     #[test]
+    fn whoever_fills_the_table_does_not_shut_out_the_others() {
+        let (limiter, now) = (Limiter::default(), Instant::now());
+        let rate = Rate::parse("1/hour").unwrap();
+        let ask = |address: IpAddr| limiter.take(Some("r"), Some(&Asker::Address(address)), rate, now);
+        // one /32 of IPv6 has more networks than the table has room for
+        for n in 0..u32::try_from(MAX_CALLERS).unwrap() {
+            let [a, b] = [u16::try_from(n >> 16).unwrap(), u16::try_from(n & 0xffff).unwrap()];
+            ask(IpAddr::from([0x2001, 0xdb8, a, b, 0, 0, 0, 1])).unwrap();
+        }
+        for n in 0..CROWD {
+            ask(IpAddr::from([0x2001, 0xdb8, 0xffff, u16::try_from(n).unwrap(), 0, 0, 0, 1])).unwrap();
+        }
+        let refused = ask(IpAddr::from([0x2001, 0xdb8, 0xffff, 0xffff, 0, 0, 0, 1])).unwrap_err();
+        assert_eq!(refused.retry_after(), Some(Duration::from_secs(225)), "a sixteenth of an hour");
+        assert!(refused.detail().contains("225 seconds"), "{}", refused.detail());
+        ask("203.0.113.8".parse().unwrap()).unwrap();
+        assert!(limiter.take(Some("r"), Some(&Asker::Named("_a".into())), rate, now).is_ok());
+        // whoever was counted before is counted as before
+        assert!(ask(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])).is_err());
+    }
+
+    #[test]
     fn a_check_counts_nothing() {
         let (limiter, now) = (Limiter::default(), Instant::now());
-        let (address, rate) = (Some("1.2.3.4".parse().unwrap()), Rate::parse("2/minute").unwrap());
+        let asker = Asker::Address("1.2.3.4".parse().unwrap());
+        let (address, rate) = (Some(&asker), Rate::parse("2/minute").unwrap());
         for taken in 0..2 {
             assert!(limiter.check(Some("r"), address, rate, now).is_ok());
             assert!(limiter.check(Some("r"), address, rate, now).is_ok());

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use registrar_core::{Error, ErrorKind, Result, SecretString};
+use registrar_core::{Error, ErrorKind, Offers, Result, SecretString};
 use registrar_model::{ClientMetadata, Hidden, NewRegistration, Registration, RegistrationId, State};
 use registrar_store::OperationState;
 use serde_json::{Map, Value};
@@ -94,6 +94,15 @@ impl Engine {
         }
     }
 
+    /// What a client can do with its own registration: a server need not have RFC 7592.
+    ///
+    /// # Errors
+    /// The backend is gone from the configuration, or the vendor's credentials for this client cannot be opened.
+    pub async fn offers(&self, holder: &Holder) -> Result<Offers> {
+        let backend = self.runtime.load().backend(&holder.registration.backend)?;
+        Ok(backend.adapter.offers(self.reach(&holder.registration).await?.newest()))
+    }
+
     /// The client's metadata as it is now (RFC 7592 §2.1): the record, which the holder then has too, corrected by what
     /// the vendor shows.
     ///
@@ -135,7 +144,7 @@ impl Engine {
         turn: Option<&Turn>,
     ) -> Result<Vec<registrar_model::account::Drift>> {
         let backend = self.runtime.load().backend(&registration.backend)?;
-        if !backend.adapter.descriptor().operations.read.is_supported() {
+        if !backend.adapter.offers(self.reach(&registration).await?.newest()).read {
             return Ok(Vec::new());
         }
         // some vendors show a new client only after a while; one that they have shown needs no time any more

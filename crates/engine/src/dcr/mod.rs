@@ -1,11 +1,13 @@
 //! Policy of the standards face (RFC 7591, RFC 7592): who may register where, and who may manage what was registered.
 
 mod choices;
+mod discovery;
 mod instance;
 mod kept;
 mod limit;
 mod manage;
 mod places;
+mod root;
 mod software;
 mod terms;
 mod token;
@@ -14,7 +16,6 @@ mod unused;
 use std::{
     borrow::Cow,
     collections::BTreeSet,
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,9 +27,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use choices::{MAX_CHOICES, choices};
+pub(crate) use discovery::unserved;
+pub use discovery::{missing_for_oauth, missing_for_openid, servable};
 pub(crate) use kept::Kept;
 pub(crate) use limit::Limiter;
-pub use limit::Rate;
+pub use limit::{Asker, Rate};
 pub(crate) use manage::Renewals;
 pub use manage::{After, Holder};
 pub(crate) use places::{Place, Places};
@@ -43,6 +46,7 @@ use crate::{
     clock::now_ms,
     config::{OnLoss, RouteConfig},
     engine::{Caller, Engine, Failure, NewSecret, Written},
+    idempotency::Idempotency,
     keys::hash,
     routing::{self, Rule},
 };
@@ -55,7 +59,7 @@ pub enum Access {
     Closed,
     /// Whoever has an initial access token, in the `Authorization` field or as the last segment of the path.
     Token,
-    /// Everybody, so often.
+    /// Anyone, within the configured rate.
     Open,
 }
 
@@ -73,8 +77,10 @@ pub struct Manage {
 /// `[registration]`
 #[derive(Clone, Debug)]
 pub struct RegistrationConfig {
-    /// For `POST /register` where no route decides, and for routes that do not say.
+    /// For routes that do not say.
     pub access: Access,
+    /// Whether the endpoint without a route's name is there; by default where exactly one route may register.
+    pub root: Option<bool>,
     /// How often one client address may register where it needs no token.
     pub rate: Rate,
     /// How often all together may, a route.
@@ -105,7 +111,8 @@ impl Default for RegistrationConfig {
     fn default() -> Self {
         Self {
             access: Access::Closed,
-            rate: Rate { count: 10, period: Duration::from_hours(1) },
+            root: None,
+            rate: Rate { count: 60, period: Duration::from_hours(1) },
             quota: None,
             max_clients: None,
             expire_unused: Expiry::Never,
@@ -276,16 +283,16 @@ pub struct Visitor {
     /// The route that was named.
     route: Option<String>,
     token: Option<InitialAccessToken>,
-    address: Option<IpAddr>,
+    asker: Option<Asker>,
 }
 
 impl Visitor {
     /// The name for the journal.
     #[must_use]
     pub fn principal(&self) -> String {
-        match (&self.token, self.address) {
+        match (&self.token, &self.asker) {
             (Some(token), _) => format!("iat:{}", token.id),
-            (None, Some(address)) => format!("open:{address}"),
+            (None, Some(asker)) => format!("open:{asker}"),
             (None, None) => "open".to_owned(),
         }
     }
@@ -322,28 +329,12 @@ impl Engine {
         }
     }
 
-    /// Who may register at a route by its name, or at the endpoint without one; `None` when there is no such route.
-    /// The endpoint without a name is as open as the most open of what it leads to.
-    #[must_use]
-    pub fn access(&self, route: Option<&str>) -> Option<Access> {
-        let runtime = self.runtime.load();
-        match route {
-            Some(name) => runtime.routes.iter().find(|r| r.name == name).map(|r| self.door(Some(r)).access),
-            None => runtime
-                .routes
-                .iter()
-                .map(|r| self.door(Some(r)).access)
-                .max()
-                .or(Some(self.options.registration.access)),
-        }
-    }
-
     /// Lets somebody in, before the body is looked at.
     ///
     /// # Errors
     /// [`ErrorKind::Forbidden`] where registration is closed, [`ErrorKind::Unauthenticated`],
     /// [`ErrorKind::InvalidToken`].
-    pub async fn visitor(&self, route: Option<&str>, token: Option<&str>, address: Option<IpAddr>) -> Result<Visitor> {
+    pub async fn visitor(&self, route: Option<&str>, token: Option<&str>, asker: Option<Asker>) -> Result<Visitor> {
         // where there is no such route, nothing is open either
         let access = self.access(route).unwrap_or_default();
         if access == Access::Closed {
@@ -354,7 +345,7 @@ impl Engine {
             None if access == Access::Open => None,
             None => return Err(unauthenticated()),
         };
-        Ok(Visitor { route: route.map(str::to_owned), token, address })
+        Ok(Visitor { route: route.map(str::to_owned), token, asker })
     }
 
     /// Registers a client (RFC 7591 §3.1). `statement` is what [`Self::take_statement`] took out of the request.
@@ -390,6 +381,14 @@ impl Engine {
         let written = self.create_with(caller, request, options).await?;
         if !written.replayed {
             return Ok(Registered { written, access_token });
+        }
+        // whoever shares an address with a client, or seems to, must not get its secret and token by guessing its key
+        let is_known = visitor.token.is_some() || caller.idempotency.as_ref().is_some_and(Idempotency::is_unguessable);
+        if !is_known {
+            let detail = "a client was registered with this Idempotency-Key; its secret and its token are repeated for a key \
+                          of 128 random bits only, such as a UUID of version 4. Register again with such a key";
+            let error = Error::new(ErrorKind::IdempotencyKeyReused, detail).with_outcome(Outcome::Performed);
+            return Err(Failure { error, operation: Some(written.operation) });
         }
         if unused::has_expired(&written.registration, now_ms()) {
             // as of one that is deleted already
@@ -428,7 +427,7 @@ impl Engine {
             (None, Access::Token) => return Err(unauthenticated()),
             (None, Access::Open) => {
                 let now = Instant::now();
-                self.limiter.take(Some(&route.name), visitor.address, door.rate, now)?;
+                self.limiter.take(Some(&route.name), visitor.asker.as_ref(), door.rate, now)?;
                 if let Some(quota) = door.quota {
                     self.limiter.take(Some(&route.name), None, quota, now)?;
                 }
@@ -484,41 +483,11 @@ impl Engine {
             None => Ok(()),
         }
     }
-
-    /// The members of a route's discovery document that its configuration has.
-    #[must_use]
-    pub fn discovery(&self, route: Option<&str>) -> Map<String, Value> {
-        let runtime = self.runtime.load();
-        let mut routes = runtime.routes.iter();
-        match route {
-            Some(name) => routes.find(|r| r.name == name).map(|r| r.registration.discovery.clone()),
-            // one set of endpoints for all, or none
-            None if runtime.routes.len() == 1 => routes.next().map(|r| r.registration.discovery.clone()),
-            None => None,
-        }
-        .unwrap_or_default()
-    }
-
-    /// Which of `values` a registration at a route, or at any, may have in one member, as far as the adapters say.
-    #[must_use]
-    pub fn supported(
-        &self,
-        route: Option<&str>,
-        field: &str,
-        values: &[(&'static str, ClientMetadata)],
-    ) -> Vec<&'static str> {
-        let runtime = self.runtime.load();
-        let routes = runtime.routes.iter().filter(|r| route.is_none_or(|name| r.name == name));
-        let backends: Vec<_> = routes.filter_map(|r| runtime.backends.get(&r.backend)).collect();
-        let holds =
-            |metadata: &ClientMetadata| backends.iter().any(|b| choices::holds(b.adapter.as_ref(), metadata, field));
-        values.iter().filter(|(_, metadata)| holds(metadata)).map(|(word, _)| *word).collect()
-    }
 }
 
 fn closed() -> Error {
-    let detail = "registration is closed; the operator opens it with `access` in [registration] or `registration` of a route: \"token\" or \"open\"";
-    Error::new(ErrorKind::Forbidden, detail)
+    Error::new(ErrorKind::Forbidden, "registration is closed here; the operator of this gateway can open it")
+        .with_advice("open it with `access` in [registration] or `registration` of a route: \"token\" or \"open\"")
 }
 
 fn unauthenticated() -> Error {

@@ -415,7 +415,11 @@ pub(crate) fn caller(key: Option<&str>) -> Caller {
     Caller {
         principal: "test".into(),
         request_id: "".into(),
-        idempotency: key.map(|key| Idempotency::sent("test", key, b"the request").unwrap()),
+        // as long as one must be that brings back what an open registration was given
+        idempotency: key.map(|key| {
+            let key = format!("{key}-8e03978e40d543e8bc936894a57f9324");
+            Idempotency::sent("test", &key, b"the request").unwrap()
+        }),
     }
 }
 

@@ -133,7 +133,10 @@ pub(super) const CALLS: &[Call] = &[
         scope: Some("rat"),
         parameters: &["registration"],
         request: Some(("application/json", "OwnClientMetadata")),
-        responses: &[(200, "The client as it is now", Some("ClientInformation"))],
+        responses: &[
+            (200, "The client as it is now", Some("ClientInformation")),
+            (405, "The vendor manages no clients", Some("RegistrationError")),
+        ],
         errors: &[],
     },
     Call {
@@ -147,7 +150,7 @@ pub(super) const CALLS: &[Call] = &[
         request: None,
         responses: &[
             (204, "The vendor has deleted it", None),
-            (405, "The vendor documents no deletion", Some("RegistrationError")),
+            (405, "The vendor documents no deletion, or manages no clients", Some("RegistrationError")),
         ],
         errors: &[],
     },
@@ -162,7 +165,7 @@ pub(super) const CALLS: &[Call] = &[
         request: None,
         responses: &[
             (200, "The document", Some("Discovery")),
-            (404, "Nothing can be registered here", Some("RegistrationError")),
+            (404, "There is no document", Some("RegistrationError")),
         ],
         errors: &[],
     },
@@ -177,7 +180,7 @@ pub(super) const CALLS: &[Call] = &[
         request: None,
         responses: &[
             (200, "The document", Some("Discovery")),
-            (404, "Nothing can be registered here", Some("RegistrationError")),
+            (404, "There is no document", Some("RegistrationError")),
         ],
         errors: &[],
     },
@@ -192,7 +195,7 @@ pub(super) const CALLS: &[Call] = &[
         request: None,
         responses: &[
             (200, "The document", Some("Discovery")),
-            (404, "Nothing can be registered here", Some("RegistrationError")),
+            (404, "There is no document", Some("RegistrationError")),
         ],
         errors: &[],
     },
@@ -207,7 +210,7 @@ pub(super) const CALLS: &[Call] = &[
         request: None,
         responses: &[
             (200, "The document", Some("Discovery")),
-            (404, "Nothing can be registered here", Some("RegistrationError")),
+            (404, "There is no document", Some("RegistrationError")),
         ],
         errors: &[],
     },
@@ -222,7 +225,22 @@ pub(super) const CALLS: &[Call] = &[
         request: None,
         responses: &[
             (200, "The document", Some("Discovery")),
-            (404, "Nothing can be registered here", Some("RegistrationError")),
+            (404, "There is no document", Some("RegistrationError")),
+        ],
+        errors: &[],
+    },
+    Call {
+        method: "get",
+        path: "/{route}/.well-known/oauth-authorization-server",
+        tag: "registration",
+        id: "discoverAppended",
+        summary: "Where clients are registered (RFC 8414)",
+        scope: None,
+        parameters: &["route"],
+        request: None,
+        responses: &[
+            (200, "The document", Some("Discovery")),
+            (404, "There is no document", Some("RegistrationError")),
         ],
         errors: &[],
     },

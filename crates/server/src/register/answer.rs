@@ -68,8 +68,8 @@ impl Information<'_> {
         out.insert("grant_types".to_owned(), json!(grants));
         out.insert("response_types".to_owned(), json!(responses));
         for (name, value) in m.encode() {
-            // some clients refuse an answer for a single one of these
-            if !value.is_null() && value != "" {
+            // some clients refuse an answer for a single empty member, others for one of the lists that is not there
+            if ALWAYS.contains(&name.as_str()) || !is_empty(&value) {
                 out.insert(name, value);
             }
         }
@@ -95,6 +95,20 @@ impl Information<'_> {
             out.insert("registrar_losses".to_owned(), Value::Array(losses));
         }
         out
+    }
+}
+
+/// The members that clients insist on.
+const ALWAYS: [&str; 3] = ["redirect_uris", "grant_types", "response_types"];
+
+/// Whether a member says nothing, also where a vendor says it.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -129,11 +143,13 @@ pub(super) struct Refusal {
     error: Error,
     operation: Option<String>,
     statement: Option<Statement>,
+    /// The methods that are allowed instead.
+    allow: Option<&'static str>,
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self { error, operation: None, statement: None }
+        Self { error, operation: None, statement: None, allow: None }
     }
 }
 
@@ -194,6 +210,11 @@ fn code(kind: ErrorKind) -> (StatusCode, &'static str) {
 }
 
 impl Refusal {
+    /// The same refusal, of a method; these are allowed.
+    pub(super) fn with_allow(self, methods: &'static str) -> Self {
+        Self { allow: Some(methods), ..self }
+    }
+
     /// Whether the request was refused for what is in it.
     pub(super) fn is_for_content(&self) -> bool {
         use StatusCode as S;
@@ -229,9 +250,8 @@ impl Refusal {
             };
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        // the vendor has the client and takes no such write: it can be read (RFC 7592 §2.3)
-        if kind == ErrorKind::MethodNotAllowed && self.error.vendor().is_some() {
-            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        if let Some(methods) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(methods));
         }
         if matches!(status.as_u16(), 429 | 503) || kind == ErrorKind::IdempotencyInProgress {
             let seconds = self.error.retry_after().map_or(1, |w| w.as_secs().max(1));

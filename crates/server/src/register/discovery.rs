@@ -8,32 +8,63 @@ use axum::{
 };
 use http::StatusCode;
 use registrar_core::{Error, ErrorKind};
-use registrar_engine::dcr::Access;
+use registrar_engine::dcr::{self, Access};
 use registrar_model::{AuthMethod, ClientMetadata, GrantType, RedirectUri, ResponseType, member::StringMember as _};
 use serde_json::{Map, Value, json};
 
-use super::answer::Refusal;
-use crate::{App, clients::Id, problem::Context, query::escape, render};
+use super::{answer::Refusal, elsewhere::Inserted};
+use crate::{App, clients::Id, problem::Context, render};
 
 /// The document of the endpoint without a name.
 pub(super) async fn root(State(app): State<App>, Extension(context): Extension<Context>) -> Response {
-    document(&app, None, &context)
+    answer(document(&app, None), &context)
 }
 
 /// The document of a route.
 pub(super) async fn route(State(app): State<App>, Extension(context): Extension<Context>, name: Id) -> Response {
     let name = name.map(|Path(name)| name).unwrap_or_default();
-    document(&app, Some(&name), &context)
+    answer(document(&app, Some(&name)), &context)
 }
 
-fn document(app: &App, route: Option<&str>, context: &Context) -> Response {
-    let engine = app.engine();
-    if engine.access(route).is_none_or(|access| access == Access::Closed) {
-        let error = Error::new(ErrorKind::RouteNotFound, "nothing can be registered here");
-        return Refusal::from(error).answer(context);
+/// As [`root`], under the name of OpenID Connect Discovery.
+pub(super) async fn openid_root(State(app): State<App>, Extension(context): Extension<Context>) -> Response {
+    answer(document(&app, None).filter(is_for_openid), &context)
+}
+
+/// As [`route`], under the name of OpenID Connect Discovery.
+pub(super) async fn openid_route(State(app): State<App>, Extension(context): Extension<Context>, name: Id) -> Response {
+    let name = name.map(|Path(name)| name).unwrap_or_default();
+    answer(document(&app, Some(&name)).filter(is_for_openid), &context)
+}
+
+/// The document at a path that no route of the router has.
+pub(super) fn inserted(app: &App, context: &Context, asked: &Inserted) -> Response {
+    let document = document(app, asked.route.as_deref());
+    answer(document.filter(|document| !asked.is_for_openid || is_for_openid(document)), context)
+}
+
+fn answer(document: Option<Map<String, Value>>, context: &Context) -> Response {
+    match document {
+        Some(document) => render::json(StatusCode::OK, &Value::Object(document)),
+        None => {
+            let error = Error::new(ErrorKind::RouteNotFound, "there is no discovery document at this path");
+            Refusal::from(error).answer(context)
+        }
     }
-    let base = app.public_url();
-    let issuer = route.map_or_else(|| base.to_string(), |name| format!("{base}/{}", escape(name)));
+}
+
+/// Some clients give up at an OpenID document that lacks a required member, where they would go on without one. A document
+/// without any endpoint but the registration endpoint is for clients that only register; they may ask by either name.
+fn is_for_openid(document: &Map<String, Value>) -> bool {
+    let endpoints = document.keys().filter(|name| name.ends_with("_endpoint") || *name == "jwks_uri");
+    endpoints.count() == 1 || dcr::missing_for_openid(document).is_empty()
+}
+
+/// `None` where nothing can be registered.
+fn document(app: &App, route: Option<&str>) -> Option<Map<String, Value>> {
+    let engine = app.engine();
+    engine.access(route).filter(|access| *access != Access::Closed)?;
+    let members = engine.discovery(route);
     let mut out = Map::new();
     let mut put = |name: &str, value: Value| {
         // RFC 8414 §3.2: empty lists are left out
@@ -41,18 +72,18 @@ fn document(app: &App, route: Option<&str>, context: &Context) -> Response {
             out.insert(name.to_owned(), value);
         }
     };
-    let grants = engine.supported(route, "metadata.grant_types", &grants());
+    let grants = dcr::servable(engine.supported(route, "metadata.grant_types", &grants()), &members);
     let responses: &[&str] = if grants.contains(&"authorization_code") { &["code"] } else { &["none"] };
-    put("registration_endpoint", json!(format!("{issuer}/register")));
+    put("registration_endpoint", json!(super::endpoint(app, route)));
     put("response_types_supported", json!(responses));
     put("grant_types_supported", json!(grants));
     let methods = engine.supported(route, "metadata.token_endpoint_auth_method", &methods());
     put("token_endpoint_auth_methods_supported", json!(methods));
-    for (name, value) in engine.discovery(route) {
+    for (name, value) in members {
         put(&name, value);
     }
-    put("issuer", json!(issuer));
-    render::json(StatusCode::OK, &Value::Object(out))
+    put("issuer", json!(super::issuer(app, route)));
+    Some(out)
 }
 
 fn plain() -> ClientMetadata {

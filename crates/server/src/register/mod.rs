@@ -1,7 +1,9 @@
 //! The standards face: dynamic client registration (RFC 7591), its management (RFC 7592) and its discovery (RFC 8414).
 
+mod address;
 mod answer;
 mod discovery;
+pub(crate) mod elsewhere;
 pub(crate) mod tokens;
 
 use std::{net::IpAddr, sync::Arc};
@@ -13,9 +15,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
-use registrar_core::{Error, ErrorKind, Result, SecretString};
-use registrar_engine::{Caller, Written, dcr};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use registrar_core::{Error, ErrorKind, Offers, Result, SecretString};
+use registrar_engine::{Caller, Failure, Written, dcr};
 use registrar_model::{NewRegistration, OperationId};
 use serde_json::{Map, Value, json};
 
@@ -28,8 +30,8 @@ use crate::{
 };
 use answer::{Information, Refusal};
 
-/// The path whose last segment is a token: it is never logged.
-pub(crate) const TICKET: &str = "/{route}/register/{ticket}";
+/// The paths that hold a token: they are never logged.
+pub(crate) const TICKETS: [&str; 2] = ["/{route}/register/{ticket}", "/{route}/register/{ticket}/"];
 
 /// Whether a route is one of this face.
 pub(crate) fn is_standard(route: &str) -> bool {
@@ -43,27 +45,44 @@ pub(crate) fn refusal(context: &Context, error: Error) -> Response {
 
 /// The paths of the standards face.
 pub(crate) fn routes() -> Router<App> {
-    Router::new()
-        .route("/register", post(register))
-        .route("/register/{id}", get(read).put(update).delete(delete))
-        .route("/{route}/register", post(register_at))
-        .route(TICKET, post(register_with))
-        .route("/.well-known/oauth-authorization-server", get(discovery::root))
-        .route("/.well-known/oauth-authorization-server/{route}", get(discovery::route))
-        .route("/.well-known/openid-configuration", get(discovery::root))
-        .route("/.well-known/openid-configuration/{route}", get(discovery::route))
-        .route("/{route}/.well-known/openid-configuration", get(discovery::route))
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn(shared))
+    let mut router = Router::new();
+    // clients join URLs in their own ways: a slash at the end changes nothing
+    for end in ["", "/"] {
+        router = router
+            .route(&format!("/register{end}"), post(register))
+            .route(&format!("/register/{{id}}{end}"), get(read).put(update).delete(delete))
+            .route(&format!("/{{route}}/register{end}"), post(register_at))
+            .route(&format!("{}{end}", TICKETS[0]), post(register_with));
+        for (document, root, route) in [
+            ("oauth-authorization-server", get(discovery::root), get(discovery::route)),
+            ("openid-configuration", get(discovery::openid_root), get(discovery::openid_route)),
+        ] {
+            router = router
+                .route(&format!("/.well-known/{document}{end}"), root)
+                .route(&format!("/.well-known/{document}/{{route}}{end}"), route.clone())
+                .route(&format!("/{{route}}/.well-known/{document}{end}"), route);
+        }
+    }
+    router.method_not_allowed_fallback(method_not_allowed).layer(middleware::from_fn(shared))
 }
 
 /// What all answers of this face have: any web page may ask (OIDC Registration §3), nothing is kept.
 async fn shared(request: Request, next: Next) -> Response {
-    let mut response = if request.method() == Method::OPTIONS {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        next.run(request).await
-    };
+    if request.method() == Method::OPTIONS {
+        return preflight();
+    }
+    let mut response = next.run(request).await;
+    open_to_pages(&mut response);
+    response
+}
+
+fn preflight() -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    open_to_pages(&mut response);
+    response
+}
+
+fn open_to_pages(response: &mut Response) {
     for (name, value) in [
         (header::PRAGMA, "no-cache"),
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
@@ -74,7 +93,6 @@ async fn shared(request: Request, next: Next) -> Response {
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    response
 }
 
 async fn method_not_allowed(Extension(context): Extension<Context>) -> Response {
@@ -123,9 +141,12 @@ async fn registered(
         Some(ticket) => Some(ticket),
         None => bearer(request.headers())?,
     };
-    let address = address(context, request.headers(), proxies);
+    if route.is_none() && app.engine().access(None) == Some(dcr::Access::Closed) {
+        return Err(no_root(app).into());
+    }
+    let asker = address::of(context, request.headers(), proxies);
     let token = token.as_ref().map(registrar_core::ExposeSecret::expose_secret);
-    let visitor = app.engine().visitor(route.as_deref(), token, address).await?;
+    let visitor = app.engine().visitor(route.as_deref(), token, asker).await?;
     app.engine().check_rate(&visitor)?;
     let done = create(app, context, &visitor, request).await.inspect_err(|refusal| {
         if refusal.is_for_content() {
@@ -196,12 +217,16 @@ async fn update(
     let answer = async {
         let (mut holder, token) = holder(&app, id, &headers).await?;
         permit(app.engine().options().registration.manage.update, "change")?;
+        let offers = app.engine().offers(&holder).await?;
+        if !offers.update {
+            return Err(not_offered("changed", offers));
+        }
         app.engine().is_used_by(&mut holder).await?;
         let (_, mut body) = object(request).await?;
         holder.check_update(&body)?;
         let statement = app.engine().take_statement(&mut body, dcr::statement_of(&holder.registration))?;
         let caller = caller(&context, holder.principal(), None)?;
-        let written = app.engine().replace_own(&caller, &holder, decode(body)?, statement).await?;
+        let written = app.engine().replace_own(&caller, &holder, decode(body)?, statement).await.map_err(of_write)?;
         // the change is made: a token that could not be renewed now is renewed another time. It must not be before the
         // change is recorded: it would take the version that the change is to be recorded as
         let renewed = if written.recorded {
@@ -232,15 +257,29 @@ async fn delete(
     let answer = async {
         let (holder, _) = holder(&app, id, &headers).await?;
         permit(app.engine().options().registration.manage.delete, "delete")?;
+        let offers = app.engine().offers(&holder).await?;
+        if !offers.delete {
+            return Err(not_offered("deleted", offers));
+        }
         let caller = caller(&context, holder.principal(), None)?;
-        app.engine().delete_own(&caller, &holder).await?;
+        app.engine().delete_own(&caller, &holder).await.map_err(of_write)?;
         Ok::<_, Refusal>(StatusCode::NO_CONTENT.into_response())
     };
-    let mut response = answer.await.unwrap_or_else(|refusal| refusal.answer(&context));
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED && !response.headers().contains_key(header::ALLOW) {
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, PUT"));
-    }
-    response
+    answer.await.unwrap_or_else(|refusal| refusal.answer(&context))
+}
+
+/// A server that turns out not to have the method of a write still shows the client.
+fn of_write(failure: Failure) -> Refusal {
+    let refused = failure.error.kind() == ErrorKind::MethodNotAllowed;
+    let refusal = Refusal::from(failure);
+    if refused { refusal.with_allow("GET") } else { refusal }
+}
+
+/// The refusal of what the server that holds a client does not do (RFC 7592 §2.2, §2.3).
+fn not_offered(what: &str, offers: Offers) -> Refusal {
+    let detail = format!("a client cannot be {what} here: the server that holds it does not offer that");
+    let methods = if offers.update { "GET, PUT" } else { "GET" };
+    Refusal::from(Error::new(ErrorKind::MethodNotAllowed, detail)).with_allow(methods)
 }
 
 /// The operation of a write that the vendor did and the gateway could not record.
@@ -305,13 +344,33 @@ fn caller(context: &Context, principal: String, body: Option<(&Parts, &Map<Strin
     Ok(Caller { principal: principal.into(), request_id: Arc::clone(&context.request_id), idempotency })
 }
 
-/// Who is asking: the peer, or what the outermost of our proxies saw.
-fn address(context: &Context, headers: &HeaderMap, proxies: usize) -> Option<IpAddr> {
-    let peer = context.peer.map(|p| p.0.ip());
-    let Some(hops) = proxies.checked_sub(1) else { return peer };
-    let fields = headers.get_all(HeaderName::from_static("x-forwarded-for"));
-    let all: Vec<&str> = fields.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
-    all.into_iter().rev().nth(hops).and_then(|a| a.trim().parse().ok()).or(peer)
+/// The refusal of the endpoint without a name where it is off: it names the routes at which a client may register.
+fn no_root(app: &App) -> Error {
+    let routes = app.engine().registering();
+    if routes.is_empty() {
+        return Error::new(
+            ErrorKind::Forbidden,
+            "registration is closed here; the operator of this gateway can open it",
+        );
+    }
+    let named: Vec<String> = routes.iter().take(NAMED).map(|name| endpoint(app, Some(name))).collect();
+    let more = if routes.len() > NAMED { " and others" } else { "" };
+    let detail = format!("nothing can be registered at this endpoint; register at {}{more}", named.join(", "));
+    Error::new(ErrorKind::Forbidden, detail)
+}
+
+/// How many routes a refusal names.
+const NAMED: usize = 8;
+
+/// The issuer of a route, or of the endpoint without a name: the name is unescaped as far as a path may have it.
+fn issuer(app: &App, route: Option<&str>) -> String {
+    let base = app.public_url();
+    route.map_or_else(|| base.to_string(), |name| format!("{base}/{}", registrar_core::path::segment(name)))
+}
+
+/// Where a client registers.
+fn endpoint(app: &App, route: Option<&str>) -> String {
+    format!("{}/register", issuer(app, route))
 }
 
 /// Tokens and secrets need TLS (RFC 7591 §3): in front of the gateway, or not at all on one machine.
@@ -326,7 +385,10 @@ fn check_transport(app: &App, headers: &HeaderMap, proxies: usize) -> Result<()>
     };
     let through = headers.get("x-forwarded-proto").filter(|_| proxies > 0);
     let secure = match through {
-        Some(scheme) => scheme.as_bytes().eq_ignore_ascii_case(b"https"),
+        // each of several proxies may have written its own
+        Some(schemes) => {
+            schemes.as_bytes().split(|b| *b == b',').all(|s| s.trim_ascii().eq_ignore_ascii_case(b"https"))
+        }
         None => public.starts_with("https://") || loopback(),
     };
     if secure {

@@ -1,6 +1,6 @@
 //! The client's own URL and token (RFC 7592).
 
-use registrar_core::{ErrorKind as K, ExposeSecret as _, Management, SecretString, Target};
+use registrar_core::{ErrorKind as K, ExposeSecret as _, Management, Offers, SecretString, Target};
 use registrar_model::{ClientSpec, LossKind, Severity, account::account};
 use serde_json::json;
 
@@ -50,6 +50,7 @@ fn adp_14_without_a_token_the_client_can_only_be_created() {
     let settled = account(&portal(), &created.value.spec, created.losses);
     loss(&settled, "management");
     let target = created.value.target();
+    assert_eq!(adapter.offers(&target), Offers { read: false, update: false, delete: false });
     let refusals = [
         now(adapter.read(&target)).unwrap_err(),
         now(adapter.update(&target, &created.value.spec, &renamed())).unwrap_err(),

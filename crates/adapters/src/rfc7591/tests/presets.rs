@@ -47,6 +47,8 @@ fn every_preset_registers_reads_changes_and_deletes() {
         let losses = settle(&sent, &client.spec, created.losses, preset.name);
         assert!(client.secret.is_some(), "{}", preset.name);
         let target = client.target();
+        let unmanaged = losses.iter().any(|l| l.field == "management");
+        assert_eq!(unmanaged, !preset.management.updates(), "{}", preset.name);
         if preset.management == Managed::Not {
             assert_eq!(now(adapter.read(&target)).unwrap_err().kind(), K::UnsupportedByBackend);
             continue;
