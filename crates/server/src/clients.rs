@@ -8,9 +8,9 @@ use axum::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use registrar_core::{Error, ErrorKind, Result};
 use registrar_engine::{Failure, Scope, writes::ExpectedVersion};
-use registrar_model::{BackendName, ClientMetadata, Issues, NewRegistration, Position, RegistrationId};
-use registrar_store::{PageRequest, RegistrationFilter};
-use serde_json::{Map, Value, json};
+use registrar_model::{BackendName, ClientMetadata, Issues, NewRegistration, Position, Registration, RegistrationId};
+use registrar_store::{PageOf, PageRequest, RegistrationFilter};
+use serde_json::{Value, json};
 
 use crate::{
     App,
@@ -24,6 +24,9 @@ use crate::{
 
 /// How many labels a list may be filtered by: each is a subquery.
 pub(crate) const MAX_LABEL_FILTERS: usize = 16;
+
+/// How long a page may be, in bytes; a single client is shown whole.
+const MAX_PAGE: usize = 1 << 20;
 
 pub(crate) type Id = std::result::Result<Path<String>, PathRejection>;
 
@@ -72,22 +75,43 @@ pub(crate) async fn list(
         let filter = filter(&query)?;
         let page = PageRequest { limit: query.limit()?, after: query.get("cursor").map(str::to_owned) };
         let limit = page.limit;
-        let found = app.engine().registrations(&filter, page).await?;
-        let items: Vec<View<'_>> = found.items.iter().map(View::record).collect();
-        let mut body = Map::new();
-        body.insert("items".to_owned(), json!(items));
+        let mut found = app.engine().registrations(&filter, page).await?;
+        let mut text = page_text(&mut found)?;
         let mut link = None;
         if let Some(cursor) = &found.next {
-            body.insert("next_cursor".to_owned(), json!(cursor));
+            text.extend_from_slice(format!(",\"next_cursor\":{}", json!(cursor)).as_bytes());
             link = Some(next_link(&app, &query, limit, cursor));
         }
-        let mut response = render::json(StatusCode::OK, &Value::Object(body));
+        text.push(b'}');
+        let mut response = render::written_json(StatusCode::OK, text);
         if let Some(value) = link.and_then(|l| HeaderValue::from_str(&l).ok()) {
             response.headers_mut().insert(header::LINK, value);
         }
         Ok::<_, Error>(response)
     };
     answer.await.unwrap_or_else(|error| context.error(&error))
+}
+
+/// The beginning of a page's JSON, with as many items as fit into [`MAX_PAGE`]; the page ends there.
+fn page_text(page: &mut PageOf<Registration>) -> Result<Vec<u8>> {
+    let mut text = b"{\"items\":[".to_vec();
+    let mut written = 0;
+    for item in &page.items {
+        let before = text.len();
+        if written > 0 {
+            text.push(b',');
+        }
+        serde_json::to_writer(&mut text, &View::record(item))
+            .map_err(|_| Error::new(ErrorKind::Internal, "a client could not be written"))?;
+        if text.len() > MAX_PAGE && written > 0 {
+            text.truncate(before);
+            break;
+        }
+        written += 1;
+    }
+    page.end_after(written);
+    text.push(b']');
+    Ok(text)
 }
 
 fn filter(query: &Query) -> Result<RegistrationFilter> {

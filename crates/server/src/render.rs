@@ -138,18 +138,21 @@ const ANSWER: usize = 2048;
 /// How many headers that answer has.
 const HEADERS: usize = 8;
 
+/// JSON that is written already.
+pub(crate) fn written_json(status: StatusCode, text: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.reserve(HEADERS);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let mut text = Vec::with_capacity(ANSWER);
     match serde_json::to_writer(&mut text, body) {
-        Ok(()) => {
-            let mut response = Response::new(Body::from(text));
-            *response.status_mut() = status;
-            let headers = response.headers_mut();
-            headers.reserve(HEADERS);
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            response
-        }
+        Ok(()) => written_json(status, text),
         // only a map whose keys are not text, which no answer has
         Err(error) => {
             tracing::error!(%error, "an answer could not be written");

@@ -357,3 +357,13 @@ impl<T> PageOf<T> {
         Self { items, next }
     }
 }
+
+impl PageOf<Registration> {
+    /// Ends the page after so many items, at least one; the next page begins with the first that is left out.
+    pub fn end_after(&mut self, count: usize) {
+        if count.max(1) < self.items.len() {
+            self.items.truncate(count.max(1));
+            self.next = self.items.last().map(|last| crate::cursor::encode(&last.id));
+        }
+    }
+}

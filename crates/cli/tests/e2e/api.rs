@@ -201,6 +201,29 @@ fn lists_are_filtered_and_paged() {
 }
 
 #[test]
+fn a_page_ends_at_a_megabyte_and_the_next_goes_on() {
+    let gateway = Gateway::start();
+    for n in 0..30 {
+        let mut body = registration("loop", &format!("Large {n}"));
+        let contacts: Vec<String> = (0..100).map(|c| format!("{c}{}@a.example", "x".repeat(480))).collect();
+        body["metadata"]["contacts"] = json!(contacts);
+        assert_eq!(gateway.post("/v1/clients", &body).status, 201);
+    }
+    let (mut seen, mut sizes, mut path) = (Vec::new(), Vec::new(), "/v1/clients?limit=200".to_owned());
+    loop {
+        let page = gateway.get(&path);
+        sizes.push(page.body.len());
+        seen.extend(page.json()["items"].as_array().unwrap().iter().map(|i| i["id"].to_string()));
+        let Some(cursor) = page.json()["next_cursor"].as_str().map(str::to_owned) else { break };
+        assert!(page.header("link").is_some_and(|link| link.contains(&cursor)));
+        path = format!("/v1/clients?limit=200&cursor={cursor}");
+    }
+    assert!(sizes.len() == 2 && sizes.iter().all(|size| *size <= (1 << 20) + 200), "{sizes:?}");
+    let sorted: std::collections::BTreeSet<&String> = seen.iter().collect();
+    assert_eq!((seen.len(), sorted.len()), (30, 30));
+}
+
+#[test]
 fn the_outcome_of_a_lost_answer_is_unknown_and_listed() {
     let mut gateway = Gateway::start();
     // the one vendor at which nothing can be found out, so that it stays unknown
