@@ -405,7 +405,9 @@ impl Adapter for Rfc7591 {
         let (answer, mut created) = answer.map_err(|error| self.naming(error, &response))?;
         match manage::given(&self.config.registration, &answer) {
             Ok(management) => {
-                if let Some(seconds) = manage::lifetime(&management.token) {
+                if self.config.preset.management.reads()
+                    && let Some(seconds) = manage::lifetime(&management.token)
+                {
                     let ending = manage::ending(seconds, self.config.preset.management);
                     losses.retain(|loss| loss.field != ending.field);
                     losses.push(ending);
@@ -414,6 +416,10 @@ impl Adapter for Rfc7591 {
             }
             // the plan has it already
             Err(_) if self.config.preset.management == Managed::Not => {}
+            Err(loss) if self.config.preset.management == Managed::Readable => {
+                losses.retain(|told| told.field != loss.field);
+                losses.push(loss);
+            }
             Err(loss) => losses.push(loss),
         }
         let secret = issued(answer);
@@ -431,7 +437,7 @@ impl Adapter for Rfc7591 {
 
     fn offers(&self, target: &Target) -> Offers {
         let managed = self.config.preset.management;
-        let usable = manage::usable(&self.config.registration, target, "").is_ok();
+        let usable = manage::usable(&self.config.base_url, target, "").is_ok();
         Offers {
             read: usable && managed.reads(),
             update: usable && managed.updates(),
