@@ -93,6 +93,9 @@ pub(crate) struct CheckArgs {
     /// Resolve no `env:` and `file:` reference: for a machine that has none of the secrets.
     #[arg(long)]
     pub(crate) no_secrets: bool,
+    /// Take warnings for errors: exit code 1.
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -50,7 +50,7 @@ pub(crate) fn unusable(url: &str, error: &StoreError) -> Failure {
 
 pub(crate) fn run(args: &CheckArgs, format: Format) -> Result<(), Failure> {
     let secrets = if args.no_secrets { Secrets::None } else { Secrets::All };
-    let args = &args.config;
+    let (strict, args) = (args.strict, &args.config);
     match Config::load_with(&args.config, environment(), secrets) {
         Ok(config) => {
             let (backends, routes) = (config.backends.len(), config.routes.len());
@@ -59,15 +59,22 @@ pub(crate) fn run(args: &CheckArgs, format: Format) -> Result<(), Failure> {
                     output::note(&format!("warning: {}{warning}", args.config.display()));
                 }
             }
+            let refused = strict && !config.warnings.is_empty();
             match format {
                 Format::Json => output::json(
-                    &json!({ "ok": true, "backends": backends, "routes": routes, "errors": [], "warnings": config.warnings }),
-                ),
+                    &json!({ "ok": !refused, "backends": backends, "routes": routes, "errors": [], "warnings": config.warnings }),
+                )?,
+                Format::Table if refused => {}
                 Format::Table => {
                     let (backends, routes) = (output::counted(backends, "backend"), output::counted(routes, "route"));
-                    output::data(&format!("{}: ok, {backends}, {routes}", args.config.display()))
+                    output::data(&format!("{}: ok, {backends}, {routes}", args.config.display()))?;
                 }
             }
+            if refused {
+                let text = format!("{} refused by --strict", output::counted(config.warnings.len(), "warning"));
+                return Err(Failure { code: LOCAL, text });
+            }
+            Ok(())
         }
         Err(found) => {
             if format == Format::Json {

@@ -74,8 +74,12 @@ impl Rule {
     /// Whether the rule is true for every registration.
     #[must_use]
     pub fn always_matches(&self) -> bool {
-        // without a variable in it, one registration is as good as another
-        self.program.references().variables().is_empty() && self.evaluate(&Map::new()) == Verdict::Matched
+        self.constant() == Some(Verdict::Matched)
+    }
+
+    /// What the rule says of every registration, where it asks for nothing of one.
+    pub(crate) fn constant(&self) -> Option<Verdict> {
+        self.program.references().variables().is_empty().then(|| self.evaluate(&Map::new()))
     }
 
     /// Tells the operator that the rule failed: it counts each failure of `route`, and warns once a minute.

@@ -2,6 +2,8 @@
 
 use std::process::Output;
 
+use serde_json::Value;
+
 use crate::running::binary;
 
 fn check(text: &str, extra: &[&str]) -> Output {
@@ -123,7 +125,8 @@ fn broken_files_are_refused_and_never_quote_secrets() {
 #[test]
 fn the_ballast_is_a_size_beside_a_sqlite_file() {
     let backend = "[[backends]]\nname = \"a\"\nkind = \"loop\"\n\
-                   settings = { base_url = \"https://a.example\", token = \"env:GOOD_TOKEN\" }\n";
+                   settings = { base_url = \"https://a.example\", token = \"env:GOOD_TOKEN\" }\n\
+                   [[routes]]\nname = \"all\"\nbackend = \"a\"\n";
     let postgres = "postgres://u@h/d";
     let told = |url: &str, value: &str| {
         let out = check(&format!("[store]\nurl = \"{url}\"\nballast = {value}\n{backend}"), &[]);
@@ -300,4 +303,62 @@ fn what_clients_of_the_standards_face_would_meet_is_warned_of() {
     let told = String::from_utf8(out.stderr).unwrap();
     assert!(told.contains("warning: ") && told.contains("registrar.toml:7:1: routes[0].discovery: "), "{told}");
     assert!(told.contains("hint: ") && out.status.code() == Some(0), "{told}");
+}
+
+#[test]
+fn routes_that_no_request_reaches_are_warned_of() {
+    let base = "[auth]\nmode = \"none\"\n[[backends]]\nname = \"a\"\nkind = \"loop\"\n\
+                settings = { base_url = \"https://a.example\", token = \"env:GOOD_TOKEN\" }\n";
+    let route = |name: &str, rest: &str| format!("[[routes]]\nname = \"{name}\"\nbackend = \"a\"\n{rest}\n");
+    let all = || route("all", "");
+    let rule = "when = 'labels.team == \"web\"'";
+    let cases: [(String, &[(&str, &str)]); 8] = [
+        (all(), &[]),
+        (route("web", rule) + &all(), &[]),
+        // it is reached by its name
+        (all() + &route("open", "registration = \"open\"\ndiscovery = {}"), &[]),
+        (all() + &route("late", ""), &[("routes[1].name", "`all` before it always matches")]),
+        (route("true", "when = 'true'") + &all(), &[("routes[1].name", "`true` before it always matches")]),
+        (route("x", rule) + &route("y", rule) + &all(), &[("routes[1].name", "`x` before it has the same rule")]),
+        (route("never", "when = '1 > 2'") + &all(), &[("routes[0].name", "its rule is never true")]),
+        (route("web", rule), &[("routes", "no route takes what the others leave")]),
+    ];
+    for (routes, wanted) in
+        cases.iter().map(|(r, w)| (r.as_str(), *w)).chain([("", &[("routes", "there are no routes")][..])])
+    {
+        let text = format!("{base}{routes}");
+        let said: Value = serde_json::from_slice(&check(&text, &["-o", "json"]).stdout).unwrap();
+        let found: Vec<(&str, &str)> = said["warnings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|w| (w["path"].as_str().unwrap(), w["message"].as_str().unwrap()))
+            .collect();
+        assert_eq!(found.len(), wanted.len(), "{routes} {said}");
+        for ((path, message), (at, words)) in found.iter().zip(wanted) {
+            assert!(path == at && message.contains(words), "{routes} {said}");
+        }
+        assert_eq!(check(&text, &[]).status.code(), Some(0), "{routes}");
+        assert_eq!(check(&text, &["--strict"]).status.code(), Some(i32::from(!wanted.is_empty())), "{routes}");
+    }
+}
+
+#[test]
+fn rules_that_can_never_work_are_refused() {
+    let base = "[auth]\nmode = \"none\"\n[[backends]]\nname = \"a\"\nkind = \"loop\"\n\
+                settings = { base_url = \"https://a.example\", token = \"env:GOOD_TOKEN\" }\n";
+    for (key, rule, words) in [
+        ("when", "metadata.scope.contans(\"wallet_\")", "did you mean `contains`?"),
+        ("when", "metadata.scopes == \"x\"", "did you mean `scope`?"),
+        ("when", "metadata.client_name", "must be true or false"),
+        ("when", "labels.team.matches(\"[\")", "regular expression"),
+        ("policy", "metadata.grant_types.contains(\"implicit\")", "in list"),
+    ] {
+        let text = format!("{base}[[routes]]\nname = \"w\"\nbackend = \"a\"\n{key} = '{rule}'\n");
+        let out = check(&text, &[]);
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(1), "{rule} {said}");
+        assert!(said.contains(&format!("registrar.toml:10:{}: routes[0].{key}: ", key.len() + 4)), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
 }

@@ -3,6 +3,7 @@
 mod diagnostic;
 mod front;
 mod place;
+mod reach;
 mod read;
 mod registration;
 mod section;

@@ -21,6 +21,7 @@ use super::{
     diagnostic::Collector,
     front,
     place::{Folder, Place},
+    reach::Reach,
     registration,
     section::Section,
     to_json_table,
@@ -523,6 +524,7 @@ fn routes(
 ) -> Vec<RouteConfig> {
     let mut routes: Vec<RouteConfig> = Vec::new();
     let mut names: Vec<String> = Vec::new();
+    let mut reach = Reach::default();
     for mut s in root.sections("routes", out) {
         let name = s.required("name", out, "\"default\"");
         if let Some(name) = &name {
@@ -559,9 +561,11 @@ fn routes(
             Some(Err(_)) => None,
         };
         if let (Some(name), Some(when), Some(backend)) = (name, rule, backend) {
+            reach.route(&s, &name, when.as_ref(), registration.access.unwrap_or(defaults.access), out);
             routes.push(RouteConfig { name, when, backend, on_loss, default_scopes, registration });
         }
         s.finish(out);
     }
+    reach.end(root.span_of("routes"), routes.len(), out);
     routes
 }
