@@ -200,7 +200,15 @@ impl Checker<'_> {
             }
             (operators::CONDITIONAL, [test, yes, no]) => {
                 self.expect(&test.expr, &Bool, "`?` follows a condition")?;
-                Ok(self.of(&yes.expr)?.or(self.of(&no.expr)?))
+                let (yes, no) = (self.of(&yes.expr)?, self.of(&no.expr)?);
+                if !yes.meets(&no) {
+                    return Err(format!(
+                        "is {} or {}, as its condition says; it must always be one",
+                        yes.word(),
+                        no.word()
+                    ));
+                }
+                Ok(yes.or(no))
             }
             (operators::EQUALS | operators::NOT_EQUALS, [a, b]) => {
                 let (a, b) = (self.of(&a.expr)?, self.of(&b.expr)?);
@@ -428,6 +436,7 @@ mod tests {
             ("!metadata.client_name", "`!` negates a condition"),
             ("metadata.client_name && true", "true or false is needed"),
             ("true ? metadata.client_name : metadata.scope", "must be true or false"),
+            ("true ? metadata.client_name : false", "it must always be one"),
             (r#""x""#, "must be true or false"),
             ("size(metadata.redirect_uris)", "its value is a number"),
             ("metadata.scope.contains()", "takes 1"),

@@ -260,3 +260,17 @@ fn red_15_no_uri_is_lost_on_the_way() {
     let answer = gateway.post("/loop/register", &redirects(&["https://a.example/cb?x=1"]));
     assert_eq!(answer.status, 400, "{}", answer.json());
 }
+
+/// Sizes are limited where strangers come; an administrator's lists end where the vendor's do.
+#[test]
+fn a_client_registers_up_to_100_redirect_uris_by_itself() {
+    let gateway = open();
+    let many = |n: usize| -> Vec<String> { (0..n).map(|i| format!("https://a.example/{i}")).collect() };
+    assert_eq!(gateway.post("/loop/register", &json!({ "redirect_uris": many(100) })).status, 201);
+    let refused = gateway.post("/loop/register", &json!({ "redirect_uris": many(101) }));
+    assert_eq!(refused.status, 400);
+    let told = refused.text("/error_description");
+    assert!(told.contains("101 elements") && told.contains("up to 100"), "{told}");
+    let metadata = json!({ "client_name": "Many", "redirect_uris": many(256) });
+    assert_eq!(gateway.post("/v1/clients", &json!({ "backend": "loop", "metadata": metadata })).status, 201);
+}

@@ -474,6 +474,7 @@ impl Engine {
         if let Some(terms) = terms {
             terms.apply(metadata, &mut issues);
         }
+        terms::refuse_long_lists(metadata, &mut issues);
         if self.options.registration.strict_schemes {
             terms::refuse_claimable(metadata, &mut issues);
         }

@@ -86,6 +86,18 @@ fn host_of(uri: &str) -> String {
     }
 }
 
+/// The longest list that a client may register by itself. An administrator's lists end where the vendor's do.
+const LONGEST_LIST: usize = 100;
+
+/// Refuses lists of more than [`LONGEST_LIST`] elements.
+pub(super) fn refuse_long_lists(metadata: &ClientMetadata, issues: &mut Issues) {
+    for (name, value) in metadata.encode() {
+        let Some(length) = value.as_array().map(Vec::len).filter(|length| *length > LONGEST_LIST) else { continue };
+        let detail = format!("has {length} elements; a client may register up to {LONGEST_LIST} by itself");
+        issues.push(Pointer::root().child("metadata").child(&name), IssueCode::TooLong, detail);
+    }
+}
+
 fn is_listed(uri: &str, hosts: &BTreeSet<String>) -> bool {
     let host = host_of(uri);
     hosts.iter().any(|h| h.eq_ignore_ascii_case(&host))
