@@ -71,6 +71,7 @@ pub(super) fn resolve(
     current: Option<&ClientSpec>,
 ) -> Result<()> {
     let metadata = &mut *request.spec.metadata;
+    let mut wishes = Vec::new();
     for (plural, singular) in CHOICES {
         let Some((_, value)) = request.unknown.iter().find(|(name, _)| name == plural) else { continue };
         let choices = words(value).ok_or_else(|| {
@@ -88,13 +89,19 @@ pub(super) fn resolve(
             _ => allowed.iter().position(|chosen| holds(adapter, chosen, &path)),
         };
         let default = field::lookup(&path).and_then(|f| f.default).and_then(|d| serde_json::from_str::<String>(d).ok());
+        let is_wish = liked.is_none() && !IN_FORCE.contains(&singular);
         let chosen = match held {
             None if liked.is_none() && !IN_FORCE.contains(&singular) => continue,
             None if liked.is_none() && default.is_some_and(|d| choices.contains(&d)) => continue,
             held => held.unwrap_or(0),
         };
         *metadata = allowed.swap_remove(chosen);
+        if is_wish {
+            wishes.push(path);
+        }
     }
+    // whether a server keeps it may show in its answer only
+    request.allow_loss.extend(wishes);
     let valid = match current {
         Some(current) => request.validate_change(current, false),
         None => request.validate(),
