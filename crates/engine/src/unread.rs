@@ -64,11 +64,11 @@ mod tests {
     fn what_was_asked_for_is_told_with_its_weight() {
         let metadata = ClientMetadata { default_max_age: Some(60), ..ClientMetadata::default() };
         let asked = ClientSpec { metadata: Box::new(metadata), ..ClientSpec::default() };
-        let shown = client(&["metadata.default_max_age", "vendor.rfc7591.x", EXPIRY], Some(0));
+        let shown = client(&["metadata.default_max_age", "vendor.kind.x", EXPIRY], Some(0));
         let told = with_unread(&asked, &shown, vec![loss("metadata.default_max_age")]);
         let told: Vec<_> = told.iter().map(|l| (&*l.field, l.severity, l.wanted.is_some())).collect();
         let age = ("metadata.default_max_age", Severity::Security, true);
-        assert_eq!(told, [age, ("vendor.rfc7591.x", Severity::Info, false)]);
+        assert_eq!(told, [age, ("vendor.kind.x", Severity::Info, false)]);
     }
 
     #[test]

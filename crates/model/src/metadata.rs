@@ -1,6 +1,9 @@
 //! `metadata`: the client metadata of RFC 7591, OpenID Connect Registration and the IANA registry, by their exact names.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::LazyLock,
+};
 
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value};
@@ -344,18 +347,30 @@ pub fn meant_by(name: &str) -> Option<&'static str> {
     if base.len() > MAX_MEMBER || base.ends_with("_supported") {
         return None;
     }
-    let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
     let written = plain(base);
-    let slips = |meant: &&'static str| match meant.len() {
+    let slips = |meant: &str| match meant.len() {
         ..=6 => 1,
         7..=20 => 2,
         _ => 3,
     };
-    let known = FIELDS.iter().map(|f| f.name).chain(REGISTERED_UNTYPED);
-    let near = |meant: &&'static str| strsim::osa_distance(&written, &plain(meant)) <= slips(meant);
-    let likeness = |meant: &&'static str| strsim::jaro_winkler(&written, &plain(meant));
-    known.filter(near).max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+    // what differs by more letters than that in length needs no closer look
+    let near = |(name, plain): &&(&'static str, String)| {
+        written.len().abs_diff(plain.len()) <= slips(name) && strsim::osa_distance(&written, plain) <= slips(name)
+    };
+    let likeness = |(_, plain): &&(&'static str, String)| strsim::jaro_winkler(&written, plain);
+    let found = PLAIN.iter().filter(near).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    found.map(|(name, _)| *name)
 }
+
+/// A name without what people get wrong first.
+fn plain(name: &str) -> String {
+    name.replace(['_', '-'], "").to_ascii_lowercase()
+}
+
+/// The names of the registries, each with its [`plain`] form.
+static PLAIN: LazyLock<Vec<(&'static str, String)>> = LazyLock::new(|| {
+    FIELDS.iter().map(|f| f.name).chain(REGISTERED_UNTYPED).map(|name| (name, plain(name))).collect()
+});
 
 /// Whether a known member is there and says nothing: an empty text, or what is empty of its own type. Key sets are empty
 /// in every way that servers write them.
