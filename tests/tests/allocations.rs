@@ -26,9 +26,10 @@ const BODY: &str = r#"{"backend":"counted","metadata":{"client_name":"Counted","
 const WARM_UP: u64 = 16;
 const COUNTED: u64 = 64;
 
-/// A tenth above what they were when this was written; to be raised only for something that is worth it.
-const ALLOCATIONS: u64 = 190;
-const BYTES: u64 = 52_000;
+/// A little above what they were when this was written; to be raised only for something that is worth it. An answer is read
+/// member by member, so that an odd one costs no client, and searched for secrets: 60 of them are for that.
+const ALLOCATIONS: u64 = 245;
+const BYTES: u64 = 57_000;
 
 #[test]
 fn a_creation_asks_for_memory_no_more_often_than_it_did() {

@@ -1,6 +1,10 @@
 //! Values that must not be repeated in anything that a vendor says.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use base64::{
     Engine as _,
@@ -21,7 +25,8 @@ pub struct Secrets(Vec<Arc<Forms>>);
 /// A secret and the texts in which it can appear. Percent-encoding has too many dialects to list: it is matched.
 struct Forms {
     plain: SecretString,
-    base64: Vec<SecretString>,
+    /// Made when something is said that must be searched: most calls end without.
+    base64: OnceLock<Vec<SecretString>>,
 }
 
 impl fmt::Debug for Secrets {
@@ -39,7 +44,7 @@ impl Secrets {
         secrets
     }
 
-    /// Adds a secret. Its forms are computed once and shared by every clone.
+    /// Adds a secret. Its forms are shared by every clone.
     pub fn add(&mut self, secret: &str) {
         if secret.len() >= SHORTEST {
             self.0.push(Arc::new(Forms::of(secret)));
@@ -59,7 +64,7 @@ impl Secrets {
             if let Some(hidden) = without(&out, forms.plain.expose_secret().as_bytes()) {
                 out = Cow::Owned(hidden);
             }
-            for form in forms.base64.iter().map(|form| form.expose_secret()) {
+            for form in forms.base64(out.len()) {
                 if out.contains(form) {
                     out = Cow::Owned(out.replace(form, HIDDEN));
                 }
@@ -102,22 +107,34 @@ impl Secrets {
 
 impl Forms {
     fn of(secret: &str) -> Self {
-        let mut base64: Vec<String> = Vec::with_capacity(6);
-        // as a part of a longer text it can begin at any of the three places of a base64 group
-        for (before, from) in [(0, 0), (1, 2), (2, 3)] {
-            let mut bytes = vec![0; before];
-            bytes.extend_from_slice(secret.as_bytes());
-            let partial = usize::from(bytes.len() % 3 != 0);
-            for text in [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {
-                let whole = text.get(from..text.len() - partial).unwrap_or(&text).to_owned();
-                if !base64.contains(&whole) {
-                    base64.push(whole);
-                }
+        Self { plain: SecretString::from(secret.to_owned()), base64: OnceLock::new() }
+    }
+
+    /// The forms that can be in a text of this length, in bytes.
+    fn base64(&self, length: usize) -> impl Iterator<Item = &str> {
+        let plain = self.plain.expose_secret();
+        // four characters for three bytes, less what the neighbours of the secret share with it
+        let fits = length + 3 >= plain.len() * 4 / 3;
+        let forms = if fits { self.base64.get_or_init(|| base64_forms(plain)).as_slice() } else { &[] };
+        forms.iter().map(|form| form.expose_secret())
+    }
+}
+
+fn base64_forms(secret: &str) -> Vec<SecretString> {
+    let mut base64: Vec<String> = Vec::with_capacity(6);
+    // as a part of a longer text it can begin at any of the three places of a base64 group
+    for (before, from) in [(0, 0), (1, 2), (2, 3)] {
+        let mut bytes = vec![0; before];
+        bytes.extend_from_slice(secret.as_bytes());
+        let partial = usize::from(bytes.len() % 3 != 0);
+        for text in [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {
+            let whole = text.get(from..text.len() - partial).unwrap_or(&text).to_owned();
+            if !base64.contains(&whole) {
+                base64.push(whole);
             }
         }
-        let plain = SecretString::from(secret.to_owned());
-        Self { plain, base64: base64.into_iter().map(SecretString::from).collect() }
     }
+    base64.into_iter().map(SecretString::from).collect()
 }
 
 /// The text with every occurrence of the secret hidden; `None` when there is none.

@@ -368,9 +368,8 @@ fn plain(name: &str) -> String {
 }
 
 /// The names of the registries, each with its [`plain`] form.
-static PLAIN: LazyLock<Vec<(&'static str, String)>> = LazyLock::new(|| {
-    FIELDS.iter().map(|f| f.name).chain(REGISTERED_UNTYPED).map(|name| (name, plain(name))).collect()
-});
+static PLAIN: LazyLock<Vec<(&'static str, String)>> =
+    LazyLock::new(|| FIELDS.iter().map(|f| f.name).chain(REGISTERED_UNTYPED).map(|name| (name, plain(name))).collect());
 
 /// Whether a known member is there and says nothing: an empty text, or what is empty of its own type. Key sets are empty
 /// in every way that servers write them.

@@ -173,6 +173,10 @@ fn masked(path: &str) -> Cow<'_, str> {
 }
 
 fn has_token(segment: &str) -> bool {
+    // every token has an underscore in it, and it may be escaped
+    if !segment.contains(['_', '%']) {
+        return false;
+    }
     let decoded = percent_encoding::percent_decode_str(segment).decode_utf8_lossy().to_ascii_lowercase();
     let begins = |at: usize| !decoded[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
     TOKENS.iter().any(|token| decoded.match_indices(token).any(|(at, _)| begins(at)))

@@ -104,7 +104,12 @@ impl Members {
     }
 
     pub(crate) fn text(&mut self, name: &str) -> Option<String> {
-        self.read(name, as_text).filter(|text| !text.is_empty())
+        match self.members.remove(name)? {
+            // nearly always, and then nothing is copied
+            Value::String(text) if !text.contains('\0') => Some(text),
+            other => self.understood(name, other, as_text),
+        }
+        .filter(|text| !text.is_empty())
     }
 
     /// A list of words, none of which has a space in it.
@@ -144,7 +149,14 @@ impl Members {
     }
 
     fn read<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
-        let value = self.members.remove(name).filter(|value| !says_nothing(value))?;
+        let value = self.members.remove(name)?;
+        self.understood(name, value, read)
+    }
+
+    fn understood<T>(&mut self, name: &str, value: Value, read: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
+        if says_nothing(&value) {
+            return None;
+        }
         let read = read(&value);
         if read.is_none() {
             self.unread.push(name.to_owned());
