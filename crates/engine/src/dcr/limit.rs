@@ -129,7 +129,7 @@ fn admitted(full_at: Option<Instant>, rate: Rate, now: Instant) -> Result<Instan
 
 impl Engine {
     /// Refuses a visitor without a token, before its body is read, whose address has registered as often as it may, or
-    /// has sent [`REFUSALS`] times as much that was refused.
+    /// has sent `REFUSALS` times as much that was refused.
     ///
     /// # Errors
     /// [`ErrorKind::RateLimited`].
