@@ -99,6 +99,10 @@ pub(super) fn to_update(
         let gone: Map<String, Value> = gone.map(|name| (name.clone(), nothing(name))).collect();
         body.extend(gone);
     }
+    if !preset.always.is_empty() && before.contains_key("scope") {
+        // measured at Keycloak 26.7.3: a PUT without a scope keeps the one before
+        body.entry("scope").or_insert_with(|| json!(""));
+    }
     body.insert(wire::name::CLIENT_ID.to_owned(), json!(client_id));
     Ok((Some(body), losses))
 }

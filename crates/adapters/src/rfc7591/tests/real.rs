@@ -40,6 +40,17 @@ fn r1_openid_is_never_sent_to_keycloak_and_is_shown_where_it_was_asked() {
     assert!(last(&wire).2.get("scope").is_none(), "who asks for nothing gets the server's default");
 }
 
+/// Keycloak keeps the scope that a PUT leaves out.
+#[test]
+fn r1_a_scope_that_goes_is_sent_as_an_empty_one() {
+    for (preset, sent) in [("keycloak", Some(json!(""))), ("standard", None)] {
+        let (adapter, wire) = faked(preset);
+        let created = now(adapter.create(&web(json!({ "scope": "profile" })))).unwrap().value;
+        now(adapter.update(&created.target(), &created.spec, &web(json!({})))).unwrap();
+        assert_eq!(last(&wire).2.get("scope").cloned(), sent, "{preset}");
+    }
+}
+
 #[test]
 fn r1_openid_is_sent_elsewhere() {
     let (adapter, wire) = faked("standard");
