@@ -194,6 +194,7 @@ impl Engine {
         request.spec.policy.clone_from(&current.spec.policy);
         request.spec.vendor.clone_from(&current.spec.vendor);
         request.labels.clone_from(&current.labels);
+        as_shown(&current.spec.metadata, &mut request.spec.metadata);
         let record = Record::of(&current.hidden).unwrap_or_default();
         {
             let runtime = self.runtime.load();
@@ -449,5 +450,55 @@ impl Holder {
             Some(Value::String(secret)) if self.has_secret(secret) => Ok(()),
             Some(_) => invalid("`client_secret` is not the current one; it may be left out".to_owned()),
         }
+    }
+}
+
+/// Takes back what a GET has shown as in force because the record says nothing else (RFC 7591 §2): it asks for no change.
+fn as_shown(recorded: &ClientMetadata, sent: &mut ClientMetadata) {
+    if recorded.grant_types.is_none() && sent.effective_grant_types() == recorded.effective_grant_types() {
+        sent.grant_types = None;
+    }
+    if recorded.response_types.is_none() && sent.effective_response_types() == recorded.effective_response_types() {
+        sent.response_types = None;
+    }
+    if recorded.token_endpoint_auth_method.is_none() && sent.auth_method() == recorded.auth_method() {
+        sent.token_endpoint_auth_method = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(document: Value) -> ClientMetadata {
+        let request = NewRegistration::decode(&serde_json::json!({ "metadata": document })).unwrap();
+        (*request.spec.metadata).clone()
+    }
+
+    #[test]
+    fn what_is_in_force_without_a_word_stays_without_one() {
+        let cb = serde_json::json!(["https://a.example/cb"]);
+        let recorded = metadata(serde_json::json!({ "redirect_uris": cb }));
+        let mut shown = metadata(serde_json::json!({
+            "redirect_uris": cb,
+            "grant_types": ["authorization_code"],
+            "response_types": ["code"],
+            "token_endpoint_auth_method": "client_secret_basic",
+        }));
+        as_shown(&recorded, &mut shown);
+        assert_eq!(shown, recorded);
+        // a wish for something else is one
+        let other = serde_json::json!({
+            "redirect_uris": cb,
+            "grant_types": ["authorization_code", "refresh_token"],
+            "token_endpoint_auth_method": "client_secret_post",
+        });
+        let mut asked = metadata(other.clone());
+        as_shown(&recorded, &mut asked);
+        assert_eq!(asked, metadata(other.clone()));
+        // and what the record says is kept as it is said
+        let mut again = metadata(other.clone());
+        as_shown(&metadata(other.clone()), &mut again);
+        assert_eq!(again, metadata(other));
     }
 }
