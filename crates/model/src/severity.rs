@@ -168,7 +168,13 @@ fn sets(name: &str, full: Severity, wanted: &[&str], got: &[&str]) -> (LossKind,
 /// Whether a value that nobody asked for is as good as none: it is the standard's own default, or switches nothing on.
 #[must_use]
 pub fn is_standard(field: Option<&FieldInfo>, got: &Value) -> bool {
-    *got == Value::Bool(false) && field.is_none_or(|f| f.name != "enabled") || field.is_some_and(|f| f.is_default(got))
+    // `none` opens nothing beside another response type
+    let without_none = || {
+        let types = got.as_array().filter(|_| field.is_some_and(|f| f.name == "response_types"))?;
+        Some(Value::Array(types.iter().filter(|one| *one != "none").cloned().collect()))
+    };
+    *got == Value::Bool(false) && field.is_none_or(|f| f.name != "enabled")
+        || field.is_some_and(|f| f.is_default(got) || without_none().is_some_and(|types| f.is_default(&types)))
 }
 
 /// How much a value matters that nobody asked for and that is not the standard's own.
@@ -205,6 +211,14 @@ mod tests {
 
     fn dropping(metadata: &Value, name: &str) -> Severity {
         uses(metadata).dropping(lookup(&format!("metadata.{name}")).unwrap(), &metadata[name])
+    }
+
+    #[test]
+    fn none_beside_code_is_the_standards_default() {
+        let field = lookup("metadata.response_types");
+        assert!(is_standard(field, &json!(["code", "none"])) && is_standard(field, &json!(["code"])));
+        assert!(!is_standard(field, &json!(["none"])) && !is_standard(field, &json!(["code", "none", "token"])));
+        assert!(!is_standard(lookup("metadata.grant_types"), &json!(["authorization_code", "none"])));
     }
 
     #[test]
