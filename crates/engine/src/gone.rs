@@ -64,6 +64,8 @@ impl Engine {
         let status = status_of(&error);
         if reach.is_own() {
             return match status {
+                // the adapter knows that this server says something else with it
+                Some(404 | 410) if error.kind() != ErrorKind::NotFound => Presence::Unclear(error),
                 Some(404 | 410) if reach.has_worked(by) => Presence::Gone(error.with_kind(ErrorKind::NotFound)),
                 Some(401 | 404 | 410) => Presence::Lost(lost(&error)),
                 // some servers refuse a token with 400

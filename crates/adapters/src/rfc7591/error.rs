@@ -58,6 +58,12 @@ pub(super) fn classify(response: &Response, preset: &Preset, call: Call) -> Erro
             let text = "the server does not offer this for registered clients";
             refused(error, ErrorKind::UnsupportedByBackend, text)
         }
+        (Call::Manage, 404 | 410) if !preset.gone.contains(&response.status) => {
+            let text = "the server does not serve the URL that it gave for managing this client, which does not say that \
+                        the client is gone";
+            refused(error, ErrorKind::UpstreamRejected, text)
+                .with_advice("check the backend's `base_url`, and whether registration is switched on at the server")
+        }
         (Call::Manage, 410) => refused(error, ErrorKind::NotFound, "the server has deleted this client"),
         (Call::Register { .. }, 404 | 405 | 410 | 501) => refused(
             error,

@@ -47,6 +47,9 @@ pub(super) struct Preset {
     pub empty: &'static [(&'static str, &'static str)],
     /// What it refuses for certain, and only after it has looked at the token.
     pub probe: &'static str,
+    /// Statuses of a read that prove that the client is gone. A server that answers 401 for such a client has none: its
+    /// 404 is about something else, and the client may live on.
+    pub gone: &'static [u16],
     /// Codes with which it refuses a token in an answer of status 400.
     pub token_codes: &'static [&'static str],
     /// Where an error has its code (JSON Pointers, the first that leads to a text or number).
@@ -120,6 +123,7 @@ const STANDARD: Preset = Preset {
     late_secret: true,
     empty: &[],
     probe: NO_JSON,
+    gone: &[404, 410],
     token_codes: &["invalid_token"],
     error_code: &["/error"],
     error_text: &["/error_description", "/message"],
@@ -196,6 +200,8 @@ pub(super) static PRESETS: &[Preset] = &[
         // measured with 2.3.0
         late_secret: false,
         empty: &[("userinfo_signed_response_alg", "none")],
+        // 404 says that registration is switched off
+        gone: &[],
         error_code: &["/error", "/error/status", "/error/code"],
         error_text: &["/error_description", "/error/reason", "/error/message"],
         ..STANDARD
@@ -212,6 +218,8 @@ pub(super) static PRESETS: &[Preset] = &[
     // measured with 26.7.3: it refuses members that its representation lacks, and `openid`, which is no client scope there
     Preset {
         name: "keycloak",
+        // 404 says that there is no such realm, which may have been renamed
+        gone: &[],
         registration_path: "/clients-registrations/openid-connect",
         keeps: Some(KEYCLOAK),
         localized: false,

@@ -135,6 +135,11 @@ fn refused_management_by_status() {
         ("canaille", 401, r#"{"error":"invalid_client"}"#, K::NotFound, No),
         ("standard", 404, "Not Found", K::NotFound, No),
         ("standard", 410, "", K::NotFound, No),
+        // measured: the realm was renamed, registration was switched off; both have 401 for a client that is gone
+        ("keycloak", 404, r#"{"error":"Realm does not exist"}"#, K::UpstreamRejected, No),
+        ("keycloak", 401, r#"{"error":"invalid_token"}"#, K::NotFound, No),
+        ("hydra", 404, r#"{"error":"The requested resource could not be found"}"#, K::UpstreamRejected, No),
+        ("hydra", 410, "", K::UpstreamRejected, No),
         ("standard", 403, r#"{"error":"unauthorized_client"}"#, K::UpstreamAuthorization, No),
         ("standard", 405, "<!doctype html>", K::UnsupportedByBackend, No),
         ("standard", 400, r#"{"error":"invalid_request"}"#, K::Validation, No),
