@@ -44,6 +44,9 @@ const COMMON: [(&str, Shape); 13] = [
     ("exp", Shape::Time),
 ];
 
+/// The registered key types that have a public half (IANA, JSON Web Key Types).
+pub const PUBLIC_KEY_TYPES: [&str; 4] = ["RSA", "EC", "OKP", "AKP"];
+
 /// The public members of a key type beside [`COMMON`]; `None` for types that the registry does not have. All are texts.
 /// `oct` has no public half.
 fn public_members(kty: &str) -> Option<&'static [&'static str]> {
@@ -214,6 +217,12 @@ mod tests {
         let mut issues = Issues::new();
         refuse_private_keys(value, &Position::root(), &mut issues);
         issues.into_vec().into_iter().map(|i| i.pointer.as_str().to_owned()).collect()
+    }
+
+    #[test]
+    fn every_public_key_type_has_public_members() {
+        assert!(PUBLIC_KEY_TYPES.iter().all(|kty| public_members(kty).is_some()));
+        assert!(["oct", "rsa", "X"].iter().all(|kty| public_members(kty).is_none()));
     }
 
     #[test]

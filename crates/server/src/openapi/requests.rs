@@ -3,7 +3,12 @@
 
 use registrar_engine::dcr;
 use registrar_model::{
-    FieldInfo, JsonType, jwk::PRIVATE_MEMBERS, request::MAX_LABELS, text::MAX_TEXT, uri::MAX_URI, validate::MAX_NAME,
+    FieldInfo, JsonType,
+    jwk::{PRIVATE_MEMBERS, PUBLIC_KEY_TYPES},
+    request::MAX_LABELS,
+    text::MAX_TEXT,
+    uri::MAX_URI,
+    validate::MAX_NAME,
 };
 use serde_json::{Map, Value, json};
 
@@ -97,7 +102,7 @@ fn member(field: &FieldInfo) -> Value {
 /// A JWK Set of public keys (RFC 7517 §5).
 fn jwks() -> Value {
     let private: Map<String, Value> = PRIVATE_MEMBERS.iter().map(|m| ((*m).to_owned(), json!(false))).collect();
-    let key = with(&Value::Object(private), json!({ "kty": { "type": "string", "not": { "const": "oct" } } }));
+    let key = with(&Value::Object(private), json!({ "kty": { "enum": PUBLIC_KEY_TYPES } }));
     json!({
         "type": "object", "required": ["keys"],
         "properties": { "keys": { "type": "array", "items": { "type": "object", "required": ["kty"], "properties": key } } }
